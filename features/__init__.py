@@ -1,0 +1,1 @@
+"""Audio to windows of numbers. Knows no model and no command line."""

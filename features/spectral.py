@@ -1,0 +1,161 @@
+"""One short-time Fourier transform, and the frames that are computed from it.
+
+Every function agrees with librosa's of the same name at the same settings; unlike librosa's, they
+share one transform, are computed block by block in float32, and put time first.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+import librosa
+import numpy as np
+import scipy.fft
+import scipy.signal
+
+BLOCK = 256  # frames transformed at a time: 256 spectra stay in a laptop's cache
+
+
+@dataclass(frozen=True)
+class SpectralSettings:
+    """Settings of the frames, named as librosa names them."""
+
+    sr: int = 32_000
+    """Sample rate, Hz. Keeps 16 kHz: one of RFCX's species calls up to 13.7 kHz."""
+    n_fft: int = 1024
+    """Samples of a frame, 32 ms."""
+    hop_length: int = 640
+    """Samples from frame to frame, 20 ms."""
+    n_mels: int = 64
+    fmin: float = 50.0
+    """Lower edge of the lowest mel band, Hz."""
+    fmax: float = 16_000.0
+    """Upper edge of the highest mel band, Hz."""
+    n_mfcc: int = 20
+    n_bands: int = 6
+    """Octaves of the spectral contrast, which has one row more."""
+    contrast_fmin: float = 200.0
+    """Upper edge of the lowest contrast band, Hz."""
+    quantile: float = 0.02
+    """Share of a contrast band's bins that make its peak and its valley."""
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sr / self.hop_length
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The frames of one recording, time first.
+
+    log_mel : (n_frames, n_mels) float32, dB re full-scale power.
+    contrast : (n_frames, n_bands + 1) float32, dB.
+    """
+
+    log_mel: np.ndarray
+    contrast: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.log_mel)
+
+
+def compute_frames(y: np.ndarray, settings: SpectralSettings) -> Frames:
+    """Return the log-mel bands and the spectral contrast of `y`.
+
+    Parameters
+    ----------
+    y : (n_samples,) float32 at `settings.sr`.
+
+    Returns
+    -------
+    Frames of 1 + n_samples // hop_length rows; frame k is centred on sample k * hop_length, with
+    zeros beyond the recording's ends, as in `librosa.stft`.
+    """
+    n_frames = 1 + len(y) // settings.hop_length
+    log_mel = np.empty((n_frames, settings.n_mels), np.float32)
+    contrast = np.empty((n_frames, settings.n_bands + 1), np.float32)
+    weights = mel_weights(settings)
+    first = 0
+    for spectrum in _spectra(y, settings):
+        rows = slice(first, first + len(spectrum))
+        power = spectrum.real**2 + spectrum.imag**2
+        log_mel[rows] = _decibel(power @ weights)
+        contrast[rows] = spectral_contrast(np.sqrt(power), settings)
+        first = rows.stop
+    return Frames(log_mel, contrast)
+
+
+def mfcc(log_mel: np.ndarray, n_mfcc: int) -> np.ndarray:
+    """Return (n_frames, n_mfcc) mel-frequency cepstral coefficients of (n_frames, n_mels) dB.
+
+    The orthonormal DCT-II of Davis and Mermelstein (1980), as `librosa.feature.mfcc(S=...)`.
+    """
+    return scipy.fft.dct(log_mel, axis=1, norm="ortho")[:, :n_mfcc]
+
+
+def spectral_contrast(magnitude: np.ndarray, settings: SpectralSettings) -> np.ndarray:
+    """Return (n_frames, n_bands + 1) peak-to-valley contrast of (n_frames, 1 + n_fft // 2) magnitudes.
+
+    dB between the mean of the strongest and of the weakest bins of each octave, after Jiang et al.
+    (2002), "Music type classification by spectral contrast feature".
+    """
+    contrast = np.empty((len(magnitude), settings.n_bands + 1), np.float32)
+    for k, (band, n) in enumerate(_contrast_bands(settings)):
+        if n == 1:
+            valley, peak = magnitude[:, band].min(axis=1), magnitude[:, band].max(axis=1)
+        else:
+            ordered = np.partition(magnitude[:, band], (n - 1, -n), axis=1)
+            valley, peak = ordered[:, :n].mean(axis=1), ordered[:, -n:].mean(axis=1)
+        contrast[:, k] = _decibel(peak) - _decibel(valley)
+    return contrast
+
+
+@lru_cache
+def mel_weights(settings: SpectralSettings) -> np.ndarray:
+    """Return the (1 + n_fft // 2, n_mels) float32 mel filter bank, librosa's Slaney-normalised one."""
+    weights = librosa.filters.mel(
+        sr=settings.sr, n_fft=settings.n_fft, n_mels=settings.n_mels, fmin=settings.fmin, fmax=settings.fmax
+    )
+    return np.ascontiguousarray(weights.T, dtype=np.float32)
+
+
+def mel_centres(settings: SpectralSettings) -> np.ndarray:
+    """Return the (n_mels,) centre frequencies of the mel bands, Hz."""
+    edges = librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.fmin, fmax=settings.fmax)
+    return edges[1:-1]
+
+
+def _spectra(y: np.ndarray, settings: SpectralSettings) -> Iterator[np.ndarray]:
+    """Yield (<= BLOCK, 1 + n_fft // 2) complex64 spectra of the centred, Hann-windowed frames."""
+    window = scipy.signal.get_window("hann", settings.n_fft).astype(np.float32)
+    padded = np.pad(y, settings.n_fft // 2)
+    frames = np.lib.stride_tricks.sliding_window_view(padded, settings.n_fft)[:: settings.hop_length]
+    for first in range(0, len(frames), BLOCK):
+        yield scipy.fft.rfft(frames[first : first + BLOCK] * window, axis=1)
+
+
+def _decibel(power: np.ndarray) -> np.ndarray:
+    # librosa's power_to_db with top_db=None: a click must not move the frames around it.
+    return 10 * np.log10(np.maximum(power, 1e-10))
+
+
+@lru_cache
+def _contrast_bands(settings: SpectralSettings) -> list[tuple[slice, int]]:
+    """Return for each contrast band its bins and how many of them make a peak or a valley.
+
+    The edges follow librosa to the bin: a band begins one bin below its lower edge, ends one bin
+    before its last, and the topmost runs on to the Nyquist frequency.
+    """
+    frequencies = librosa.fft_frequencies(sr=settings.sr, n_fft=settings.n_fft)
+    edges = np.concatenate([[0.0], settings.contrast_fmin * 2.0 ** np.arange(settings.n_bands + 1)])
+    bands = []
+    for k, (low, high) in enumerate(pairwise(edges)):
+        inside = np.flatnonzero((frequencies >= low) & (frequencies <= high))
+        start = inside[0] - 1 if k > 0 else inside[0]
+        last = k == settings.n_bands
+        stop = len(frequencies) if last else inside[-1] + 1
+        n = max(int(np.rint(settings.quantile * (stop - start))), 1)
+        bands.append((slice(start, stop if last else stop - 1), n))
+    return bands

@@ -1,0 +1,83 @@
+"""Frames on disk, computed once per recording and setting."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import joblib
+import numpy as np
+from threadpoolctl import threadpool_limits
+from tqdm import tqdm
+
+from features.audio import load
+from features.files import digest, replacing
+from features.spectral import Frames, SpectralSettings, compute_frames
+
+VERSION = 1  # raise it when the same settings give other frames
+
+
+class FrameStore:
+    """The frames of a data set's recordings, one file each, in float16.
+
+    A file belongs to the settings, in whose digest's folder it lies, and to one state of the
+    audio file, whose size and time of change it holds; anything else is computed anew. float16
+    steps by at most 0.06 dB at these levels.
+
+    Parameters
+    ----------
+    folder : where the files go; one folder serves any number of settings.
+    """
+
+    def __init__(self, folder: Path, settings: SpectralSettings) -> None:
+        self.settings = settings
+        self.folder = folder / digest(VERSION, settings)
+
+    def compute(self, recordings: Mapping[str, Path], split: str, n_jobs: int) -> None:
+        """Compute the frames that are not there yet; what a killed run had done stays done."""
+        missing = [
+            (path, self._file(recording_id, split))
+            for recording_id, path in recordings.items()
+            if not self._is_current(path, self._file(recording_id, split))
+        ]
+        if not missing:
+            return
+        done = joblib.Parallel(n_jobs=min(n_jobs, len(missing)), return_as="generator")(
+            joblib.delayed(_compute_file)(path, file, self.settings) for path, file in missing
+        )
+        for _ in tqdm(done, desc=f"features of {split}", total=len(missing), unit="recording"):
+            pass
+
+    def load(self, recording_id: str, split: str) -> Frames:
+        """Return the frames of a recording that `compute` has been called for."""
+        with np.load(self._file(recording_id, split), allow_pickle=False) as stored:
+            frames = stored["frames"].astype(np.float32)
+        return Frames(frames[:, : self.settings.n_mels], frames[:, self.settings.n_mels :])
+
+    def n_frames(self, recording_id: str, split: str) -> int:
+        with np.load(self._file(recording_id, split), allow_pickle=False) as stored:
+            return int(stored["n_frames"])
+
+    def _file(self, recording_id: str, split: str) -> Path:
+        return self.folder / split / f"{recording_id}.npz"
+
+    @staticmethod
+    def _is_current(path: Path, file: Path) -> bool:
+        if not file.exists():
+            return False
+        with np.load(file, allow_pickle=False) as stored:
+            return np.array_equal(stored["source"], _source(path))
+
+
+def _source(path: Path) -> np.ndarray:
+    state = os.stat(path)
+    return np.array([state.st_size, state.st_mtime_ns], np.int64)
+
+
+def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> None:
+    source = _source(path)
+    # One thread: parallel outside means serial inside, and a product's last bits may hang on the split.
+    with threadpool_limits(1):
+        frames = compute_frames(load(path, settings.sr), settings)
+    stored = np.concatenate([frames.log_mel, frames.contrast], axis=1).astype(np.float16)
+    with replacing(file) as temporary:
+        np.savez(temporary, frames=stored, n_frames=len(stored), source=source)

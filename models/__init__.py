@@ -1,0 +1,1 @@
+"""Arrays to scores. Knows no audio and no command line."""

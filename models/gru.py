@@ -1,0 +1,289 @@
+"""A small bidirectional recurrent network with attention pooling, for windows of frames."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor, nn
+
+from features.files import replacing
+from models.folds import make_folds
+from models.metrics import lrap
+from models.pooling import pool
+
+CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+DEVICES = ("auto", "cpu", "cuda")
+PREDICT_BATCH = 512
+
+
+class RecurrentNet(nn.Module):
+    """Recurrent layer, then for each species the mean of its frame scores, weighted by attention.
+
+    Parameters
+    ----------
+    mean, std : (n_bands,) normalisation of the input.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, mean: Tensor, std: Tensor, n_species: int, hidden_size: int, cell: str, dropout: float
+    ) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean)
+        self.register_buffer("std", std)
+        self.rnn = CELLS[cell](len(mean), hidden_size, batch_first=True, bidirectional=True)
+        self.dropout = nn.Dropout(dropout)
+        self.heads = nn.Linear(2 * hidden_size, 2 * n_species)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return (batch, n_species) logits of (batch, time, n_bands) normalised frames."""
+        hidden, _ = self.rnn(x)  # (batch, time, 2 * hidden_size)
+        score, attention = self.heads(self.dropout(hidden)).chunk(2, dim=2)
+        return (score * attention.softmax(dim=1)).sum(dim=1)
+
+    def normalise(self, x: Tensor) -> Tensor:
+        return (x.float() - self.mean) / self.std
+
+
+class GRUClassifier(ClassifierMixin, BaseEstimator):
+    """A recurrent network for multi-label windows with unknown labels.
+
+    Parameters
+    ----------
+    cell : "gru", "lstm" or "rnn".
+    hidden_size : units in each direction.
+    epochs : most epochs; training ends early, and the best epoch is kept.
+    patience : epochs without a better inner score before training ends.
+    batch_size, learning_rate, weight_decay, dropout : as usual, for AdamW on one cycle.
+    weak_negative_weight : weight of a cell whose label is unknown, as a negative.
+    mixup : share of the windows that are overlaid with another, each cell keeping the louder.
+    device : "auto" takes CUDA where there is one.
+    random_state : seed of weights, batches and augmentation.
+
+    Attributes
+    ----------
+    net_ : RecurrentNet.
+    history_ : list of dict, an entry per epoch: its training loss and inner LRAP.
+    seconds_ : float, that the fit took.
+
+    Notes
+    -----
+    An epoch sees every window with a known label and as many others, drawn anew: the others are
+    many and say little. Augmentation: the louder of two windows (calls overlap, and the louder
+    masks), and SpecAugment's time and band masks (Park et al. 2019).
+    """
+
+    def __init__(
+        self,
+        cell: str = "gru",
+        hidden_size: int = 96,
+        epochs: int = 24,
+        patience: int = 8,
+        batch_size: int = 64,
+        learning_rate: float = 3e-3,
+        weight_decay: float = 1e-3,
+        dropout: float = 0.3,
+        weak_negative_weight: float = 0.1,
+        mixup: float = 0.5,
+        device: str = "auto",
+        random_state: int = 0,
+    ) -> None:
+        self.cell = cell
+        self.hidden_size = hidden_size
+        self.epochs = epochs
+        self.patience = patience
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.dropout = dropout
+        self.weak_negative_weight = weak_negative_weight
+        self.mixup = mixup
+        self.device = device
+        self.random_state = random_state
+
+    def fit(
+        self,
+        X: np.ndarray,
+        Y: np.ndarray,
+        recording: np.ndarray,
+        group: np.ndarray,
+        on_epoch: Callable[[dict[str, float]], None] | None = None,
+    ) -> Self:
+        """Fit on the windows of some recordings, of which a few groups are held for early stopping.
+
+        Parameters
+        ----------
+        X : (n_windows, n_steps, n_bands).
+        Y : (n_windows, n_species) of 1, 0 and nan.
+        recording : (n_windows,) recording of each window, ascending.
+        group : (n_windows,) group of each window's recording; no group is on both sides.
+        on_epoch : called with each entry of `history_`.
+        """
+        started = time.perf_counter()
+        inner = _inner_split(Y, recording, group, self.random_state)
+        device = resolve_device(self.device)
+        generator = torch.Generator().manual_seed(self.random_state)
+        torch.manual_seed(self.random_state)
+
+        train = np.flatnonzero(~inner)
+        flat = X[train].reshape(-1, X.shape[2])
+        mean, std = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
+        self.net_ = RecurrentNet(
+            torch.tensor(mean, dtype=torch.float32),
+            torch.tensor(np.maximum(std, 1e-3), dtype=torch.float32),  # a silent band is constant
+            Y.shape[1],
+            self.hidden_size,
+            self.cell,
+            self.dropout,
+        ).to(device)
+        data = torch.tensor(X[train], device=device)
+        labels = torch.tensor(Y[train], dtype=torch.float32, device=device)
+        is_known = ~np.isnan(Y[train]).all(axis=1)
+        n_epoch = min(2 * int(is_known.sum()), len(train))
+        steps = -(-n_epoch // self.batch_size)
+
+        optimizer = torch.optim.AdamW(
+            self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        )
+        schedule = torch.optim.lr_scheduler.OneCycleLR(
+            optimizer, self.learning_rate, total_steps=steps * self.epochs, pct_start=0.2
+        )
+        best, best_state, self.history_ = -np.inf, None, []
+        for epoch in range(self.epochs):
+            self.net_.train()
+            losses = []
+            for rows in _epoch_batches(is_known, n_epoch, self.batch_size, generator):
+                x = self.net_.normalise(data[rows.to(device)])
+                y = labels[rows.to(device)]
+                x, y = augment(x, y, self.mixup, generator)
+                loss = weak_bce(self.net_(x), y, self.weak_negative_weight)
+                optimizer.zero_grad(set_to_none=True)
+                loss.backward()
+                nn.utils.clip_grad_norm_(self.net_.parameters(), 5.0)
+                optimizer.step()
+                schedule.step()
+                losses.append(loss.detach())
+            score = self._inner_score(X[inner], Y[inner], recording[inner])
+            self.history_.append({"loss": float(torch.stack(losses).mean()), "inner_lrap": score})
+            if on_epoch is not None:
+                on_epoch(self.history_[-1])
+            if score > best:
+                best, best_epoch, best_state = score, epoch, copy.deepcopy(self.net_.state_dict())
+            elif epoch - best_epoch >= self.patience:
+                break
+        if best_state is not None:
+            self.net_.load_state_dict(best_state)
+        self.net_.cpu()
+        self.seconds_ = time.perf_counter() - started
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return the (n_windows, n_species) probability of each species in each window."""
+        check_is_fitted(self)
+        device = resolve_device(self.device)
+        net = self.net_.to(device).eval()
+        with torch.inference_mode():
+            batches = (X[first : first + PREDICT_BATCH] for first in range(0, len(X), PREDICT_BATCH))
+            parts = [net(net.normalise(torch.tensor(x, device=device))).sigmoid().cpu() for x in batches]
+        return torch.cat(parts).numpy()
+
+    def save(self, file: Path) -> None:
+        """Write the weights and parameters to a file that `load` reads as data only."""
+        check_is_fitted(self)
+        with replacing(file) as temporary:
+            torch.save(
+                {
+                    "params": self.get_params(),
+                    "state": self.net_.state_dict(),
+                    "history": self.history_,
+                    "seconds": self.seconds_,
+                },
+                temporary,
+            )
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        """Return the model that `save` wrote."""
+        stored: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+        model = cls(**stored["params"])
+        state = stored["state"]
+        model.net_ = RecurrentNet(
+            state["mean"],
+            state["std"],
+            len(state["heads.bias"]) // 2,
+            model.hidden_size,
+            model.cell,
+            model.dropout,
+        )
+        model.net_.load_state_dict(state)
+        model.history_ = stored["history"]
+        model.seconds_ = stored["seconds"]
+        return model
+
+    def _inner_score(self, X: np.ndarray, Y: np.ndarray, recording: np.ndarray) -> float:
+        first = np.unique(recording, return_index=True)[1]
+        present = np.maximum.reduceat(np.nan_to_num(Y), first, axis=0)
+        return lrap(present, pool(self.predict_proba(X), first, "max"))
+
+
+def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Tensor:
+    """Return the mean binary cross-entropy of (batch, n_species), nan labels as weak negatives."""
+    unknown = labels.isnan()
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
+    return (loss * torch.where(unknown, weak_negative_weight, 1.0)).sum() / len(labels)
+
+
+def augment(x: Tensor, y: Tensor, mixup: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return (batch, time, n_bands) windows overlaid and masked, and their labels.
+
+    The overlay has the species of either window; it lacks those that both lack, and does not know
+    the rest.
+    """
+    n, n_steps, n_bands = x.shape
+    other = torch.randperm(n, generator=generator).to(x.device)
+    mixed = (torch.rand(n, generator=generator) < mixup).to(x.device)
+    x = torch.where(mixed[:, None, None], torch.maximum(x, x[other]), x)
+    both = torch.where((y == 1) | (y[other] == 1), 1.0, y + y[other])  # 0 + 0, else nan
+    y = torch.where(mixed[:, None], both, y)
+    x = x * _mask(n, n_steps, n_steps // 5, generator).to(x.device)[:, :, None]
+    return x * _mask(n, n_bands, n_bands // 8, generator).to(x.device)[:, None, :], y
+
+
+def resolve_device(device: str) -> torch.device:
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def _mask(n: int, length: int, widest: int, generator: torch.Generator) -> Tensor:
+    """Return (n, length) of 1 with a run of 0 to `widest` zeros in each row."""
+    width = torch.randint(0, widest + 1, (n, 1), generator=generator)
+    start = (torch.rand(n, 1, generator=generator) * (length - width + 1)).long()
+    position = torch.arange(length)
+    return ((position < start) | (position >= start + width)).float()
+
+
+def _epoch_batches(
+    is_known: np.ndarray, n_epoch: int, batch_size: int, generator: torch.Generator
+) -> Iterator[Tensor]:
+    known = torch.from_numpy(np.flatnonzero(is_known))
+    other = torch.from_numpy(np.flatnonzero(~is_known))
+    drawn = other[torch.randperm(len(other), generator=generator)[: n_epoch - len(known)]]
+    rows = torch.cat([known, drawn])
+    yield from rows[torch.randperm(len(rows), generator=generator)].split(batch_size)
+
+
+def _inner_split(Y: np.ndarray, recording: np.ndarray, group: np.ndarray, seed: int) -> np.ndarray:
+    """Return the (n_windows,) bool of windows held for early stopping: a sixth of the recordings."""
+    _, first, member = np.unique(recording, return_index=True, return_inverse=True)
+    present = np.maximum.reduceat(np.nan_to_num(Y), first, axis=0)
+    n_folds = min(6, len(np.unique(group)))
+    return (make_folds(present, group[first], n_folds, seed) == 0)[member]

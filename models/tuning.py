@@ -1,0 +1,102 @@
+"""The Optuna study of the GBM: settings shared by all species, by out-of-fold score."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState
+from tqdm import tqdm
+
+from models.folds import out_of_fold
+from models.gbm import OneVsRestGBM
+from models.pooling import best_pooling
+
+SPACE = {
+    "n_estimators": IntDistribution(80, 320, log=True),
+    "learning_rate": FloatDistribution(0.03, 0.2, log=True),
+    "num_leaves": IntDistribution(4, 24, log=True),
+    "min_child_samples": IntDistribution(3, 40, log=True),
+    "reg_lambda": FloatDistribution(0.01, 10, log=True),
+    "feature_fraction": FloatDistribution(0.05, 0.5, log=True),
+    "weak_negative_weight": CategoricalDistribution((0.0, 0.03, 0.1, 0.3)),
+}
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+N_TRIALS_BEFORE_PRUNING = 4
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a trial is scored on.
+
+    X : (n_windows, n_features).
+    Y : (n_windows, n_species) of 1, 0 and nan.
+    first : (n_recordings,) first window of each recording.
+    fold : (n_windows,) fold of each window's recording.
+    truth : (n_recordings, n_species) that the pooled out-of-fold scores are held against.
+    metric : of (truth, scores), to be maximised.
+    """
+
+    X: np.ndarray
+    Y: np.ndarray
+    first: np.ndarray
+    fold: np.ndarray
+    truth: np.ndarray
+    metric: Callable[[np.ndarray, np.ndarray], float]
+
+
+def tune(task: Task, n_trials: int, seed: int, n_jobs: int, database: Path, name: str) -> dict[str, Any]:
+    """Return the parameters of the best trial, after bringing the study to `n_trials`.
+
+    The first trial has `OneVsRestGBM`'s defaults. Every trial is stored as it ends, so a killed or
+    repeated run goes on where it stood; trial n is drawn by a sampler seeded with `seed + n`, so
+    going on repeats no draw, and an interrupted study ends as one never interrupted.
+
+    Parameters
+    ----------
+    n_trials : trials wanted in all, those already finished counted in.
+    database : SQLite file; `name` names the study in it.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    database.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=name,
+        storage=f"sqlite:///{database}",
+        direction="maximize",
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=N_TRIALS_BEFORE_PRUNING),
+        load_if_exists=True,
+    )
+    for killed in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        study.tell(killed.number, state=TrialState.FAIL)
+    n_done = len(study.get_trials(deepcopy=False, states=FINISHED))
+    with tqdm(desc="study", initial=min(n_done, n_trials), total=n_trials, unit="trial") as progress:
+        while n_done < n_trials:
+            if n_done == 0:
+                defaults = OneVsRestGBM().get_params()
+                study.enqueue_trial({key: defaults[key] for key in SPACE})
+            study.sampler = optuna.samplers.TPESampler(seed=seed + n_done)
+            trial = study.ask(SPACE)
+            score = _score(trial, task, OneVsRestGBM(**trial.params, random_state=seed, n_jobs=n_jobs))
+            study.tell(trial, score, TrialState.PRUNED if score is None else TrialState.COMPLETE)
+            n_done += 1
+            progress.update()
+            progress.set_postfix(best=f"{study.best_value:.3f}")
+    return study.best_params
+
+
+def _score(trial: optuna.Trial, task: Task, model: OneVsRestGBM) -> float | None:
+    """Return the out-of-fold score of `model` under its best pooling; None if not worth finishing."""
+    score = float("nan")
+    for k, P in enumerate(out_of_fold(model, task.X, task.Y, task.fold)):
+        # Recordings of folds still to come have no truth yet, so they do not count.
+        done = task.fold[task.first] <= k
+        truth = np.where(done[:, None], task.truth, np.nan)
+        how, _, score = best_pooling(P, task.first, truth, task.metric)
+        trial.set_user_attr("pooling", how)
+        trial.report(score, k)
+        if trial.should_prune() and k < task.fold.max():
+            return None
+    return score

@@ -1,0 +1,104 @@
+"""The blend of the GBM's and the GRU's scores that ranks best, cross-fitted."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import time
+from dataclasses import asdict
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.dataset import Dataset
+from models.blending import blend_or_best, score_candidates
+from models.metrics import METRICS, ap_per_species, bootstrap_interval, lrap_per_recording
+from pipelines import report
+from pipelines.common import dataset_parser, open_dataset, presence, run
+from pipelines.runs import Scores, common_folds, evaluations, read_member, write_run
+
+MEMBERS = ("gbm", "gru")
+
+
+def main(args: argparse.Namespace) -> None:
+    dataset, results = open_dataset(args)
+    runs = {model: read_member(results, model, dataset) for model in MEMBERS}
+    fold = common_folds(results, {model: oof for model, (oof, _) in runs.items()})
+    oof_members = np.stack([oof.scores for oof, _ in runs.values()])
+    truth, metric = np.nan_to_num(presence(dataset)), METRICS[args.metric]
+
+    started = time.perf_counter()
+    oof, chosen, fold_blends = blend_or_best(oof_members, truth, fold, metric)
+    seconds = {"oof": time.perf_counter() - started, "test": 0.0}
+    listed = ", ".join(f"{weight:.2f} {model}" for model, weight in zip(MEMBERS, chosen.weights, strict=True))
+    print(f"blend: {listed}, in {chosen.space} space")
+    test = test_members = None
+    if dataset.test:
+        test_members = np.stack([test.scores for _, test in runs.values() if test is not None])
+        test = chosen.apply(test_members)
+
+    differences = compare("oof", truth, oof, oof_members, args.seed)
+    split, ap = "oof", ap_table(dataset, truth, oof, oof_members)
+    if dataset.test_labels is not None and test is not None and test_members is not None:
+        test_truth = dataset.test_labels.astype(float)
+        differences += compare("test", test_truth, test, test_members, args.seed)
+        split, ap = "test", ap_table(dataset, test_truth, test, test_members)
+    found = evaluations(dataset, oof, test, args.seed)
+    write_run(
+        results / "blend",
+        dataset,
+        Scores.of_train(dataset, oof, fold),
+        None if test is None else Scores.of_test(dataset, test),
+        config={
+            "model": "blend",
+            "members": MEMBERS,
+            "metric": args.metric,
+            "seed": args.seed,
+            **asdict(chosen),
+            "fold_blends": [asdict(blend) for blend in fold_blends],
+        },
+        metrics={
+            **{name: evaluation.as_dict() for name, evaluation in found.items()},
+            "differences": differences,
+        },
+    )
+    leaderboard = report.update_leaderboard(results, "blend", found, seconds)
+    figures = results / "figures"
+    report.plot_leaderboard(leaderboard, figures / "leaderboard.png")
+    report.plot_species(ap, split, figures / "species.png")
+    scores = score_candidates(oof_members, truth, metric)
+    report.plot_weights(scores, chosen, fold_blends, MEMBERS, figures / "weights.png")
+    report.print_leaderboard(leaderboard, results)
+    for row in differences:
+        print(
+            f"{row['split']}: blend - {row['member']} LRAP {row['difference']:+.3f} "
+            f"({row['low']:+.3f} to {row['high']:+.3f})"
+        )
+    print(f"\nfigures in {figures}")
+
+
+def compare(
+    split: str, Y: np.ndarray, blend: np.ndarray, members: np.ndarray, seed: int
+) -> list[dict[str, Any]]:
+    """Return the paired difference in LRAP of the blend and each member, with its 95 % interval."""
+    rows = []
+    for model, member in zip(MEMBERS, members, strict=True):
+        difference = lrap_per_recording(Y, blend) - lrap_per_recording(Y, member)
+        low, high = bootstrap_interval(difference, seed)
+        mean = float(np.nanmean(difference))
+        rows.append({"split": split, "member": model, "difference": mean, "low": low, "high": high})
+    return rows
+
+
+def ap_table(dataset: Dataset, Y: np.ndarray, blend: np.ndarray, members: np.ndarray) -> pd.DataFrame:
+    """Return the average precision of each species, a column per model."""
+    scores = dict(zip((*MEMBERS, "blend"), (*members, blend), strict=True))
+    ap = {model: ap_per_species(Y, P) for model, P in scores.items()}
+    return pd.DataFrame(ap, index=pd.Index(dataset.species))
+
+
+if __name__ == "__main__":
+    run(main, dataset_parser(__doc__))

@@ -1,0 +1,252 @@
+"""What the commands share: flags, errors, and a data set made ready for models."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+from tqdm import tqdm
+
+from features.dataset import Dataset, check_boxes_begin_inside, load_dataset
+from features.errors import UserError
+from features.spectral import Frames, SpectralSettings
+from features.store import FrameStore
+from features.synthetic import write_dataset
+from features.windows import WindowSettings, label_windows, window_starts
+from models.folds import make_folds
+from models.metrics import METRICS
+
+ROOT = Path(__file__).resolve().parents[1]
+
+PerRecording = Callable[[Frames, np.ndarray, int], np.ndarray]
+"""Of a recording's frames, its windows' first frames and their length, to rows of numbers."""
+
+
+def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+    """Run a command; an error that the user can mend is one line and exit status 2."""
+    try:
+        main(parser.parse_args())
+    except UserError as error:
+        sys.exit(_fail(f"error: {error}", 2))
+    except KeyboardInterrupt:
+        sys.exit(_fail("interrupted; the same command goes on from what is done", 130))
+
+
+def _fail(message: str, status: int) -> int:
+    print(message, file=sys.stderr)
+    return status
+
+
+def dataset_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags of every command."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--data", type=Path, metavar="DIR", help="data set; without it the embedded one")
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", help="where results go; without it results/<name of DIR>"
+    )
+    parser.add_argument("--metric", choices=METRICS, default="lrap", help="score that selects")
+    parser.add_argument("--seed", type=natural, default=0, help="seed of everything drawn")
+    return parser
+
+
+def training_parser(description: str) -> argparse.ArgumentParser:
+    """Return a parser with the flags of the commands that train."""
+    window = WindowSettings()
+    parser = dataset_parser(description)
+    parser.add_argument("--folds", type=natural, default=5, help="folds of the out-of-fold scores")
+    parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="processes")
+    parser.add_argument("--window", type=float, default=window.length, metavar="S", help="window length, s")
+    parser.add_argument("--hop", type=float, default=window.hop, metavar="S", help="window hop, s")
+    return parser
+
+
+def natural(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    return value
+
+
+def positive(text: str) -> int:
+    value = natural(text)
+    if value == 0:
+        raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
+    """Return the data set that the flags name and its results folder; the embedded one is written first."""
+    if args.data is not None:
+        dataset = load_dataset(args.data)
+        return dataset, (args.results or _results_root() / dataset.name).resolve()
+    results = (args.results or _results_root() / "synthetic").resolve()
+    write_dataset(results / "data", n_jobs=joblib.cpu_count())
+    return load_dataset(results / "data", name="synthetic"), results
+
+
+def _results_root() -> Path:
+    # The clone's, from wherever it is called; the working directory's, where there is no clone.
+    return (ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()) / "results"
+
+
+def presence(dataset: Dataset) -> np.ndarray:
+    """Return (n_train, S) what is known of each training recording: 1, 0, or nan for unknown.
+
+    The complete truth where there is one; else 1 where a TP box shows the species, and 0 where FP
+    boxes and no TP box do.
+    """
+    if dataset.train_labels is not None:
+        return dataset.train_labels.astype(float)
+    row = {recording_id: k for k, recording_id in enumerate(dataset.train)}
+    known = np.full((len(row), dataset.n_species), np.nan)
+    for boxes, value in ((dataset.fp, 0.0), (dataset.tp, 1.0)):
+        known[boxes["recording_id"].map(row), boxes["species_id"]] = value
+    return known
+
+
+@dataclass(frozen=True)
+class Task:
+    """A data set made ready: frames on disk, windows, labels, folds, and the truth that scores."""
+
+    dataset: Dataset
+    results: Path
+    store: FrameStore
+    window: WindowSettings
+    metric: str
+    seed: int
+    jobs: int
+    n_folds: int
+
+    @property
+    def length(self) -> int:
+        """Frames of a window."""
+        return round(self.window.length * self.store.settings.frame_rate)
+
+    @property
+    def hop(self) -> int:
+        """Frames from window to window."""
+        return round(self.window.hop * self.store.settings.frame_rate)
+
+    @cached_property
+    def known(self) -> np.ndarray:
+        """(n_train, S) what is known of each training recording: 1, 0, nan."""
+        return presence(self.dataset)
+
+    @cached_property
+    def truth(self) -> np.ndarray:
+        """(n_train, S) what scores: the complete truth, or unknown counted as absent."""
+        return np.nan_to_num(self.known)
+
+    @cached_property
+    def fold(self) -> np.ndarray:
+        """(n_train,) fold of each training recording."""
+        return make_folds(self.truth, self.dataset.groups, self.n_folds, self.seed)
+
+    def starts(self, split: str) -> list[np.ndarray]:
+        """Return for each recording of a split the first frames of its windows."""
+        return self._starts[split]
+
+    @cached_property
+    def _starts(self) -> dict[str, list[np.ndarray]]:
+        recordings = {"train": self.dataset.train, "test": self.dataset.test}
+        return {
+            split: [window_starts(self.store.n_frames(r, split), self.length, self.hop) for r in ids]
+            for split, ids in recordings.items()
+        }
+
+    def first_windows(self, split: str) -> np.ndarray:
+        """Return the (n_recordings,) first window of each recording, the windows side by side."""
+        counts = [len(starts) for starts in self.starts(split)]
+        return np.cumsum([0, *counts[:-1]])
+
+    def per_window(self, of_recording: np.ndarray) -> np.ndarray:
+        """Return the values of the training recordings, repeated for each of their windows."""
+        return np.repeat(of_recording, [len(starts) for starts in self.starts("train")], axis=0)
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """(n_windows, S) labels of the training windows: 1, 0, nan."""
+        dataset, rate = self.dataset, self.store.settings.frame_rate
+        # Frames stand on hops, one at either end.
+        duration = {
+            recording_id: max(self.store.n_frames(recording_id, "train") - 1, 1) / rate
+            for recording_id in dataset.train
+        }
+        check_boxes_begin_inside(dataset, duration)
+        tp, fp = (
+            dict(list(dataset.tp.groupby("recording_id"))),
+            dict(list(dataset.fp.groupby("recording_id"))),
+        )
+        none = dataset.tp.iloc[:0]
+        absent = np.zeros((len(duration), dataset.n_species), bool)
+        if dataset.train_labels is not None:
+            absent = dataset.train_labels == 0
+        parts = []
+        for k, (recording_id, starts) in enumerate(zip(dataset.train, self.starts("train"), strict=True)):
+            start = starts / rate
+            end = np.minimum(start + self.length / rate, duration[recording_id])
+            own = tp.get(recording_id, none), fp.get(recording_id, none)
+            parts.append(label_windows(start, end, *own, absent[k], self.window.min_overlap))
+        return np.concatenate(parts)
+
+    def config(self) -> dict[str, Any]:
+        """Return the settings that the scores hang on, for a run's config.json."""
+        return {
+            "window": asdict(self.window),
+            "spectral": asdict(self.store.settings),
+            "metric": self.metric,
+            "seed": self.seed,
+            "folds": self.n_folds,
+        }
+
+    def compute(self, split: str, function: PerRecording, description: str) -> np.ndarray:
+        """Return the rows that `function` gives for the recordings of a split, one below the other."""
+        ids = list(self.dataset.train if split == "train" else self.dataset.test)
+        parts = joblib.Parallel(n_jobs=self.jobs, return_as="generator")(
+            joblib.delayed(_compute_one)(self.store, recording_id, split, function, starts, self.length)
+            for recording_id, starts in zip(ids, self.starts(split), strict=True)
+        )
+        return np.concatenate(
+            list(tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording"))
+        )
+
+
+def load_task(args: argparse.Namespace) -> Task:
+    """Return the task of a training command, its frames computed and its oddities said."""
+    window = WindowSettings(length=args.window, hop=args.hop)
+    dataset, results = open_dataset(args)
+    task = Task(
+        dataset=dataset,
+        results=results,
+        store=FrameStore(results / "frames", SpectralSettings()),
+        window=window,
+        metric=args.metric,
+        seed=args.seed,
+        jobs=args.jobs,
+        n_folds=args.folds,
+    )
+    # Before anything is computed that wrong flags would waste.
+    _ = task.fold
+    print(
+        f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test recordings, "
+        f"{dataset.n_species} species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes"
+    )
+    unseen = dataset.species_without_tp()
+    if unseen:
+        print(f"no TP box shows {len(unseen)} species, which get a constant score: {', '.join(unseen)}")
+    task.store.compute(dataset.train, "train", args.jobs)
+    task.store.compute(dataset.test, "test", args.jobs)
+    return task
+
+
+def _compute_one(
+    store: FrameStore, recording_id: str, split: str, function: PerRecording, starts: np.ndarray, length: int
+) -> np.ndarray:
+    return function(store.load(recording_id, split), starts, length)

@@ -1,0 +1,48 @@
+"""The two rows that say what a score is worth: `prior` and `background`."""
+
+import time
+
+import numpy as np
+
+from features.spectral import Frames
+from features.statistics import background_spectrum
+from models.folds import out_of_fold
+from models.gbm import OneVsRestGBM
+from pipelines.common import Task
+from pipelines.report import update_leaderboard
+from pipelines.runs import evaluations
+
+
+def write_controls(task: Task) -> None:
+    """Put the `prior` and `background` rows on the leaderboard."""
+    for model, score in (("prior", prior), ("background", background)):
+        started = time.perf_counter()
+        oof, test = score(task)
+        seconds = time.perf_counter() - started
+        found = evaluations(task.dataset, oof, test, task.seed)
+        update_leaderboard(task.results, model, found, {"oof": seconds, "test": seconds})
+
+
+def prior(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Return train and test scores that know only how many training recordings have each species."""
+    oof = np.empty(task.truth.shape)
+    for k in range(task.n_folds):
+        oof[task.fold == k] = task.truth[task.fold != k].mean(axis=0)
+    return oof, np.tile(task.truth.mean(axis=0), (len(task.dataset.test), 1))
+
+
+def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
+    """Return train and test scores of the GBM on each recording's median spectrum only.
+
+    What it scores above `prior` comes from sites and sessions, not from calls.
+    """
+    X = task.compute("train", median_spectrum, "background")
+    model = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
+    *_, oof = out_of_fold(model, X, task.known, task.fold)
+    if not task.dataset.test:
+        return oof, np.empty((0, task.dataset.n_species))
+    return oof, model.fit(X, task.known).predict_proba(task.compute("test", median_spectrum, "background"))
+
+
+def median_spectrum(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+    return background_spectrum(frames.log_mel)[None, :]

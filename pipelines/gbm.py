@@ -1,0 +1,78 @@
+"""One-vs-rest LightGBM on window statistics, tuned by Optuna."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import time
+from functools import partial
+
+from features.files import digest
+from features.statistics import feature_names, window_statistics
+from models import tuning
+from models.folds import out_of_fold
+from models.gbm import OneVsRestGBM
+from models.metrics import METRICS
+from models.pooling import best_pooling, pool
+from pipelines.common import load_task, positive, run, training_parser
+from pipelines.controls import write_controls
+from pipelines.report import print_leaderboard, update_leaderboard
+from pipelines.runs import Scores, evaluations, write_run
+
+
+def main(args: argparse.Namespace) -> None:
+    task = load_task(args)
+    settings = task.store.settings
+    statistics = partial(window_statistics, settings=settings)
+    X, Y = task.compute("train", statistics, "statistics"), task.labels
+    first, fold, metric = task.first_windows("train"), task.per_window(task.fold), METRICS[task.metric]
+
+    # A study belongs to all that its scores hang on; anything else starts another one.
+    study = f"gbm-{task.metric}-{digest(X, Y, fold, task.truth, tuning.SPACE, args.seed)}"
+    database = task.results / "optuna.db"
+    trial_task = tuning.Task(X, Y, first, fold, task.truth, metric)
+    params = tuning.tune(trial_task, args.trials, args.seed, args.jobs, database, study)
+
+    started = time.perf_counter()
+    model = OneVsRestGBM(**params, random_state=args.seed, n_jobs=args.jobs)
+    *_, windows = out_of_fold(model, X, Y, fold)
+    pooling, oof, _ = best_pooling(windows, first, task.truth, metric)
+    seconds = {"oof": time.perf_counter() - started}
+
+    started = time.perf_counter()
+    model.fit(X, Y)
+    folder, test = task.results / "gbm", None
+    if task.dataset.test:
+        X_test = task.compute("test", statistics, "statistics")
+        test = pool(model.predict_proba(X_test), task.first_windows("test"), pooling)
+    seconds["test"] = time.perf_counter() - started
+
+    model.save(folder)
+    found = evaluations(task.dataset, oof, test, args.seed)
+    write_run(
+        folder,
+        task.dataset,
+        Scores.of_train(task.dataset, oof, task.fold),
+        None if test is None else Scores.of_test(task.dataset, test),
+        config={
+            **task.config(),
+            "model": "gbm",
+            "params": params,
+            "pooling": pooling,
+            "study": study,
+            "trials": args.trials,
+            "features": feature_names(settings),
+        },
+        metrics={split: evaluation.as_dict() for split, evaluation in found.items()},
+    )
+    write_controls(task)
+    print_leaderboard(update_leaderboard(task.results, "gbm", found, seconds), task.results)
+    print(f"\nthe study: optuna-dashboard sqlite:///{database}")
+
+
+if __name__ == "__main__":
+    parser = training_parser(__doc__)
+    parser.add_argument("--trials", type=positive, default=12, help="trials of the study in all")
+    run(main, parser)

@@ -1,0 +1,107 @@
+"""A small bidirectional GRU with attention pooling on the frames of the same windows."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import time
+
+import joblib
+import numpy as np
+import torch
+from tqdm import tqdm
+
+from features.files import digest, write_json
+from features.sequences import window_sequences
+from models.gru import CELLS, DEVICES, GRUClassifier, resolve_device
+from models.metrics import METRICS
+from models.pooling import best_pooling, pool
+from pipelines.common import Task, load_task, positive, run, training_parser
+from pipelines.controls import write_controls
+from pipelines.report import print_leaderboard, update_leaderboard
+from pipelines.runs import Scores, evaluations, write_run
+
+
+def main(args: argparse.Namespace) -> None:
+    task = load_task(args)
+    model = GRUClassifier(cell=args.cell, epochs=args.epochs, device=args.device)
+    X, Y = task.compute("train", window_sequences, "sequences"), task.labels
+    folder = task.results / "gru"
+
+    models = fit_folds(task, model, X, Y, folder)
+    fold, first = task.per_window(task.fold), task.first_windows("train")
+    windows = np.zeros(Y.shape)
+    for k, fitted in enumerate(models):
+        windows[fold == k] = fitted.predict_proba(X[fold == k])
+    pooling, oof, _ = best_pooling(windows, first, task.truth, METRICS[task.metric])
+    seconds = {"oof": sum(fitted.seconds_ for fitted in models)}
+
+    # The test recordings are new to all folds' models, so their mean scores them.
+    started, test = time.perf_counter(), None
+    if task.dataset.test:
+        X_test = task.compute("test", window_sequences, "sequences")
+        mean = np.mean([fitted.predict_proba(X_test) for fitted in models], axis=0)
+        test = pool(mean, task.first_windows("test"), pooling)
+    seconds["test"] = time.perf_counter() - started
+
+    found = evaluations(task.dataset, oof, test, args.seed)
+    write_run(
+        folder,
+        task.dataset,
+        Scores.of_train(task.dataset, oof, task.fold),
+        None if test is None else Scores.of_test(task.dataset, test),
+        config={**task.config(), "model": "gru", "params": model.get_params(), "pooling": pooling},
+        metrics={
+            **{split: evaluation.as_dict() for split, evaluation in found.items()},
+            "history": [fitted.history_ for fitted in models],
+        },
+    )
+    write_controls(task)
+    print_leaderboard(update_leaderboard(task.results, "gru", found, seconds), task.results)
+
+
+def fit_folds(
+    task: Task, model: GRUClassifier, X: np.ndarray, Y: np.ndarray, folder: Path
+) -> list[GRUClassifier]:
+    """Return a model for each fold, fitted on the other folds, or read if it was fitted before."""
+    state = digest(model.get_params(), X, Y, task.fold, task.dataset.groups, task.seed)
+    checkpoints = folder / "checkpoints.json"
+    if not checkpoints.exists() or state not in checkpoints.read_text(encoding="utf-8"):
+        for stale in folder.glob("fold*.pt"):
+            stale.unlink()
+        write_json(checkpoints, {"digest": state})
+    files = [folder / f"fold{k}.pt" for k in range(task.n_folds)]
+    missing = [k for k, file in enumerate(files) if not file.exists()]
+    # One process for each fold on a CPU; on a GPU one after the other.
+    on_gpu = resolve_device(model.device).type == "cuda"
+    joblib.Parallel(n_jobs=1 if on_gpu else task.jobs)(
+        joblib.delayed(fit_fold)(task, model, X, Y, k, files[k]) for k in missing
+    )
+    return [GRUClassifier.load(file) for file in files]
+
+
+def fit_fold(task: Task, model: GRUClassifier, X: np.ndarray, Y: np.ndarray, k: int, file: Path) -> None:
+    torch.set_num_threads(1)  # the parallel work is outside, fold by fold
+    recording = task.per_window(np.arange(len(task.fold)))
+    rows = task.fold[recording] != k
+    group = task.dataset.groups[recording]
+    fitted = GRUClassifier(**{**model.get_params(), "random_state": task.seed + k})
+    with tqdm(desc=f"fold {k}", total=model.epochs, unit="epoch", position=k) as progress:
+
+        def show(epoch: dict[str, float]) -> None:
+            progress.update()
+            progress.set_postfix(lrap=f"{epoch['inner_lrap']:.3f}")
+
+        fitted.fit(X[rows], Y[rows], recording[rows], group[rows], on_epoch=show)
+    fitted.save(file)
+
+
+if __name__ == "__main__":
+    defaults = GRUClassifier()
+    parser = training_parser(__doc__)
+    parser.add_argument("--cell", choices=CELLS, default=defaults.cell, help="recurrent cell")
+    parser.add_argument("--epochs", type=positive, default=defaults.epochs, help="most epochs")
+    parser.add_argument("--device", choices=DEVICES, default=defaults.device, help="where to train")
+    run(main, parser)

@@ -1,0 +1,157 @@
+"""A model's run on disk: its scores, settings and metrics, as the results contract says."""
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+
+from features.dataset import Dataset
+from features.errors import UserError
+from features.files import replacing, write_json
+from models.metrics import Evaluation, ap_per_species, auc_per_species, evaluate
+from pipelines.common import presence
+
+LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
+
+
+class RunError(UserError):
+    """A run that is missing, or does not fit another."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The scores of one split.
+
+    recording_id : (R,) str. species : (S,) str. scores : (R, S) in [0, 1].
+    fold : (R,) int of out-of-fold scores; None of test scores.
+    """
+
+    recording_id: np.ndarray
+    species: np.ndarray
+    scores: np.ndarray
+    fold: np.ndarray | None = None
+
+    @classmethod
+    def of_train(cls, dataset: Dataset, scores: np.ndarray, fold: np.ndarray) -> Self:
+        return cls(np.array(list(dataset.train)), np.array(dataset.species), scores.astype(np.float64), fold)
+
+    @classmethod
+    def of_test(cls, dataset: Dataset, scores: np.ndarray) -> Self:
+        return cls(np.array(list(dataset.test)), np.array(dataset.species), scores.astype(np.float64))
+
+    def save(self, file: Path) -> None:
+        arrays = {"recording_id": self.recording_id, "species": self.species, "scores": self.scores}
+        if self.fold is not None:
+            arrays["fold"] = self.fold
+        with replacing(file) as temporary:
+            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+
+    @classmethod
+    def load(cls, file: Path) -> Self:
+        with np.load(file, allow_pickle=False) as stored:
+            return cls(**{name: stored[name] for name in stored.files})
+
+
+def evaluations(
+    dataset: Dataset, oof: np.ndarray, test: np.ndarray | None, seed: int
+) -> dict[str, Evaluation]:
+    """Return the evaluations of a model's scores, by the truth that they are held against.
+
+    "oof" is against the complete truth where there is one, else with unknown counted as absent.
+    Without a complete truth "oof_known_cells" ranks only what boxes speak of. "test" needs test truth.
+    """
+    known = presence(dataset)
+    found = {"oof": evaluate(np.nan_to_num(known), oof, seed)}
+    if dataset.train_labels is None:
+        found["oof_known_cells"] = evaluate(known, oof, seed)
+    if dataset.test_labels is not None and test is not None:
+        found["test"] = evaluate(dataset.test_labels.astype(float), test, seed)
+    return found
+
+
+def per_species(dataset: Dataset, oof: np.ndarray, test: np.ndarray | None) -> pd.DataFrame:
+    """Return a row per species: name, its TP boxes, and AP and AUC of each split."""
+    n_tp = np.bincount(dataset.tp["species_id"], minlength=dataset.n_species)
+    table = pd.DataFrame({"name": dataset.species, "n_tp": n_tp})
+    truth = np.nan_to_num(presence(dataset))
+    table["oof_ap"], table["oof_auc"] = ap_per_species(truth, oof), auc_per_species(truth, oof)
+    if dataset.test_labels is not None and test is not None:
+        truth = dataset.test_labels.astype(float)
+        table["test_ap"], table["test_auc"] = ap_per_species(truth, test), auc_per_species(truth, test)
+    return table
+
+
+def write_run(
+    folder: Path,
+    dataset: Dataset,
+    oof: Scores,
+    test: Scores | None,
+    config: Mapping[str, Any],
+    metrics: Mapping[str, Any],
+) -> None:
+    """Write a run's scores, submission, settings and metrics; the scores last."""
+    write_json(folder / "config.json", {**config, "dataset": dataset.name, "versions": _versions()})
+    species = per_species(dataset, oof.scores, None if test is None else test.scores)
+    write_json(folder / "metrics.json", {**metrics, "per_species": _records(species)})
+    if test is not None:
+        submission = pd.DataFrame(test.scores, columns=[f"s{k}" for k in range(dataset.n_species)])
+        submission.insert(0, "recording_id", test.recording_id)
+        with replacing(folder / "submission.csv") as temporary:
+            submission.to_csv(temporary, index=False)
+        test.save(folder / "test.npz")
+    oof.save(folder / "oof.npz")
+
+
+def read_member(results: Path, model: str, dataset: Dataset) -> tuple[Scores, Scores | None]:
+    """Return a model's out-of-fold and test scores, which must be those of `dataset`.
+
+    Raises
+    ------
+    RunError
+        There is no run, or it is another data set's; the message names the command that makes it.
+    """
+    remedy = f"run 'python pipelines/{model}.py' with the same --data and --results"
+    if not (results / model / "oof.npz").exists():
+        raise RunError(f"{results / model}: holds no run; {remedy}")
+    oof = Scores.load(results / model / "oof.npz")
+    test = Scores.load(results / model / "test.npz") if dataset.test else None
+    for split, scores, recordings in (("oof", oof, dataset.train), ("test", test, dataset.test)):
+        if scores is None:
+            continue
+        for what, found, wanted in (
+            ("recordings", scores.recording_id, list(recordings)),
+            ("species", scores.species, list(dataset.species)),
+        ):
+            if list(found) != wanted:
+                raise RunError(
+                    f"{results / model / split}.npz: its {what} are not those of the data set; {remedy}"
+                )
+    return oof, test
+
+
+def common_folds(results: Path, members: Mapping[str, Scores]) -> np.ndarray:
+    """Return the (R,) folds that all members were scored on; RunError if they differ."""
+    (first, reference), *others = members.items()
+    assert reference.fold is not None  # out-of-fold scores have folds
+    for model, scores in others:
+        if not np.array_equal(reference.fold, scores.fold):  # type: ignore[arg-type]
+            raise RunError(
+                f"{results}: {first}/oof.npz and {model}/oof.npz differ in their folds; run both again with "
+                f"the same --folds and --seed"
+            )
+    return reference.fold
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    # JSON has no nan: a species of one class has no AP.
+    rows = table.astype(object).where(table.notna(), None).to_dict("records")
+    return [{str(key): value for key, value in row.items()} for row in rows]
+
+
+def _versions() -> dict[str, str]:
+    return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}
