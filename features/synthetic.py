@@ -7,12 +7,14 @@ carry a TP box, FP boxes mark confusers (the species' band, another call type), 
 balanced in training but as uneven as in the field in test.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import joblib
 import numpy as np
 import pandas as pd
+import scipy.fft
 import scipy.signal
 import soundfile
 from tqdm import tqdm
@@ -40,7 +42,7 @@ class SyntheticSettings:
     """Share of its test prevalence at which a species also calls, without a box, in training."""
     n_confusers: int = 4
     """Confusers in a recording."""
-    snr: tuple[float, float] = (0.0, 15.0)
+    snr: tuple[float, float] = (0.0, 12.0)
     """Least and greatest level of a call over the noise in its band, dB."""
     seed: int = 0
 
@@ -112,8 +114,11 @@ def write_dataset(root: Path, n_jobs: int, settings: SyntheticSettings = Synthet
         )
         tables.append(list(tqdm(written, desc=f"synthetic {split}", total=len(ids), unit="recording")))
     train, test = tables
-    names = [f"{call.kind} at {(call.fmin + call.fmax) / 2000:.1f} kHz" for call in CALLS]
     columns = [f"s{k}" for k in range(len(CALLS))]
+    names = [
+        f"{column} {call.kind} {(call.fmin + call.fmax) / 2000:.1f} kHz"
+        for column, call in zip(columns, CALLS, strict=True)
+    ]
     (_, train_ids, train_sites), (_, test_ids, _) = _plan(settings)
     truth = pd.DataFrame([species for species, _, _ in test], columns=columns)
     truth.insert(0, "recording_id", test_ids)
@@ -184,11 +189,14 @@ def render_call(call: Call, sr: int, rng: np.random.Generator) -> np.ndarray:
     return y / np.sqrt(np.mean(y**2))
 
 
-def confuser(species: int) -> Call:
-    """Return the call that is mistaken for a species': its band and duration, another kind."""
+def confusers(species: int) -> tuple[Call, Call]:
+    """Return the calls that are mistaken for a species', in its band and of its duration.
+
+    One is of another kind, one of the same kind at nearly twice the rate.
+    """
     call = CALLS[species]
     kind = KINDS[(KINDS.index(call.kind) + 3) % len(KINDS)]
-    return replace(call, kind=kind, rate=max(call.rate, 4) * 1.7)
+    return replace(call, kind=kind, rate=max(call.rate, 4) * 1.7), replace(call, rate=call.rate * 1.8 + 1)
 
 
 def _plan(settings: SyntheticSettings) -> list[tuple[str, list[str], list[int]]]:
@@ -207,7 +215,7 @@ def _write_recording(
     """Write one recording; return its (S,) 0/1 species, TP boxes and FP boxes."""
     rng = np.random.default_rng((settings.seed, split == "test", k))
     y = _background(site, settings, rng)
-    spectrum = np.abs(np.fft.rfft(y)) ** 2
+    spectrum = np.abs(scipy.fft.rfft(y)) ** 2
     prevalence = np.maximum([call.prevalence / 1000 for call in CALLS], LEAST_PREVALENCE)
     if split == "test":
         annotated = np.zeros(len(CALLS), bool)
@@ -228,7 +236,7 @@ def _write_recording(
                 tp.append(_box(species, call, start))
     absent = np.flatnonzero(~present)
     for species in rng.choice(absent, settings.n_confusers, replace=False):
-        call = confuser(species)
+        call = confusers(species)[rng.integers(2)]
         fp.append(_box(species, call, _add_call(y, spectrum, call, settings, rng)))
     fp += [  # a detector's false alarms at mere noise
         _box(species, CALLS[species], rng.uniform(0, settings.duration - CALLS[species].duration))
@@ -292,16 +300,21 @@ def _tone(frequency: np.ndarray, sr: int) -> np.ndarray:
 
 def _coloured_noise(n: int, slope: float, sr: int, rng: np.random.Generator) -> np.ndarray:
     """Return noise whose power falls as 1 / f ** (2 * slope), unit power; slope 0.5 is pink."""
-    frequency = np.maximum(np.fft.rfftfreq(n, 1 / sr), 40.0)
-    y = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * frequency**-slope, n)
-    return y / y.std()
+    return _shaped_noise(n, lambda frequency: np.maximum(frequency, 40.0) ** -slope, sr, rng)
 
 
 def _band_noise(n: int, low: float, high: float, sr: int, rng: np.random.Generator) -> np.ndarray:
-    spectrum = np.fft.rfft(rng.standard_normal(n))
-    frequency = np.fft.rfftfreq(n, 1 / sr)
-    spectrum[(frequency < low) | (frequency > high)] = 0
-    y = np.fft.irfft(spectrum, n)
+    return _shaped_noise(n, lambda frequency: (frequency >= low) & (frequency <= high), sr, rng)
+
+
+def _shaped_noise(
+    n: int, gain: Callable[[np.ndarray], np.ndarray], sr: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Return (n,) Gaussian noise, drawn as the spectrum that `gain` of the frequency shapes, unit power."""
+    n_fft = scipy.fft.next_fast_len(n, real=True)
+    frequency = np.linspace(0, sr / 2, n_fft // 2 + 1, dtype=np.float32)
+    draws = rng.standard_normal((len(frequency), 2), dtype=np.float32).view(np.complex64)[:, 0]
+    y = scipy.fft.irfft(draws * gain(frequency).astype(np.float32), n_fft)[:n]
     return y / y.std()
 
 

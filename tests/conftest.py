@@ -1,0 +1,62 @@
+"""Synthesised recordings and data sets; nothing here needs the network."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real recordings; where it is absent, tests that need it skip."""
+    if not SHARED.is_dir():
+        pytest.skip(f"no real recordings: {SHARED} is absent")
+    return SHARED
+
+
+def tone(frequency: float, seconds: float, sr: int, seed: int = 0) -> np.ndarray:
+    """A tone over faint noise."""
+    t = np.arange(int(seconds * sr)) / sr
+    noise = 1e-3 * np.random.default_rng(seed).standard_normal(len(t))
+    return 0.3 * np.sin(2 * np.pi * frequency * t) + noise
+
+
+Edit = Callable[[Path], None]
+
+
+@pytest.fixture
+def small_dataset(tmp_path: Path) -> Path:
+    """A valid data set with every table: 6 training and 2 test recordings of 2 s, 3 species."""
+    root = tmp_path / "small"
+    ids = {"train": [f"a{k}" for k in range(6)], "test": ["t0", "t1"]}
+    for split, names in ids.items():
+        (root / split).mkdir(parents=True)
+        for k, name in enumerate(names):
+            soundfile.write(root / split / f"{name}.flac", tone(800 * (k % 3 + 1), 2.0, 16_000, k), 16_000)
+    header = ["recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max"]
+    tp = [(f"a{k}", k % 3, 1, 0.2, 500.0, 1.1, 3000.0) for k in range(6)]
+    fp = [(f"a{k}", (k + 1) % 3, 1, 0.5, 500.0, 1.5, 3000.0) for k in range(6)]
+    pd.DataFrame(tp, columns=header).to_csv(root / "train_tp.csv", index=False)
+    pd.DataFrame(fp, columns=header).to_csv(root / "train_fp.csv", index=False)
+    scores = pd.DataFrame({"recording_id": ids["test"], "s0": [0, 0], "s1": [0, 0], "s2": [0, 0]})
+    scores.to_csv(root / "sample_submission.csv", index=False)
+    scores.assign(s0=[1, 0], s1=[0, 1]).to_csv(root / "test_labels.csv", index=False)
+    truth = pd.DataFrame(np.eye(3, dtype=int)[[0, 1, 2, 0, 1, 2]], columns=["s0", "s1", "s2"])
+    truth.insert(0, "recording_id", ids["train"])
+    truth.to_csv(root / "train_labels.csv", index=False)
+    pd.DataFrame({"species_id": [0, 1, 2], "name": ["coqui", "owl", "frog"]}).to_csv(
+        root / "species.csv", index=False
+    )
+    pd.DataFrame({"recording_id": ids["train"], "group": list("uvwxyz")}).to_csv(
+        root / "groups.csv", index=False
+    )
+    return root

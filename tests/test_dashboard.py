@@ -1,0 +1,55 @@
+"""The Optuna dashboard serves the study that the GBM's tuning writes."""
+
+import json
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from models.metrics import lrap
+from models.tuning import Task, tune
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def get(url: str, process: subprocess.Popen) -> dict:
+    for _ in range(200):
+        try:
+            with urllib.request.urlopen(url, timeout=5) as answer:
+                return json.load(answer)
+        except urllib.error.URLError:
+            assert process.poll() is None, "the dashboard ended"
+            time.sleep(0.1)
+    pytest.fail("the dashboard did not answer")
+
+
+def test_the_dashboard_answers_with_the_study_and_its_trials(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    truth = np.eye(2)[np.arange(12) % 2]
+    task = Task(rng.normal(size=(12, 3)), truth, np.arange(12), np.arange(12) // 2 % 3, truth, lrap)
+    tune(task, 3, 0, 1, tmp_path / "optuna.db", "gbm-lrap-test")
+    port = free_port()
+    program = Path(shutil.which("optuna-dashboard", path=Path(__import__("sys").executable).parent) or "")
+    process = subprocess.Popen(
+        [program, f"sqlite:///{tmp_path / 'optuna.db'}", "--port", str(port)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        (summary,) = get(f"http://127.0.0.1:{port}/api/studies", process)["study_summaries"]
+        assert summary["study_name"] == "gbm-lrap-test"
+        detail = get(f"http://127.0.0.1:{port}/api/studies/{summary['study_id']}?after=0", process)
+        assert [trial["number"] for trial in detail["trials"]] == [0, 1, 2]
+    finally:
+        process.terminate()
+        process.wait(10)

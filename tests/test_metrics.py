@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from sklearn.metrics import label_ranking_average_precision_score, roc_auc_score
+
+from models.metrics import (
+    ap_per_species,
+    auc_per_species,
+    bootstrap_interval,
+    evaluate,
+    lrap,
+    lrap_per_recording,
+    lwlrap,
+)
+
+
+def random_table(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """A table with ties, rows without positives, rows of positives only, and single columns."""
+    rng = np.random.default_rng(seed)
+    shape = (rng.integers(1, 30), 1 if seed % 10 == 0 else rng.integers(2, 12))
+    Y = (rng.random(shape) < rng.random()).astype(float)
+    Y[rng.random(shape[0]) < 0.2] = 0
+    Y[rng.random(shape[0]) < 0.1] = 1
+    P = rng.random(shape)
+    return Y, np.round(P, 1) if seed % 2 else P
+
+
+TABLES = [random_table(seed) for seed in range(200)]
+
+
+def slow_lrap_of_row(y: np.ndarray, p: np.ndarray) -> float:
+    """LRAP of one recording, from its definition."""
+    precisions = []
+    for i in range(len(y)):
+        if y[i] == 1:
+            ranked = [j for j in range(len(y)) if not np.isnan(y[j]) and p[j] >= p[i]]
+            precisions.append(sum(y[j] == 1 for j in ranked) / len(ranked))
+    return float(np.mean(precisions)) if precisions else float("nan")
+
+
+def test_lrap_is_sklearns_on_rows_with_positives() -> None:
+    for Y, P in TABLES:
+        rows = Y.any(axis=1)
+        if rows.any():
+            assert lrap(Y, P) == pytest.approx(
+                label_ranking_average_precision_score(Y[rows], P[rows]), abs=1e-12
+            )
+        else:
+            assert np.isnan(lrap(Y, P))
+
+
+def test_lwlrap_is_its_slow_twin_and_sklearns_weighted() -> None:
+    for Y, P in TABLES:
+        if not Y.any():
+            assert np.isnan(lwlrap(Y, P))
+            continue
+        hits = [(slow_lrap_of_row(y, p), y.sum()) for y, p in zip(Y, P, strict=True) if y.any()]
+        slow = sum(value * n for value, n in hits) / sum(n for _, n in hits)
+        assert lwlrap(Y, P) == pytest.approx(slow, abs=1e-12)
+        weighted = label_ranking_average_precision_score(Y, P, sample_weight=Y.sum(axis=1))
+        assert lwlrap(Y, P) == pytest.approx(weighted, abs=1e-12)
+
+
+def test_unknown_cells_take_no_part() -> None:
+    for seed, (Y, P) in enumerate(TABLES):
+        Y = Y.copy()
+        Y[np.random.default_rng(seed).random(Y.shape) < 0.4] = np.nan
+        slow = [slow_lrap_of_row(y, p) for y, p in zip(Y, P, strict=True)]
+        np.testing.assert_allclose(lrap_per_recording(Y, P), slow, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "monotone", [np.exp, lambda p: p**3 - 5, lambda p: np.log(p + 1e-3), lambda p: 1e-4 * p + 7]
+)
+def test_scores_do_not_change_under_a_monotone_map(monotone) -> None:  # type: ignore[no-untyped-def]
+    for Y, P in TABLES:
+        np.testing.assert_array_equal(lrap_per_recording(Y, monotone(P)), lrap_per_recording(Y, P))
+
+
+def test_many_rows_score_as_they_do_alone() -> None:
+    rng = np.random.default_rng(0)
+    Y, P = (rng.random((1500, 5)) < 0.3).astype(float), rng.random((1500, 5))
+    alone = [lrap_per_recording(Y[k : k + 1], P[k : k + 1])[0] for k in range(0, 1500, 7)]
+    np.testing.assert_array_equal(lrap_per_recording(Y, P)[::7], alone)
+
+
+def test_known_answers() -> None:
+    Y = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 0.0]])
+    P = np.array([[0.9, 0.1, 0.2], [0.9, 0.5, 0.6], [0.1, 0.2, 0.3]])
+    np.testing.assert_allclose(lrap_per_recording(Y, P), [1, 1 / 2, np.nan])
+    evaluation = evaluate(Y, P, seed=0)
+    assert evaluation.n_recordings == 2
+    assert evaluation.lrap == 0.75
+
+
+def test_species_scores_use_known_recordings_and_skip_single_classes() -> None:
+    rng = np.random.default_rng(0)
+    Y, P = (rng.random((50, 3)) < 0.4).astype(float), rng.random((50, 3))
+    Y[:, 1] = 1
+    Y[:20, 2] = np.nan
+    auc = auc_per_species(Y, P)
+    assert auc[0] == roc_auc_score(Y[:, 0], P[:, 0])
+    assert np.isnan(auc[1])
+    assert auc[2] == roc_auc_score(Y[20:, 2], P[20:, 2])
+    assert np.isnan(ap_per_species(Y, P)).tolist() == [False, True, False]
+
+
+def test_a_bootstrap_interval_covers_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(0)
+    covered = 0
+    for seed in range(200):
+        low, high = bootstrap_interval(np.append(rng.normal(3, 1, 60), np.nan), seed)
+        covered += low <= 3 <= high
+    assert 0.90 <= covered / 200 <= 0.99
+
+
+def test_scores_that_cannot_be_ranked_are_refused() -> None:
+    with pytest.raises(ValueError, match="nan in 1 of 2 rows"):
+        lrap(np.ones((2, 2)), np.array([[0.1, np.nan], [0.2, 0.3]]))
+    with pytest.raises(ValueError, match="shape"):
+        lrap(np.ones((2, 2)), np.ones((2, 3)))
