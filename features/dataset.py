@@ -323,6 +323,8 @@ def _groups(path: Path, recordings: dict[str, Path]) -> np.ndarray:
         return np.arange(len(recordings))
     table = _read_table(path, ("recording_id", "group"))
     _check_unique(table, "recording_id", path)
+    nameless = table["group"].isna() | (table["group"] == "")
+    _refuse(table, nameless, path, "recording '{recording_id}' has no group; name one")
     group = table.set_index("recording_id")["group"]
     for recording_id in recordings:
         if recording_id not in group.index:

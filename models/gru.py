@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
+from features.errors import UserError
 from features.files import replacing
 from models.folds import make_folds
 from models.metrics import lrap
@@ -28,20 +29,24 @@ class RecurrentNet(nn.Module):
     Parameters
     ----------
     mean, std : (n_bands,) normalisation of the input.
+    base_rate : (n_species,) share of windows with the species, where the scores begin.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, mean: Tensor, std: Tensor, n_species: int, hidden_size: int, cell: str, dropout: float
+        self, mean: Tensor, std: Tensor, base_rate: Tensor, hidden_size: int, cell: str, dropout: float
     ) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
         self.register_buffer("std", std)
         self.rnn = CELLS[cell](len(mean), hidden_size, batch_first=True, bidirectional=True)
         self.dropout = nn.Dropout(dropout)
-        self.heads = nn.Linear(2 * hidden_size, 2 * n_species)
+        self.heads = nn.Linear(2 * hidden_size, 2 * len(base_rate))
+        with torch.no_grad():
+            # Else the first epochs go into learning that every species is rare.
+            self.heads.bias[: len(base_rate)] = base_rate.logit()
 
     def forward(self, x: Tensor) -> Tensor:
         """Return (batch, n_species) logits of (batch, time, n_bands) normalised frames."""
@@ -139,7 +144,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         self.net_ = RecurrentNet(
             torch.tensor(mean, dtype=torch.float32),
             torch.tensor(np.maximum(std, 1e-3), dtype=torch.float32),  # a silent band is constant
-            Y.shape[1],
+            _base_rate(Y[train], self.weak_negative_weight),
             self.hidden_size,
             self.cell,
             self.dropout,
@@ -218,7 +223,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         model.net_ = RecurrentNet(
             state["mean"],
             state["std"],
-            len(state["heads.bias"]) // 2,
+            torch.full((len(state["heads.bias"]) // 2,), 0.5),
             model.hidden_size,
             model.cell,
             model.dropout,
@@ -260,6 +265,8 @@ def augment(x: Tensor, y: Tensor, mixup: float, generator: torch.Generator) -> t
 def resolve_device(device: str) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UserError("device 'cuda': torch finds no CUDA GPU here; give --device cpu or auto")
     return torch.device(device)
 
 
@@ -279,6 +286,12 @@ def _epoch_batches(
     drawn = other[torch.randperm(len(other), generator=generator)[: n_epoch - len(known)]]
     rows = torch.cat([known, drawn])
     yield from rows[torch.randperm(len(rows), generator=generator)].split(batch_size)
+
+
+def _base_rate(Y: np.ndarray, weak_negative_weight: float) -> Tensor:
+    weight = np.where(np.isnan(Y), weak_negative_weight, 1.0)
+    positives = (Y == 1).sum(axis=0)
+    return torch.tensor((positives + 0.5) / (weight.sum(axis=0) + 1), dtype=torch.float32)
 
 
 def _inner_split(Y: np.ndarray, recording: np.ndarray, group: np.ndarray, seed: int) -> np.ndarray:

@@ -35,6 +35,8 @@ def main(args: argparse.Namespace) -> None:
     seconds = {"oof": time.perf_counter() - started, "test": 0.0}
     listed = ", ".join(f"{weight:.2f} {model}" for model, weight in zip(MEMBERS, chosen.weights, strict=True))
     print(f"blend: {listed}, in {chosen.space} space")
+    if 1.0 in chosen.weights:
+        print("blending does not help out of fold, so the better member stands alone")
     test = test_members = None
     if dataset.test:
         test_members = np.stack([test.scores for _, test in runs.values() if test is not None])

@@ -232,7 +232,12 @@ def load_task(args: argparse.Namespace) -> Task:
         jobs=args.jobs,
         n_folds=args.folds,
     )
-    # Before anything is computed that wrong flags would waste.
+    # Wrong flags are said before anything is computed.
+    frame = 1 / task.store.settings.frame_rate
+    if task.length < 2 or task.hop < 1:
+        raise UserError(
+            f"windows of {window.length:g} s every {window.hop:g} s; frames are {frame:g} s apart, give more"
+        )
     _ = task.fold
     print(
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test recordings, "

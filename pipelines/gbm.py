@@ -9,6 +9,8 @@ import argparse
 import time
 from functools import partial
 
+from tqdm import tqdm
+
 from features.files import digest
 from features.statistics import feature_names, window_statistics
 from models import tuning
@@ -37,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
 
     started = time.perf_counter()
     model = OneVsRestGBM(**params, random_state=args.seed, n_jobs=args.jobs)
-    *_, windows = out_of_fold(model, X, Y, fold)
+    *_, windows = tqdm(out_of_fold(model, X, Y, fold), desc="best trial", total=task.n_folds, unit="fold")
     pooling, oof, _ = best_pooling(windows, first, task.truth, metric)
     seconds = {"oof": time.perf_counter() - started}
 

@@ -130,6 +130,10 @@ BAD = {
         replace_text("train_labels.csv", "a1,0,1,0", "a1,1,0,0"),
         r"train_tp\.csv line 3: a TP box shows species 1 in 'a1', but train_labels\.csv says 0; correct",
     ),
+    "group without a name": (
+        replace_text("groups.csv", "a5,z", "a5,"),
+        r"groups\.csv line 7: recording 'a5' has no group; name one",
+    ),
     "group missing": (
         replace_text("groups.csv", "a5,z\n", ""),
         r"groups\.csv: lacks recording 'a5'; add its line",

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from features.errors import UserError
 from models.gru import CELLS, GRUClassifier, augment, weak_bce
 from models.metrics import lrap
 
@@ -79,6 +80,20 @@ def test_a_saved_model_scores_the_same_and_holds_only_data(tmp_path: Path) -> No
     assert loaded.get_params() == model.get_params()
     assert loaded.history_ == model.history_
     torch.load(tmp_path / "fold0.pt", weights_only=True)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU is here")
+def test_a_gpu_that_is_not_there_is_named() -> None:
+    with pytest.raises(UserError, match=r"device 'cuda'.* --device cpu or auto"):
+        fit(device="cuda")
+
+
+def test_scores_begin_at_the_base_rates() -> None:
+    X, Y, recording, _ = windows()
+    Y[:, 0] = np.where(np.isnan(Y[:, 0]), 0, Y[:, 0])
+    model = GRUClassifier(**{**FAST, "epochs": 1, "learning_rate": 1e-9}).fit(X, Y, recording, recording)  # type: ignore[arg-type]
+    rare, *others = model.predict_proba(X).mean(axis=0)
+    assert rare < 0.2 < min(others)
 
 
 def test_silent_bands_do_not_break_the_normalisation() -> None:
