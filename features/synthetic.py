@@ -38,7 +38,7 @@ class SyntheticSettings:
     """Most calls of a species in a recording it occurs in; a long call occurs once."""
     boxed: float = 0.5
     """Share of the further calls of an annotated species that carry a TP box, as its first does."""
-    unannotated: float = 0.5
+    unannotated: float = 0.2
     """Share of its test prevalence at which a species also calls, without a box, in training."""
     n_confusers: int = 4
     """Confusers in a recording."""

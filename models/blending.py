@@ -8,6 +8,8 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
+from models.metrics import lrap_per_recording
+
 STEPS = 20  # weights are multiples of 1 / STEPS
 LOGIT_LIMIT = 1e-6  # probabilities are kept this far from 0 and 1 before the logit
 
@@ -23,9 +25,10 @@ def _row_rank(P: np.ndarray) -> np.ndarray:
     return (scipy.stats.rankdata(P, axis=1) - 1) / max(P.shape[1] - 1, 1)
 
 
+# Where members' errors are independent, log odds add; the other spaces have to earn their place.
 SPACES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-    "probability": (np.asarray, np.asarray),
     "logit": (_logit, scipy.special.expit),
+    "probability": (np.asarray, np.asarray),
     "rank": (_row_rank, np.asarray),
 }
 
@@ -56,9 +59,25 @@ def score_candidates(members: np.ndarray, Y: np.ndarray, metric: Metric) -> dict
 
 
 def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
-    """Return the candidate that scores best on Y; of equals, the most even."""
+    """Return the blend of the first space that is as good as the best, with its best weights.
+
+    As good is within one standard error of the paired difference in LRAP (the rule of Breiman et
+    al. 1984): three spaces times a grid of weights are many draws from noise. Of equal weights, the
+    most even.
+    """
     scored = score_candidates(members, Y, metric)
-    return max(scored, key=scored.__getitem__)
+    best_of_space = {
+        space: max((blend for blend in scored if blend.space == space), key=scored.__getitem__)
+        for space in SPACES
+    }
+    best = max(best_of_space.values(), key=scored.__getitem__)
+    reference = lrap_per_recording(Y, best.apply(members))
+    for blend in best_of_space.values():
+        lost = reference - lrap_per_recording(Y, blend.apply(members))
+        lost = lost[np.isfinite(lost)]
+        if lost.mean() <= lost.std() / np.sqrt(len(lost)):
+            return blend
+    return best
 
 
 def cross_fit(

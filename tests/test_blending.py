@@ -47,7 +47,16 @@ def test_candidates_are_the_simplex_the_most_even_first(n_members: int) -> None:
 
 def test_of_equal_blends_the_most_even_wins() -> None:
     (P, _), truth, _ = members()
-    assert fit_blend(np.stack([P, P]), truth, lrap) == Blend("probability", (0.5, 0.5))
+    assert fit_blend(np.stack([P, P]), truth, lrap) == Blend("logit", (0.5, 0.5))
+
+
+def test_another_space_must_be_better_by_more_than_chance() -> None:
+    scores, truth, _ = members()
+    assert fit_blend(scores, truth, lrap).space == "logit"
+    # A member that is sure of itself, and wrong, spoils log odds but not ranks.
+    rng = np.random.default_rng(1)
+    sure = np.where(rng.random(truth.shape) < 0.5, scores[1], rng.integers(0, 2, truth.shape))
+    assert fit_blend(np.stack([scores[0] * 0.2 + 0.4, sure]), truth, lrap).space != "logit"
 
 
 def test_a_fold_is_scored_by_weights_fitted_without_it() -> None:
