@@ -18,7 +18,7 @@ from models.blending import blend_or_best, score_candidates
 from models.metrics import METRICS, ap_per_species, bootstrap_interval, lrap_per_recording
 from pipelines import report
 from pipelines.common import dataset_parser, open_dataset, presence, run
-from pipelines.runs import Scores, common_folds, evaluations, read_member, write_run
+from pipelines.runs import common_folds, read_member, write_run
 
 MEMBERS = ("gbm", "gru")
 
@@ -37,40 +37,28 @@ def main(args: argparse.Namespace) -> None:
     print(f"blend: {listed}, in {chosen.space} space")
     if 1.0 in chosen.weights:
         print("blending does not help out of fold, so the better member stands alone")
-    test = test_members = None
+    scored = {"oof": (truth, oof, oof_members)}
+    test = None
     if dataset.test:
         test_members = np.stack([test.scores for _, test in runs.values() if test is not None])
         test = chosen.apply(test_members)
+        if dataset.test_labels is not None:
+            scored["test"] = (dataset.test_labels.astype(float), test, test_members)
 
-    differences = compare("oof", truth, oof, oof_members, args.seed)
-    split, ap = "oof", ap_table(dataset, truth, oof, oof_members)
-    if dataset.test_labels is not None and test is not None and test_members is not None:
-        test_truth = dataset.test_labels.astype(float)
-        differences += compare("test", test_truth, test, test_members, args.seed)
-        split, ap = "test", ap_table(dataset, test_truth, test, test_members)
-    found = evaluations(dataset, oof, test, args.seed)
-    write_run(
-        results / "blend",
-        dataset,
-        Scores.of_train(dataset, oof, fold),
-        None if test is None else Scores.of_test(dataset, test),
-        config={
-            "model": "blend",
-            "members": MEMBERS,
-            "metric": args.metric,
-            "seed": args.seed,
-            **asdict(chosen),
-            "fold_blends": [asdict(blend) for blend in fold_blends],
-        },
-        metrics={
-            **{name: evaluation.as_dict() for name, evaluation in found.items()},
-            "differences": differences,
-        },
-    )
-    leaderboard = report.update_leaderboard(results, "blend", found, seconds)
+    differences = [row for split in scored for row in compare(split, *scored[split], args.seed)]
+    config = {
+        "members": MEMBERS,
+        "metric": args.metric,
+        **asdict(chosen),
+        "fold_blends": [asdict(blend) for blend in fold_blends],
+    }
+    metrics = {"differences": differences}
+    leaderboard = write_run(results, "blend", dataset, oof, test, fold, seconds, args.seed, config, metrics)
+
     figures = results / "figures"
     report.plot_leaderboard(leaderboard, figures / "leaderboard.png")
-    report.plot_species(ap, split, figures / "species.png")
+    last = list(scored)[-1]
+    report.plot_species(ap_table(dataset, *scored[last]), last, figures / "species.png")
     scores = score_candidates(oof_members, truth, metric)
     report.plot_weights(scores, chosen, fold_blends, MEMBERS, figures / "weights.png")
     report.print_leaderboard(leaderboard, results)

@@ -202,7 +202,6 @@ class Task:
             "window": asdict(self.window),
             "spectral": asdict(self.store.settings),
             "metric": self.metric,
-            "seed": self.seed,
             "folds": self.n_folds,
         }
 

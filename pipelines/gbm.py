@@ -20,8 +20,8 @@ from models.metrics import METRICS
 from models.pooling import best_pooling, pool
 from pipelines.common import load_task, positive, run, training_parser
 from pipelines.controls import write_controls
-from pipelines.report import print_leaderboard, update_leaderboard
-from pipelines.runs import Scores, evaluations, write_run
+from pipelines.report import print_leaderboard
+from pipelines.runs import write_run
 
 
 def main(args: argparse.Namespace) -> None:
@@ -45,32 +45,26 @@ def main(args: argparse.Namespace) -> None:
 
     started = time.perf_counter()
     model.fit(X, Y)
-    folder, test = task.results / "gbm", None
+    test = None
     if task.dataset.test:
         X_test = task.compute("test", statistics, "statistics")
         test = pool(model.predict_proba(X_test), task.first_windows("test"), pooling)
     seconds["test"] = time.perf_counter() - started
 
-    model.save(folder)
-    found = evaluations(task.dataset, oof, test, args.seed)
-    write_run(
-        folder,
-        task.dataset,
-        Scores.of_train(task.dataset, oof, task.fold),
-        None if test is None else Scores.of_test(task.dataset, test),
-        config={
-            **task.config(),
-            "model": "gbm",
-            "params": params,
-            "pooling": pooling,
-            "study": study,
-            "trials": args.trials,
-            "features": feature_names(settings),
-        },
-        metrics={split: evaluation.as_dict() for split, evaluation in found.items()},
-    )
+    model.save(task.results / "gbm")
+    config = {
+        **task.config(),
+        "params": params,
+        "pooling": pooling,
+        "study": study,
+        "trials": args.trials,
+        "features": feature_names(settings),
+    }
     write_controls(task)
-    print_leaderboard(update_leaderboard(task.results, "gbm", found, seconds), task.results)
+    leaderboard = write_run(
+        task.results, "gbm", task.dataset, oof, test, task.fold, seconds, args.seed, config, metrics={}
+    )
+    print_leaderboard(leaderboard, task.results)
     print(f"\nthe study: optuna-dashboard sqlite:///{database}")
 
 

@@ -20,17 +20,16 @@ from models.metrics import METRICS
 from models.pooling import best_pooling, pool
 from pipelines.common import Task, load_task, positive, run, training_parser
 from pipelines.controls import write_controls
-from pipelines.report import print_leaderboard, update_leaderboard
-from pipelines.runs import Scores, evaluations, write_run
+from pipelines.report import print_leaderboard
+from pipelines.runs import write_run
 
 
 def main(args: argparse.Namespace) -> None:
     task = load_task(args)
     model = GRUClassifier(cell=args.cell, epochs=args.epochs, device=args.device)
     X, Y = task.compute("train", window_sequences, "sequences"), task.labels
-    folder = task.results / "gru"
 
-    models = fit_folds(task, model, X, Y, folder)
+    models = fit_folds(task, model, X, Y, task.results / "gru")
     fold, first = task.per_window(task.fold), task.first_windows("train")
     windows = np.zeros(Y.shape)
     for k, fitted in enumerate(models):
@@ -42,24 +41,17 @@ def main(args: argparse.Namespace) -> None:
     started, test = time.perf_counter(), None
     if task.dataset.test:
         X_test = task.compute("test", window_sequences, "sequences")
-        mean = np.mean([fitted.predict_proba(X_test) for fitted in models], axis=0)
+        mean = np.mean([fitted.predict_proba(X_test) for fitted in models], axis=0, dtype=np.float64)
         test = pool(mean, task.first_windows("test"), pooling)
     seconds["test"] = time.perf_counter() - started
 
-    found = evaluations(task.dataset, oof, test, args.seed)
-    write_run(
-        folder,
-        task.dataset,
-        Scores.of_train(task.dataset, oof, task.fold),
-        None if test is None else Scores.of_test(task.dataset, test),
-        config={**task.config(), "model": "gru", "params": model.get_params(), "pooling": pooling},
-        metrics={
-            **{split: evaluation.as_dict() for split, evaluation in found.items()},
-            "history": [fitted.history_ for fitted in models],
-        },
-    )
+    config = {**task.config(), "params": model.get_params(), "pooling": pooling}
+    metrics = {"history": [fitted.history_ for fitted in models]}
     write_controls(task)
-    print_leaderboard(update_leaderboard(task.results, "gru", found, seconds), task.results)
+    leaderboard = write_run(
+        task.results, "gru", task.dataset, oof, test, task.fold, seconds, args.seed, config, metrics
+    )
+    print_leaderboard(leaderboard, task.results)
 
 
 def fit_folds(

@@ -15,6 +15,7 @@ from features.errors import UserError
 from features.files import replacing, write_json
 from models.metrics import Evaluation, ap_per_species, auc_per_species, evaluate
 from pipelines.common import presence
+from pipelines.report import update_leaderboard
 
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
 
@@ -35,14 +36,6 @@ class Scores:
     species: np.ndarray
     scores: np.ndarray
     fold: np.ndarray | None = None
-
-    @classmethod
-    def of_train(cls, dataset: Dataset, scores: np.ndarray, fold: np.ndarray) -> Self:
-        return cls(np.array(list(dataset.train)), np.array(dataset.species), scores.astype(np.float64), fold)
-
-    @classmethod
-    def of_test(cls, dataset: Dataset, scores: np.ndarray) -> Self:
-        return cls(np.array(list(dataset.test)), np.array(dataset.species), scores.astype(np.float64))
 
     def save(self, file: Path) -> None:
         arrays = {"recording_id": self.recording_id, "species": self.species, "scores": self.scores}
@@ -87,24 +80,43 @@ def per_species(dataset: Dataset, oof: np.ndarray, test: np.ndarray | None) -> p
 
 
 def write_run(
-    folder: Path,
+    results: Path,
+    model: str,
     dataset: Dataset,
-    oof: Scores,
-    test: Scores | None,
+    oof: np.ndarray,
+    test: np.ndarray | None,
+    fold: np.ndarray,
+    seconds: Mapping[str, float],
+    seed: int,
     config: Mapping[str, Any],
     metrics: Mapping[str, Any],
-) -> None:
-    """Write a run's scores, submission, settings and metrics; the scores last."""
-    write_json(folder / "config.json", {**config, "dataset": dataset.name, "versions": _versions()})
-    species = per_species(dataset, oof.scores, None if test is None else test.scores)
-    write_json(folder / "metrics.json", {**metrics, "per_species": _records(species)})
+) -> pd.DataFrame:
+    """Write a run to its folder of `results` and the leaderboard; return the leaderboard.
+
+    Parameters
+    ----------
+    oof, test : (n_recordings, n_species) scores in [0, 1]; test is None without test recordings.
+    fold : (n_train,) fold of each training recording.
+    seconds : by split, what fitting and scoring took.
+    config, metrics : what config.json and metrics.json hold beside what every run's do.
+    """
+    folder = results / model
+    found = evaluations(dataset, oof, test, seed)
+    general = {"model": model, "dataset": dataset.name, "seed": seed, "versions": _versions()}
+    write_json(folder / "config.json", {**general, **config})
+    evaluated = {name: evaluation.as_dict() for name, evaluation in found.items()}
+    species = _records(per_species(dataset, oof, test))
+    write_json(folder / "metrics.json", {**evaluated, **metrics, "per_species": species})
+    names = np.array(dataset.species)
     if test is not None:
-        submission = pd.DataFrame(test.scores, columns=[f"s{k}" for k in range(dataset.n_species)])
-        submission.insert(0, "recording_id", test.recording_id)
+        submission = pd.DataFrame(test, columns=[f"s{k}" for k in range(dataset.n_species)])
+        submission.insert(0, "recording_id", list(dataset.test))
         with replacing(folder / "submission.csv") as temporary:
             submission.to_csv(temporary, index=False)
-        test.save(folder / "test.npz")
-    oof.save(folder / "oof.npz")
+        Scores(np.array(list(dataset.test)), names, test).save(folder / "test.npz")
+    # Last: a folder with out-of-fold scores holds a whole run.
+    Scores(np.array(list(dataset.train)), names, oof, fold).save(folder / "oof.npz")
+    return update_leaderboard(results, model, found, seconds)
 
 
 def read_member(results: Path, model: str, dataset: Dataset) -> tuple[Scores, Scores | None]:
