@@ -10,6 +10,7 @@ balanced in training but as uneven as in the field in test.
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import joblib
 import numpy as np
@@ -102,37 +103,31 @@ def write_dataset(root: Path, n_jobs: int, settings: SyntheticSettings = Synthet
     wanted = digest(VERSION, settings, CALLS)
     if state.exists() and state.read_text(encoding="utf-8") == wanted:
         return root
-    tables = []
-    for split, ids, sites in _plan(settings):
-        folder = root / split
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in folder.glob("*.flac"):
-            stale.unlink()
-        written = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-            joblib.delayed(_write_recording)(folder / f"{recording_id}.flac", split, k, site, settings)
-            for k, (recording_id, site) in enumerate(zip(ids, sites, strict=True))
-        )
-        tables.append(list(tqdm(written, desc=f"synthetic {split}", total=len(ids), unit="recording")))
-    train, test = tables
+    state.unlink(missing_ok=True)
+    (train_ids, train_sites), (test_ids, test_sites) = _plan(settings)
+    train = _write_recordings(root / "train", train_ids, train_sites, n_jobs, settings)
+    test = _write_recordings(root / "test", test_ids, test_sites, n_jobs, settings)
+
     columns = [f"s{k}" for k in range(len(CALLS))]
     names = [
         f"{column} {call.kind} {(call.fmin + call.fmax) / 2000:.1f} kHz"
         for column, call in zip(columns, CALLS, strict=True)
     ]
-    (_, train_ids, train_sites), (_, test_ids, _) = _plan(settings)
-    truth = pd.DataFrame([species for species, _, _ in test], columns=columns)
+    truth = pd.DataFrame([content.present for content in test], columns=columns)
     truth.insert(0, "recording_id", test_ids)
-    _write_table(root / "test_labels.csv", truth)
-    _write_table(root / "sample_submission.csv", truth.assign(**dict.fromkeys(columns, 0.0)))
-    _write_table(root / "species.csv", pd.DataFrame({"species_id": range(len(names)), "name": names}))
-    _write_table(root / "groups.csv", pd.DataFrame({"recording_id": train_ids, "group": train_sites}))
-    for file, part in (("train_tp.csv", 1), ("train_fp.csv", 2)):
-        boxes = [
-            (recording_id, *box)
-            for recording_id, recording in zip(train_ids, train, strict=True)
-            for box in recording[part]
-        ]
-        _write_table(root / file, pd.DataFrame(boxes, columns=list(BOX_COLUMNS)))
+    tp = [(r, *box) for r, content in zip(train_ids, train, strict=True) for box in content.tp]
+    fp = [(r, *box) for r, content in zip(train_ids, train, strict=True) for box in content.fp]
+    tables = {
+        "train_tp.csv": pd.DataFrame(tp, columns=list(BOX_COLUMNS)),
+        "train_fp.csv": pd.DataFrame(fp, columns=list(BOX_COLUMNS)),
+        "test_labels.csv": truth,
+        "sample_submission.csv": truth.assign(**dict.fromkeys(columns, 0.0)),
+        "species.csv": pd.DataFrame({"species_id": range(len(names)), "name": names}),
+        "groups.csv": pd.DataFrame({"recording_id": train_ids, "group": train_sites}),
+    }
+    for file, table in tables.items():
+        with replacing(root / file) as temporary:
+            table.to_csv(temporary, index=False)
     with replacing(state) as temporary:
         temporary.write_text(wanted, encoding="utf-8")
     return root
@@ -199,20 +194,40 @@ def confusers(species: int) -> tuple[Call, Call]:
     return replace(call, kind=kind, rate=max(call.rate, 4) * 1.7), replace(call, rate=call.rate * 1.8 + 1)
 
 
-def _plan(settings: SyntheticSettings) -> list[tuple[str, list[str], list[int]]]:
-    """Return for train and test the ids and the sites of the recordings; no site serves both."""
+class _Content(NamedTuple):
+    """What a recording holds: (S,) 0/1 species, and its boxes without the recording's id."""
+
+    present: np.ndarray
+    tp: list[tuple[float, ...]]
+    fp: list[tuple[float, ...]]
+
+
+def _plan(settings: SyntheticSettings) -> tuple[tuple[list[str], list[int]], tuple[list[str], list[int]]]:
+    """Return the ids and the sites of the training and of the test recordings; no site serves both."""
     train_sites = [k % settings.n_train_sites for k in range(settings.n_train)]
     test_sites = [settings.n_train_sites + k % settings.n_test_sites for k in range(settings.n_test)]
-    return [
-        ("train", [f"train{k:04d}" for k in range(settings.n_train)], train_sites),
-        ("test", [f"test{k:04d}" for k in range(settings.n_test)], test_sites),
-    ]
+    return (
+        ([f"train{k:04d}" for k in range(settings.n_train)], train_sites),
+        ([f"test{k:04d}" for k in range(settings.n_test)], test_sites),
+    )
 
 
-def _write_recording(
-    path: Path, split: str, k: int, site: int, settings: SyntheticSettings
-) -> tuple[np.ndarray, list[tuple[float, ...]], list[tuple[float, ...]]]:
-    """Write one recording; return its (S,) 0/1 species, TP boxes and FP boxes."""
+def _write_recordings(
+    folder: Path, ids: list[str], sites: list[int], n_jobs: int, settings: SyntheticSettings
+) -> list[_Content]:
+    folder.mkdir(parents=True, exist_ok=True)
+    for stale in folder.glob("*.flac"):
+        stale.unlink()
+    written = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
+        joblib.delayed(_write_recording)(folder / f"{recording_id}.flac", k, site, settings)
+        for k, (recording_id, site) in enumerate(zip(ids, sites, strict=True))
+    )
+    return list(tqdm(written, desc=f"synthetic {folder.name}", total=len(ids), unit="recording"))
+
+
+def _write_recording(path: Path, k: int, site: int, settings: SyntheticSettings) -> _Content:
+    """Write recording number `k` of its split and site."""
+    split = path.parent.name
     rng = np.random.default_rng((settings.seed, split == "test", k))
     y = _background(site, settings, rng)
     spectrum = np.abs(scipy.fft.rfft(y)) ** 2
@@ -244,7 +259,7 @@ def _write_recording(
     ]
     with replacing(path) as temporary:
         soundfile.write(temporary, 0.9 * y / np.abs(y).max(), settings.sr, subtype="PCM_16")
-    return present.astype(int), tp, fp
+    return _Content(present.astype(int), tp, fp)
 
 
 def _box(species: np.integer, call: Call, start: float) -> tuple[float, ...]:
@@ -316,8 +331,3 @@ def _shaped_noise(
     draws = rng.standard_normal((len(frequency), 2), dtype=np.float32).view(np.complex64)[:, 0]
     y = scipy.fft.irfft(draws * gain(frequency).astype(np.float32), n_fft)[:n]
     return y / y.std()
-
-
-def _write_table(path: Path, table: pd.DataFrame) -> None:
-    with replacing(path) as temporary:
-        table.to_csv(temporary, index=False)

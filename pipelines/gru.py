@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> None:
     started, test = time.perf_counter(), None
     if task.dataset.test:
         X_test = task.compute("test", window_sequences, "sequences")
-        mean = np.mean([fitted.predict_proba(X_test) for fitted in models], axis=0, dtype=np.float64)
+        mean = np.stack([fitted.predict_proba(X_test) for fitted in models]).mean(axis=0, dtype=np.float64)
         test = pool(mean, task.first_windows("test"), pooling)
     seconds["test"] = time.perf_counter() - started
 
