@@ -56,7 +56,7 @@ class Dataset:
         return len(self.species)
 
     def species_without_tp(self) -> list[str]:
-        """Return the names of the species that no TP box shows; they get a constant score."""
+        """Return the names of the species that no TP box shows; nothing can be learned of them."""
         seen = set(self.tp["species_id"])
         return [name for k, name in enumerate(self.species) if k not in seen]
 
@@ -163,7 +163,9 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return a CSV table of strings that has `columns`, indexed by line number."""
     try:
         # utf-8-sig: spreadsheets begin UTF-8 with a mark that is not part of the first column's name.
-        table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        table = pd.read_csv(
+            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, header=None
+        )
     except FileNotFoundError as error:
         raise DatasetError(f"{path}: is missing; the data set needs it") from error
     except UnicodeDecodeError as error:
@@ -173,14 +175,19 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise DatasetError(f"{path}: is not a CSV table ({reason}); save it as comma-separated") from error
-    table.columns = table.columns.str.strip()
+    table.columns = pd.Index(table.iloc[0].str.strip())
+    table.index = pd.RangeIndex(1, len(table) + 1)  # lines; the first is the header
+    table = table.iloc[1:].fillna("")
+    table = table[(table != "").any(axis=1)]
+    if table.columns.has_duplicates:
+        twice = table.columns[table.columns.duplicated()][0]
+        raise DatasetError(f"{path}: column '{twice}' stands there twice; keep one")
     for column in columns:
         if column not in table.columns:
             raise DatasetError(
                 f"{path}: lacks column '{column}' (found: {', '.join(table.columns)}); add it, "
                 f"separated by commas"
             )
-    table.index = pd.RangeIndex(2, len(table) + 2)  # line 1 is the header
     if "recording_id" in columns:
         unsafe = table["recording_id"].str.contains(r"[/\\\0]|^\.*$", regex=True)
         _refuse(
@@ -274,7 +281,15 @@ def _n_species(tables: dict[str, pd.DataFrame | list[str] | None], boxes: pd.Dat
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{file} {count}" for file, count in counts.items())
         raise DatasetError(f"the tables differ in their number of species ({listed}); make them agree")
-    return next(iter(counts.values()), int(boxes["species_id"].max()) + 1)
+    if counts:
+        return next(iter(counts.values()))
+    found, highest = boxes["species_id"].nunique(), int(boxes["species_id"].max())
+    if highest > 10 * found + 10:
+        raise DatasetError(
+            f"species_id {highest} in the boxes, which show {found} species; number them from 0, "
+            f"or list all in species.csv"
+        )
+    return highest + 1
 
 
 def _select(recordings: dict[str, Path], ids: pd.Index, table: Path, folder: Path) -> dict[str, Path]:
@@ -323,8 +338,7 @@ def _groups(path: Path, recordings: dict[str, Path]) -> np.ndarray:
         return np.arange(len(recordings))
     table = _read_table(path, ("recording_id", "group"))
     _check_unique(table, "recording_id", path)
-    nameless = table["group"].isna() | (table["group"] == "")
-    _refuse(table, nameless, path, "recording '{recording_id}' has no group; name one")
+    _refuse(table, table["group"] == "", path, "recording '{recording_id}' has no group; name one")
     group = table.set_index("recording_id")["group"]
     for recording_id in recordings:
         if recording_id not in group.index:

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -37,9 +39,9 @@ def digest(*parts: Any) -> str:
     """
     state = hashlib.blake2b(digest_size=6)
     for part in parts:
-        if hasattr(part, "tobytes"):
+        if isinstance(part, np.ndarray):
             state.update(f"{part.shape}{part.dtype}".encode())
-            state.update(part.tobytes())
+            state.update(np.ascontiguousarray(part).reshape(-1).view(np.uint8).data)
         else:
             state.update(repr(part).encode())
         state.update(b"\0")

@@ -53,9 +53,10 @@ class FrameStore:
             frames = stored["frames"].astype(np.float32)
         return Frames(frames[:, : self.settings.n_mels], frames[:, self.settings.n_mels :])
 
-    def n_frames(self, recording_id: str, split: str) -> int:
+    def extent(self, recording_id: str, split: str) -> tuple[int, float]:
+        """Return a recording's number of frames and its duration in seconds."""
         with np.load(self._file(recording_id, split), allow_pickle=False) as stored:
-            return int(stored["n_frames"])
+            return int(stored["n_frames"]), float(stored["duration"])
 
     def _file(self, recording_id: str, split: str) -> Path:
         return self.folder / split / f"{recording_id}.npz"
@@ -77,7 +78,8 @@ def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> None:
     source = _source(path)
     # One thread: parallel outside means serial inside, and a product's last bits may hang on the split.
     with threadpool_limits(1):
-        frames = compute_frames(load(path, settings.sr), settings)
+        y = load(path, settings.sr)
+        frames = compute_frames(y, settings)
     stored = np.concatenate([frames.log_mel, frames.contrast], axis=1).astype(np.float16)
     with replacing(file) as temporary:
-        np.savez(temporary, frames=stored, n_frames=len(stored), source=source)
+        np.savez(temporary, frames=stored, n_frames=len(stored), duration=len(y) / settings.sr, source=source)

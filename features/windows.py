@@ -10,15 +10,15 @@ from features.errors import UserError
 
 @dataclass(frozen=True)
 class WindowSettings:
-    length: float = 2.0
+    length: float = 1.0
     """Seconds of a window."""
-    hop: float = 1.0
+    hop: float = 0.5
     """Seconds from window to window."""
     min_overlap: float = 0.5
     """Share of a box, or of the window if that is shorter, at which the box labels the window."""
 
     def __post_init__(self) -> None:
-        if not self.length > 0:
+        if not 0 < self.length < float("inf"):
             raise UserError(f"window length is {self.length} s; give a length above 0")
         if not 0 < self.hop <= self.length / 2:
             # With at least half of each window shared, every box labels at least one window.

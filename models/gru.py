@@ -8,7 +8,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor, nn
 
@@ -21,6 +21,7 @@ from models.pooling import pool
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512
+VERSION = 1  # raise it when the same parameters and data give another network
 
 
 class RecurrentNet(nn.Module):
@@ -58,7 +59,7 @@ class RecurrentNet(nn.Module):
         return (x.float() - self.mean) / self.std
 
 
-class GRUClassifier(ClassifierMixin, BaseEstimator):
+class GRUClassifier(BaseEstimator):
     """A recurrent network for multi-label windows with unknown labels.
 
     Parameters
@@ -139,11 +140,13 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         torch.manual_seed(self.random_state)
 
         train = np.flatnonzero(~inner)
-        flat = X[train].reshape(-1, X.shape[2])
-        mean, std = flat.mean(axis=0, dtype=np.float64), flat.std(axis=0, dtype=np.float64)
+        is_known = ~np.isnan(Y[train]).all(axis=1)
+        if not is_known.any():
+            raise UserError(f"no label is known in the {len(train)} training windows; check more boxes")
+        mean, std = _moments(X, train)
         self.net_ = RecurrentNet(
             torch.tensor(mean, dtype=torch.float32),
-            torch.tensor(np.maximum(std, 1e-3), dtype=torch.float32),  # a silent band is constant
+            torch.tensor(std, dtype=torch.float32),
             _base_rate(Y[train], self.weak_negative_weight),
             self.hidden_size,
             self.cell,
@@ -151,7 +154,6 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         ).to(device)
         data = torch.tensor(X[train], device=device)
         labels = torch.tensor(Y[train], dtype=torch.float32, device=device)
-        is_known = ~np.isnan(Y[train]).all(axis=1)
         n_epoch = min(2 * int(is_known.sum()), len(train))
         steps = -(-n_epoch // self.batch_size)
 
@@ -161,7 +163,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, self.learning_rate, total_steps=steps * self.epochs, pct_start=0.2
         )
-        best, best_state, self.history_ = -np.inf, None, []
+        best, best_epoch, best_state, self.history_ = -np.inf, 0, None, []
         for epoch in range(self.epochs):
             self.net_.train()
             losses = []
@@ -180,7 +182,7 @@ class GRUClassifier(ClassifierMixin, BaseEstimator):
             self.history_.append({"loss": float(torch.stack(losses).mean()), "inner_lrap": score})
             if on_epoch is not None:
                 on_epoch(self.history_[-1])
-            if score > best:
+            if not score <= best:  # nan, where the inner recordings show no species: the last epoch is kept
                 best, best_epoch, best_state = score, epoch, copy.deepcopy(self.net_.state_dict())
             elif epoch - best_epoch >= self.patience:
                 break
@@ -298,5 +300,21 @@ def _inner_split(Y: np.ndarray, recording: np.ndarray, group: np.ndarray, seed: 
     """Return the (n_windows,) bool of windows held for early stopping: a sixth of the recordings."""
     _, first, member = np.unique(recording, return_index=True, return_inverse=True)
     present = np.maximum.reduceat(np.nan_to_num(Y), first, axis=0)
-    n_folds = min(6, len(np.unique(group)))
-    return (make_folds(present, group[first], n_folds, seed) == 0)[member]
+    groups = group[first]
+    if len(np.unique(groups)) == 1:  # a single site: all that is left is to hold some of its recordings
+        groups = np.arange(len(first))
+    n_folds = min(6, len(np.unique(groups)))
+    return (make_folds(present, groups, n_folds, seed) == 0)[member]
+
+
+def _moments(X: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (n_bands,) mean and standard deviation of some windows, without a copy of them all."""
+    n = len(rows) * X.shape[1]
+    total, squares = np.zeros(X.shape[2]), np.zeros(X.shape[2])
+    for block in np.array_split(rows, len(rows) // PREDICT_BATCH + 1):
+        x = X[block].astype(np.float64)
+        total += x.sum(axis=(0, 1))
+        squares += (x**2).sum(axis=(0, 1))
+    mean = total / n
+    variance = squares / n - mean**2
+    return mean, np.sqrt(np.maximum(variance, 1e-6))  # a silent band is constant

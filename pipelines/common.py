@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -69,8 +69,8 @@ def training_parser(description: str) -> argparse.ArgumentParser:
 
 def natural(text: str) -> int:
     value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is below 0")
+    if not 0 <= value < 2**31:
+        raise argparse.ArgumentTypeError(f"{value} is not within 0 and {2**31 - 1}")
     return value
 
 
@@ -154,11 +154,15 @@ class Task:
         return self._starts[split]
 
     @cached_property
-    def _starts(self) -> dict[str, list[np.ndarray]]:
+    def _extents(self) -> dict[str, list[tuple[int, float]]]:
         recordings = {"train": self.dataset.train, "test": self.dataset.test}
+        return {split: [self.store.extent(r, split) for r in ids] for split, ids in recordings.items()}
+
+    @cached_property
+    def _starts(self) -> dict[str, list[np.ndarray]]:
         return {
-            split: [window_starts(self.store.n_frames(r, split), self.length, self.hop) for r in ids]
-            for split, ids in recordings.items()
+            split: [window_starts(n_frames, self.length, self.hop) for n_frames, _ in extents]
+            for split, extents in self._extents.items()
         }
 
     def first_windows(self, split: str) -> np.ndarray:
@@ -174,11 +178,7 @@ class Task:
     def labels(self) -> np.ndarray:
         """(n_windows, S) labels of the training windows: 1, 0, nan."""
         dataset, rate = self.dataset, self.store.settings.frame_rate
-        # Frames stand on hops, one at either end.
-        duration = {
-            recording_id: max(self.store.n_frames(recording_id, "train") - 1, 1) / rate
-            for recording_id in dataset.train
-        }
+        duration = {r: self._extents["train"][k][1] for k, r in enumerate(dataset.train)}
         check_boxes_begin_inside(dataset, duration)
         tp, fp = (
             dict(list(dataset.tp.groupby("recording_id"))),
@@ -191,7 +191,8 @@ class Task:
         parts = []
         for k, (recording_id, starts) in enumerate(zip(dataset.train, self.starts("train"), strict=True)):
             start = starts / rate
-            end = np.minimum(start + self.length / rate, duration[recording_id])
+            end = start + self.length / rate
+            end[-1] = duration[recording_id]  # what is left of a frame belongs to the last window
             own = tp.get(recording_id, none), fp.get(recording_id, none)
             parts.append(label_windows(start, end, *own, absent[k], self.window.min_overlap))
         return np.concatenate(parts)
@@ -212,9 +213,24 @@ class Task:
             joblib.delayed(_compute_one)(self.store, recording_id, split, function, starts, self.length)
             for recording_id, starts in zip(ids, self.starts(split), strict=True)
         )
-        return np.concatenate(
-            list(tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording"))
-        )
+        progress = tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording")
+        return _concatenate(progress, len(ids))
+
+
+def _concatenate(parts: Iterable[np.ndarray], n: int) -> np.ndarray:
+    """Return `n` arrays one below the other, without ever holding them twice.
+
+    The first tells how many rows to make room for; they are more where recordings are longer.
+    """
+    rows, filled = np.empty(0), 0
+    for k, part in enumerate(parts):
+        if k == 0:
+            rows = np.empty((len(part) * n, *part.shape[1:]), part.dtype)
+        if filled + len(part) > len(rows):
+            rows.resize((2 * len(rows) + len(part), *rows.shape[1:]), refcheck=False)
+        rows[filled : filled + len(part)] = part
+        filled += len(part)
+    return rows[:filled]
 
 
 def load_task(args: argparse.Namespace) -> Task:
@@ -244,9 +260,10 @@ def load_task(args: argparse.Namespace) -> Task:
     )
     unseen = dataset.species_without_tp()
     if unseen:
-        print(f"no TP box shows {len(unseen)} species, which get a constant score: {', '.join(unseen)}")
+        print(f"no TP box shows {len(unseen)} species, so they cannot be learned: {', '.join(unseen)}")
     task.store.compute(dataset.train, "train", args.jobs)
     task.store.compute(dataset.test, "test", args.jobs)
+    _ = task.labels  # so that a box beyond a recording's end is said before anything is fitted
     return task
 
 

@@ -15,7 +15,7 @@ from features.files import digest
 from features.statistics import feature_names, window_statistics
 from models import tuning
 from models.folds import out_of_fold
-from models.gbm import OneVsRestGBM
+from models.gbm import VERSION, OneVsRestGBM
 from models.metrics import METRICS
 from models.pooling import best_pooling, pool
 from pipelines.common import load_task, positive, run, training_parser
@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> None:
     first, fold, metric = task.first_windows("train"), task.per_window(task.fold), METRICS[task.metric]
 
     # A study belongs to all that its scores hang on; anything else starts another one.
-    study = f"gbm-{task.metric}-{digest(X, Y, fold, task.truth, tuning.SPACE, args.seed)}"
+    study = f"gbm-{task.metric}-{digest(VERSION, X, Y, fold, task.truth, tuning.SPACE, args.seed)}"
     database = task.results / "optuna.db"
     trial_task = tuning.Task(X, Y, first, fold, task.truth, metric)
     params = tuning.tune(trial_task, args.trials, args.seed, args.jobs, database, study)
@@ -57,7 +57,6 @@ def main(args: argparse.Namespace) -> None:
         "params": params,
         "pooling": pooling,
         "study": study,
-        "trials": args.trials,
         "features": feature_names(settings),
     }
     write_controls(task)
@@ -65,10 +64,10 @@ def main(args: argparse.Namespace) -> None:
         task.results, "gbm", task.dataset, oof, test, task.fold, seconds, args.seed, config, metrics={}
     )
     print_leaderboard(leaderboard, task.results)
-    print(f"\nthe study: optuna-dashboard sqlite:///{database}")
+    print(f"\nthe study: make dashboard, or optuna-dashboard 'sqlite:///{database}'")
 
 
 if __name__ == "__main__":
     parser = training_parser(__doc__)
-    parser.add_argument("--trials", type=positive, default=12, help="trials of the study in all")
+    parser.add_argument("--trials", type=positive, default=10, help="trials of the study in all")
     run(main, parser)

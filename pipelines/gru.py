@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from features.files import digest, write_json
 from features.sequences import window_sequences
-from models.gru import CELLS, DEVICES, GRUClassifier, resolve_device
+from models.gru import CELLS, DEVICES, VERSION, GRUClassifier, resolve_device
 from models.metrics import METRICS
 from models.pooling import best_pooling, pool
 from pipelines.common import Task, load_task, positive, run, training_parser
@@ -25,6 +25,8 @@ from pipelines.runs import write_run
 
 
 def main(args: argparse.Namespace) -> None:
+    resolve_device(args.device)  # a GPU that is not there is said before anything is computed
+    torch.set_num_threads(1)  # the parallel work is in processes, and more threads round differently
     task = load_task(args)
     model = GRUClassifier(cell=args.cell, epochs=args.epochs, device=args.device)
     X, Y = task.compute("train", window_sequences, "sequences"), task.labels
@@ -58,7 +60,7 @@ def fit_folds(
     task: Task, model: GRUClassifier, X: np.ndarray, Y: np.ndarray, folder: Path
 ) -> list[GRUClassifier]:
     """Return a model for each fold, fitted on the other folds, or read if it was fitted before."""
-    state = digest(model.get_params(), X, Y, task.fold, task.dataset.groups, task.seed)
+    state = digest(VERSION, model.get_params(), X, Y, task.fold, task.dataset.groups, task.seed)
     checkpoints = folder / "checkpoints.json"
     if not checkpoints.exists() or state not in checkpoints.read_text(encoding="utf-8"):
         for stale in folder.glob("fold*.pt"):
@@ -75,7 +77,7 @@ def fit_folds(
 
 
 def fit_fold(task: Task, model: GRUClassifier, X: np.ndarray, Y: np.ndarray, k: int, file: Path) -> None:
-    torch.set_num_threads(1)  # the parallel work is outside, fold by fold
+    torch.set_num_threads(1)
     recording = task.per_window(np.arange(len(task.fold)))
     rows = task.fold[recording] != k
     group = task.dataset.groups[recording]

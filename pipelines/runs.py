@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -56,12 +57,15 @@ def evaluations(
     """Return the evaluations of a model's scores, by the truth that they are held against.
 
     "oof" is against the complete truth where there is one, else with unknown counted as absent.
-    Without a complete truth "oof_known_cells" ranks only what boxes speak of. "test" needs test truth.
+    Without a complete truth "oof_known_cells" ranks only the species that boxes speak of, in the
+    recordings whose boxes show one and deny another: the others rank right however they are scored.
+    "test" needs test truth.
     """
     known = presence(dataset)
     found = {"oof": evaluate(np.nan_to_num(known), oof, seed)}
     if dataset.train_labels is None:
-        found["oof_known_cells"] = evaluate(known, oof, seed)
+        both = (known == 0).any(axis=1) & (known == 1).any(axis=1)
+        found["oof_known_cells"] = evaluate(np.where(both[:, None], known, np.nan), oof, seed)
     if dataset.test_labels is not None and test is not None:
         found["test"] = evaluate(dataset.test_labels.astype(float), test, seed)
     return found
@@ -101,6 +105,8 @@ def write_run(
     config, metrics : what config.json and metrics.json hold beside what every run's do.
     """
     folder = results / model
+    for split in ("oof", "test"):  # while a run is written there is none
+        (folder / f"{split}.npz").unlink(missing_ok=True)
     found = evaluations(dataset, oof, test, seed)
     general = {"model": model, "dataset": dataset.name, "seed": seed, "versions": _versions()}
     write_json(folder / "config.json", {**general, **config})
@@ -128,22 +134,23 @@ def read_member(results: Path, model: str, dataset: Dataset) -> tuple[Scores, Sc
         There is no run, or it is another data set's; the message names the command that makes it.
     """
     remedy = f"run 'python pipelines/{model}.py' with the same --data and --results"
-    if not (results / model / "oof.npz").exists():
-        raise RunError(f"{results / model}: holds no run; {remedy}")
-    oof = Scores.load(results / model / "oof.npz")
-    test = Scores.load(results / model / "test.npz") if dataset.test else None
-    for split, scores, recordings in (("oof", oof, dataset.train), ("test", test, dataset.test)):
-        if scores is None:
-            continue
+    splits = {"oof": dataset.train, "test": dataset.test} if dataset.test else {"oof": dataset.train}
+    member = {}
+    for split, recordings in splits.items():
+        file = results / model / f"{split}.npz"
+        if not file.exists():
+            raise RunError(f"{file}: is missing, so there is no whole run of {model}; {remedy}")
+        try:
+            scores = member[split] = Scores.load(file)
+        except (ValueError, TypeError, OSError, BadZipFile) as error:
+            raise RunError(f"{file}: holds no scores ({error}); {remedy}") from error
         for what, found, wanted in (
             ("recordings", scores.recording_id, list(recordings)),
             ("species", scores.species, list(dataset.species)),
         ):
             if list(found) != wanted:
-                raise RunError(
-                    f"{results / model / split}.npz: its {what} are not those of the data set; {remedy}"
-                )
-    return oof, test
+                raise RunError(f"{file}: its {what} are not those of the data set; {remedy}")
+    return member["oof"], member.get("test")
 
 
 def common_folds(results: Path, members: Mapping[str, Scores]) -> np.ndarray:

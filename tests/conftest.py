@@ -1,7 +1,6 @@
 """Synthesised recordings and data sets; nothing here needs the network."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,9 +27,6 @@ def tone(frequency: float, seconds: float, sr: int, seed: int = 0) -> np.ndarray
     t = np.arange(int(seconds * sr)) / sr
     noise = 1e-3 * np.random.default_rng(seed).standard_normal(len(t))
     return 0.3 * np.sin(2 * np.pi * frequency * t) + noise
-
-
-Edit = Callable[[Path], None]
 
 
 @pytest.fixture

@@ -87,6 +87,10 @@ BAD = {
         r"test_labels\.csv line 3: recording_id 't0' stands there twice; keep one",
     ),
     "duplicate id on disk": (two_formats, r"a1\.wav: recording id 'a1' is also that of a1\.flac; keep one"),
+    "column twice": (
+        replace_text("train_tp.csv", "f_min", " t_min"),
+        r"train_tp\.csv: column 't_min' stands there twice; keep one",
+    ),
     "empty train set": (empty_train, r"train: holds no recordings; put \.flac"),
     "empty TP table": (
         lambda root: (root / "train_tp.csv").write_text(
@@ -112,7 +116,7 @@ BAD = {
     ),
     "columns out of order": (
         replace_text("sample_submission.csv", "s0,s1", "s1,s0"),
-        r"sample_submission\.csv: ",
+        r"sample_submission\.csv: column 's1' is out of place; the columns are recording_id,s0\.\.s2",
     ),
     "submission without audio": (
         replace_text("sample_submission.csv", "t1,", "t9,"),
@@ -221,6 +225,21 @@ def test_groups_keep_their_members(small_dataset: Path) -> None:
     groups = load_dataset(small_dataset).groups
     assert (groups[::2] == groups[1::2]).all()
     assert len(np.unique(groups)) == 3
+
+
+def test_lines_are_counted_with_the_blank_ones(small_dataset: Path) -> None:
+    replace_text("train_tp.csv", "a1,1,", "\n\na1,9,")(small_dataset)
+    with pytest.raises(DatasetError, match=r"train_tp\.csv line 5: species_id 9 is outside"):
+        load_dataset(small_dataset)
+
+
+def test_a_species_id_far_beyond_the_others_is_refused(small_dataset: Path) -> None:
+    for file in small_dataset.glob("*.csv"):
+        if file.name != "train_tp.csv":
+            file.unlink()
+    replace_text("train_tp.csv", "a1,1,", "a1,1000000000000,")(small_dataset)
+    with pytest.raises(DatasetError, match=r"species_id 1000000000000 .* show 4 species; number"):
+        load_dataset(small_dataset)
 
 
 def test_a_box_that_begins_after_the_end_is_named(small_dataset: Path) -> None:

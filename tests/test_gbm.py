@@ -72,6 +72,14 @@ def test_a_species_of_one_class_is_a_constant() -> None:
     assert P[0, 3] > 0.99
 
 
+def test_a_species_of_tp_windows_only_is_as_rare_as_they_are() -> None:
+    X, Y, _ = windows()
+    Y[:, 1] = np.nan
+    Y[:30, 1] = 1
+    P = OneVsRestGBM(**FAST, weak_negative_weight=0.0).fit(X, Y).predict_proba(X)
+    np.testing.assert_allclose(P[:, 1], 30.5 / 601)
+
+
 def test_a_saved_model_scores_the_same_and_is_only_text(tmp_path: Path) -> None:
     X, Y, _ = windows()
     Y[:, 2] = 0
@@ -83,6 +91,7 @@ def test_a_saved_model_scores_the_same_and_is_only_text(tmp_path: Path) -> None:
     loaded = OneVsRestGBM.load(tmp_path)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
     assert loaded.get_params() == model.get_params()
+    assert "n_jobs" not in (tmp_path / "model.json").read_text()
 
 
 def test_misuse_is_named() -> None:

@@ -82,8 +82,8 @@ def test_a_saved_model_scores_the_same_and_holds_only_data(tmp_path: Path) -> No
     torch.load(tmp_path / "fold0.pt", weights_only=True)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="a CUDA GPU is here")
-def test_a_gpu_that_is_not_there_is_named() -> None:
+def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UserError, match=r"device 'cuda'.* --device cpu or auto"):
         fit(device="cuda")
 
@@ -94,6 +94,29 @@ def test_scores_begin_at_the_base_rates() -> None:
     model = GRUClassifier(**{**FAST, "epochs": 1, "learning_rate": 1e-9}).fit(X, Y, recording, recording)  # type: ignore[arg-type]
     rare, *others = model.predict_proba(X).mean(axis=0)
     assert rare < 0.2 < min(others)
+
+
+def test_without_a_species_in_the_inner_split_the_last_epoch_is_kept() -> None:
+    X, Y, recording, _ = windows()
+    from models.gru import _inner_split
+
+    Y[_inner_split(Y, recording, recording, 0)] = np.nan
+    Y[Y[:, 0] == 1, 0] = 1
+    model = GRUClassifier(**{**FAST, "epochs": 3})  # type: ignore[arg-type]
+    model.fit(X, Y, recording, recording)
+    assert len(model.history_) == 3
+
+
+def test_a_single_group_is_split_by_recording() -> None:
+    X, Y, recording, _ = windows()
+    model = GRUClassifier(**{**FAST, "epochs": 1}).fit(X, Y, recording, np.zeros_like(recording))  # type: ignore[arg-type]
+    assert np.isfinite(model.history_[0]["inner_lrap"])
+
+
+def test_nothing_known_is_named() -> None:
+    X, Y, recording, _ = windows()
+    with pytest.raises(UserError, match=r"no label is known in the \d+ training windows; check more"):
+        GRUClassifier().fit(X, np.full_like(Y, np.nan), recording, recording)
 
 
 def test_silent_bands_do_not_break_the_normalisation() -> None:

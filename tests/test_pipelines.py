@@ -157,6 +157,16 @@ def test_checkpoints_of_other_settings_are_not_reused(data: Path, results: Path,
     assert (again / "gru" / "oof.npz").read_bytes() != (results / "gru" / "oof.npz").read_bytes()
 
 
+def test_a_changed_member_takes_the_blend_off_the_leaderboard(
+    data: Path, results: Path, tmp_path: Path
+) -> None:
+    again = tmp_path / "forest"
+    shutil.copytree(results, again)
+    done = command("gbm", data, again, *FLAGS["gbm"], "--seed", "1", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert list(pd.read_csv(again / "leaderboard.csv")["model"]) == ["prior", "background", "gbm", "gru"] * 2
+
+
 def refused(done: subprocess.CompletedProcess) -> str:
     assert done.returncode == 2
     assert done.stderr.startswith("error: ")
@@ -205,9 +215,11 @@ def test_a_dataset_of_nothing_but_training_boxes_runs(small_dataset: Path, tmp_p
 
 def test_real_rfcx_recordings_run(shared_data: Path, tmp_path: Path) -> None:
     """29 recordings of a minute, at 48 and at 32 kHz, of 24 species of which 14 have a TP box."""
+    printed = ""
     for pipeline, flags in FLAGS.items():
         done = command(pipeline, shared_data / "rfcx-sample", tmp_path / "rfcx", *flags, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
+        printed += done.stdout
     assert (
         "no TP box shows 10 species"
         in command("gbm", shared_data / "rfcx-sample", tmp_path / "rfcx", *FLAGS["gbm"], cwd=tmp_path).stdout

@@ -1,4 +1,4 @@
-"""The embedded data set: deterministic, in the layout, true to RFCX's tables, and not easy."""
+"""The embedded data set: deterministic, in the layout, and true to RFCX's tables."""
 
 import hashlib
 from dataclasses import replace
