@@ -1,6 +1,6 @@
 """Leaderboard and figures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import matplotlib as mpl
@@ -30,13 +30,18 @@ LEADERBOARD_COLUMNS = [
 
 
 def update_leaderboard(
-    results: Path, model: str, evaluations: Mapping[str, Evaluation], seconds: Mapping[str, float]
+    results: Path,
+    model: str,
+    evaluations: Mapping[str, Evaluation],
+    seconds: Mapping[str, float],
+    outdated: Collection[str] = (),
 ) -> pd.DataFrame:
     """Put a model's rows in place of its earlier ones; return the whole leaderboard.
 
     Parameters
     ----------
     evaluations, seconds : by split; what is no split of the leaderboard is left out.
+    outdated : models whose rows are taken off.
     """
     file = results / "leaderboard.csv"
     rows = pd.DataFrame(
@@ -54,7 +59,7 @@ def update_leaderboard(
     )
     if file.exists():
         earlier = pd.read_csv(file)
-        rows = pd.concat([earlier[earlier["model"] != model], rows])
+        rows = pd.concat([earlier[~earlier["model"].isin([model, *outdated])], rows])
     order = rows["split"].map(SPLITS.index) * len(MODELS) + rows["model"].map(MODELS.index)
     rows = rows.iloc[np.argsort(order.to_numpy(), kind="stable")]
     with replacing(file) as temporary:

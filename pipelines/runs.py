@@ -18,6 +18,7 @@ from models.metrics import Evaluation, ap_per_species, auc_per_species, evaluate
 from pipelines.common import presence
 from pipelines.report import update_leaderboard
 
+BLENDED = ("gbm", "gru")
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
 
 
@@ -105,6 +106,8 @@ def write_run(
     config, metrics : what config.json and metrics.json hold beside what every run's do.
     """
     folder = results / model
+    file = folder / "oof.npz"
+    before = file.read_bytes() if file.exists() else None
     for split in ("oof", "test"):  # while a run is written there is none
         (folder / f"{split}.npz").unlink(missing_ok=True)
     found = evaluations(dataset, oof, test, seed)
@@ -121,8 +124,10 @@ def write_run(
             submission.to_csv(temporary, index=False)
         Scores(np.array(list(dataset.test)), names, test).save(folder / "test.npz")
     # Last: a folder with out-of-fold scores holds a whole run.
-    Scores(np.array(list(dataset.train)), names, oof, fold).save(folder / "oof.npz")
-    return update_leaderboard(results, model, found, seconds)
+    Scores(np.array(list(dataset.train)), names, oof, fold).save(file)
+    # A blend of scores that are no more is taken off the leaderboard.
+    changed = before not in (None, file.read_bytes())
+    return update_leaderboard(results, model, found, seconds, outdated=["blend"] if changed else [])
 
 
 def read_member(results: Path, model: str, dataset: Dataset) -> tuple[Scores, Scores | None]:
