@@ -8,15 +8,12 @@ import numpy as np
 import scipy.special
 import scipy.stats
 
+from models.calibration import logit
+
 N_BLOCKS = 10  # of recordings, whose spread says how sure a difference is
 STEPS = 20  # weights are multiples of 1 / STEPS
-LOGIT_LIMIT = 1e-6  # probabilities are kept this far from 0 and 1 before the logit
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
-
-
-def _logit(P: np.ndarray) -> np.ndarray:
-    return scipy.special.logit(np.clip(P, LOGIT_LIMIT, 1 - LOGIT_LIMIT))
 
 
 def _row_rank(P: np.ndarray) -> np.ndarray:
@@ -26,7 +23,7 @@ def _row_rank(P: np.ndarray) -> np.ndarray:
 
 # Where members' errors are independent, log odds add; the other spaces have to earn their place.
 SPACES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
-    "logit": (_logit, scipy.special.expit),
+    "logit": (logit, scipy.special.expit),
     "probability": (np.asarray, np.asarray),
     "rank": (_row_rank, np.asarray),
 }

@@ -14,6 +14,7 @@ from tqdm import tqdm
 from features.files import digest
 from features.statistics import feature_names, window_statistics
 from models import tuning
+from models.calibration import calibrate
 from models.folds import out_of_fold
 from models.gbm import VERSION, OneVsRestGBM
 from models.metrics import METRICS
@@ -40,7 +41,8 @@ def main(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     model = OneVsRestGBM(**params, random_state=args.seed, n_jobs=args.jobs)
     *_, windows = tqdm(out_of_fold(model, X, Y, fold), desc="best trial", total=task.n_folds, unit="fold")
-    pooling, oof, _ = best_pooling(windows, first, task.truth, metric)
+    pooling, pooled, _ = best_pooling(windows, first, task.truth, metric)
+    oof, calibrator = calibrate(pooled, task.truth, task.fold)
     seconds = {"oof": time.perf_counter() - started}
 
     started = time.perf_counter()
@@ -48,7 +50,7 @@ def main(args: argparse.Namespace) -> None:
     test = None
     if task.dataset.test:
         X_test = task.compute("test", statistics, "statistics")
-        test = pool(model.predict_proba(X_test), task.first_windows("test"), pooling)
+        test = calibrator.transform(pool(model.predict_proba(X_test), task.first_windows("test"), pooling))
     seconds["test"] = time.perf_counter() - started
 
     model.save(task.results / "gbm")
@@ -56,6 +58,7 @@ def main(args: argparse.Namespace) -> None:
         **task.config(),
         "params": params,
         "pooling": pooling,
+        "calibration": calibrator.coef_.tolist(),
         "study": study,
         "features": feature_names(settings),
     }

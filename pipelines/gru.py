@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from features.files import digest, write_json
 from features.sequences import window_sequences
+from models.calibration import calibrate
 from models.gru import CELLS, DEVICES, VERSION, GRUClassifier, resolve_device
 from models.metrics import METRICS
 from models.pooling import best_pooling, pool
@@ -36,7 +37,8 @@ def main(args: argparse.Namespace) -> None:
     windows = np.zeros(Y.shape)
     for k, fitted in enumerate(models):
         windows[fold == k] = fitted.predict_proba(X[fold == k])
-    pooling, oof, _ = best_pooling(windows, first, task.truth, METRICS[task.metric])
+    pooling, pooled, _ = best_pooling(windows, first, task.truth, METRICS[task.metric])
+    oof, calibrator = calibrate(pooled, task.truth, task.fold)
     seconds = {"oof": sum(fitted.seconds_ for fitted in models)}
 
     # The test recordings are new to all folds' models, so their mean scores them.
@@ -44,10 +46,15 @@ def main(args: argparse.Namespace) -> None:
     if task.dataset.test:
         X_test = task.compute("test", window_sequences, "sequences")
         mean = np.stack([fitted.predict_proba(X_test) for fitted in models]).mean(axis=0, dtype=np.float64)
-        test = pool(mean, task.first_windows("test"), pooling)
+        test = calibrator.transform(pool(mean, task.first_windows("test"), pooling))
     seconds["test"] = time.perf_counter() - started
 
-    config = {**task.config(), "params": model.get_params(), "pooling": pooling}
+    config = {
+        **task.config(),
+        "params": model.get_params(),
+        "pooling": pooling,
+        "calibration": calibrator.coef_.tolist(),
+    }
     metrics = {"history": [fitted.history_ for fitted in models]}
     write_controls(task)
     leaderboard = write_run(

@@ -104,15 +104,20 @@ def test_saved_gbm_gives_the_submitted_scores(data: Path, results: Path) -> None
     from functools import partial
 
     from features.statistics import window_statistics
+    from models.calibration import PlattCalibrator
     from models.pooling import pool
     from pipelines.common import load_task, training_parser
 
     args = training_parser("").parse_args(["--data", str(data), "--results", str(results), "--jobs", "1"])
     task = load_task(args)
     X = task.compute("test", partial(window_statistics, settings=task.store.settings), "statistics")
-    pooling = json.loads((results / "gbm" / "config.json").read_text())["pooling"]
-    P = pool(OneVsRestGBM.load(results / "gbm").predict_proba(X), task.first_windows("test"), pooling)
-    np.testing.assert_array_equal(P, Scores.load(results / "gbm" / "test.npz").scores)
+    config = json.loads((results / "gbm" / "config.json").read_text())
+    P = pool(
+        OneVsRestGBM.load(results / "gbm").predict_proba(X), task.first_windows("test"), config["pooling"]
+    )
+    calibrator = PlattCalibrator()
+    calibrator.coef_ = np.array(config["calibration"])
+    np.testing.assert_array_equal(calibrator.transform(P), Scores.load(results / "gbm" / "test.npz").scores)
 
 
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_jobs(

@@ -1,0 +1,66 @@
+import numpy as np
+import pytest
+from scipy.special import expit
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import roc_auc_score
+
+from models.calibration import PlattCalibrator, calibrate, logit
+from models.metrics import lrap
+
+
+def scores(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Scores that tell each species as well as the other, but run at levels of their own."""
+    rng = np.random.default_rng(seed)
+    Y = (rng.random((n, 5)) < 0.3).astype(float)
+    x = 1.5 * (2 * Y - 1) + rng.normal(size=Y.shape)
+    return expit(np.array([0.4, 1.0, 1.0, 2.0, 1.0]) * x + np.array([-4.0, 0.0, -2.0, 1.0, 3.0])), Y
+
+
+def test_without_shrinkage_it_is_the_logistic_regression() -> None:
+    P, Y = scores()
+    calibrator = PlattCalibrator(shrinkage=1e-9).fit(P, Y)
+    for k in range(5):
+        peer = LogisticRegression(C=np.inf, tol=1e-10).fit(logit(P[:, k : k + 1]), Y[:, k])
+        np.testing.assert_allclose(calibrator.coef_[k], [peer.coef_[0, 0], peer.intercept_[0]], rtol=1e-4)
+
+
+def test_with_all_shrinkage_every_species_has_the_common_curve() -> None:
+    P, Y = scores()
+    coef = PlattCalibrator(shrinkage=1e9).fit(P, Y).coef_
+    np.testing.assert_allclose(coef, np.tile(coef[:1], (5, 1)), atol=1e-5)
+
+
+def test_species_become_comparable_and_keep_their_order() -> None:
+    P, Y = scores()
+    calibrated, calibrator = calibrate(P, Y, np.arange(len(P)) % 5)
+    assert lrap(Y, calibrated) > lrap(Y, P) + 0.05
+    np.testing.assert_allclose(calibrated.mean(axis=0), Y.mean(axis=0), atol=0.06)
+    whole = calibrator.transform(P)
+    for k in range(5):
+        assert roc_auc_score(Y[:, k], whole[:, k]) == roc_auc_score(Y[:, k], P[:, k])
+
+
+def test_a_fold_is_calibrated_by_the_others() -> None:
+    P, Y = scores()
+    fold = np.arange(len(P)) % 4
+    changed = Y.copy()
+    changed[fold == 2] = 1 - changed[fold == 2]
+    before, after = calibrate(P, Y, fold)[0], calibrate(P, changed, fold)[0]
+    np.testing.assert_array_equal(before[fold == 2], after[fold == 2])
+    assert not np.allclose(before[fold != 2], after[fold != 2])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
+def test_a_species_of_one_class_or_none_stays_finite_and_in_order(value: float) -> None:
+    P, Y = scores()
+    Y[:, 1] = value
+    P[0] = 0.0
+    P[1] = 1.0
+    calibrated = PlattCalibrator().fit(P, Y).transform(P)
+    assert np.isfinite(calibrated).all()
+    assert (np.diff(calibrated[np.argsort(P[:, 1]), 1]) >= 0).all()
+
+
+def test_labels_against_the_scores_do_not_turn_them_round() -> None:
+    P, Y = scores(n=30)
+    assert (PlattCalibrator(shrinkage=0.01).fit(P, 1 - Y).coef_[:, 0] > 0).all()
