@@ -21,7 +21,8 @@ class PlattCalibrator(BaseEstimator):
 
     Parameters
     ----------
-    shrinkage : precision of the prior, in the log odds' own units.
+    shrinkage : precision of the prior; at 5, curves part from the common one by about 0.4 log odds unless the
+        labels say more.
 
     Attributes
     ----------

@@ -13,7 +13,7 @@ def scores(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     Y = (rng.random((n, 5)) < 0.3).astype(float)
     x = 1.5 * (2 * Y - 1) + rng.normal(size=Y.shape)
-    return expit(np.array([0.4, 1.0, 1.0, 2.0, 1.0]) * x + np.array([-4.0, 0.0, -2.0, 1.0, 3.0])), Y
+    return expit(np.array([0.4, 1.0, 1.0, 2.0, 1.0]) * x + np.array([-1.5, 0.0, -1.0, 0.5, 1.0])), Y
 
 
 def test_without_shrinkage_it_is_the_logistic_regression() -> None:
