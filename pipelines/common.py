@@ -178,12 +178,10 @@ class Task:
     def labels(self) -> np.ndarray:
         """(n_windows, S) labels of the training windows: 1, 0, nan."""
         dataset, rate = self.dataset, self.store.settings.frame_rate
-        duration = {r: self._extents["train"][k][1] for k, r in enumerate(dataset.train)}
+        extents = zip(dataset.train, self._extents["train"], strict=True)
+        duration = {recording_id: seconds for recording_id, (_, seconds) in extents}
         check_boxes_begin_inside(dataset, duration)
-        tp, fp = (
-            dict(list(dataset.tp.groupby("recording_id"))),
-            dict(list(dataset.fp.groupby("recording_id"))),
-        )
+        tp, fp = (dict(list(boxes.groupby("recording_id"))) for boxes in (dataset.tp, dataset.fp))
         none = dataset.tp.iloc[:0]
         absent = np.zeros((len(duration), dataset.n_species), bool)
         if dataset.train_labels is not None:

@@ -6,6 +6,7 @@ import numpy as np
 
 from features.spectral import Frames
 from features.statistics import background_spectrum
+from models.calibration import calibrate
 from models.folds import out_of_fold
 from models.gbm import OneVsRestGBM
 from pipelines.common import Task
@@ -34,14 +35,17 @@ def prior(task: Task) -> tuple[np.ndarray, np.ndarray]:
 def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """Return train and test scores of the GBM on each recording's median spectrum only.
 
-    What it scores above `prior` comes from sites and sessions, not from calls.
+    Calibrated as the models are. What it scores above `prior` comes from sites and sessions, not
+    from calls.
     """
     X = task.compute("train", median_spectrum, "background")
     model = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
-    *_, oof = out_of_fold(model, X, task.known, task.fold)
+    *_, raw = out_of_fold(model, X, task.known, task.fold)
+    oof, calibrator = calibrate(raw, task.truth, task.fold)
     if not task.dataset.test:
         return oof, np.empty((0, task.dataset.n_species))
-    return oof, model.fit(X, task.known).predict_proba(task.compute("test", median_spectrum, "background"))
+    X_test = task.compute("test", median_spectrum, "background")
+    return oof, calibrator.transform(model.fit(X, task.known).predict_proba(X_test))
 
 
 def median_spectrum(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
