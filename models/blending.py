@@ -43,9 +43,8 @@ class Blend:
 
 
 def candidates(n_members: int) -> list[Blend]:
-    """Return every blend of the simplex grid in every space, the most even weights first."""
+    """Return every blend of the simplex grid in every space."""
     grid = [w for w in product(range(STEPS + 1), repeat=n_members) if sum(w) == STEPS]
-    grid.sort(key=lambda w: (max(w), w))
     return [Blend(space, tuple(k / STEPS for k in w)) for space in SPACES for w in grid]
 
 
@@ -55,21 +54,18 @@ def score_candidates(members: np.ndarray, Y: np.ndarray, metric: Metric) -> dict
 
 
 def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
-    """Return the blend of the first space that is as good as the best, with its best weights.
+    """Return the simplest candidate that is as good as the best.
 
     As good is within one standard error of the paired difference, over blocks of recordings (the
-    rule of Breiman et al. 1984): three spaces times a grid of weights are many draws from noise. Of
-    equal weights, the most even.
+    rule of Breiman et al. 1984): three spaces times a grid of weights are many draws from noise.
+    Simplest is log odds first, and there the blend that leaves the better member least.
     """
     scored = score_candidates(members, Y, metric)
-    best_of_space = {
-        space: max((blend for blend in scored if blend.space == space), key=scored.__getitem__)
-        for space in SPACES
-    }
-    best = max(best_of_space.values(), key=scored.__getitem__)
+    best = max(scored, key=scored.__getitem__)
     reference = best.apply(members)
+    better = int(np.argmax([metric(Y, member) for member in members]))
     blocks = [slice(k, None, N_BLOCKS) for k in range(min(N_BLOCKS, len(Y)))]
-    for blend in best_of_space.values():
+    for blend in sorted(scored, key=lambda blend: (list(SPACES).index(blend.space), -blend.weights[better])):
         P = blend.apply(members)
         lost = [metric(Y[rows], reference[rows]) - metric(Y[rows], P[rows]) for rows in blocks]
         if scored[best] - scored[blend] <= np.nanstd(lost, ddof=1) / np.sqrt(len(blocks)):
