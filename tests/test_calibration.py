@@ -16,12 +16,33 @@ def scores(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     return expit(np.array([0.4, 1.0, 1.0, 2.0, 1.0]) * x + np.array([-1.5, 0.0, -1.0, 0.5, 1.0])), Y
 
 
-def test_without_shrinkage_it_is_the_logistic_regression() -> None:
+def test_without_shrinkage_it_is_the_logistic_regression_at_the_common_frequency() -> None:
     P, Y = scores()
+    Y[:250, 2] = 0  # a species that is rarer than the others
     calibrator = PlattCalibrator(shrinkage=1e-9).fit(P, Y)
+    share = Y.mean()
     for k in range(5):
-        peer = LogisticRegression(C=np.inf, tol=1e-10).fit(logit(P[:, k : k + 1]), Y[:, k])
-        np.testing.assert_allclose(calibrator.coef_[k], [peer.coef_[0, 0], peer.intercept_[0]], rtol=1e-4)
+        weight = np.where(Y[:, k] == 1, 1.0, (1 - share) / share * Y[:, k].sum() / (Y[:, k] == 0).sum())
+        peer = LogisticRegression(C=np.inf, tol=1e-10).fit(logit(P[:, k : k + 1]), Y[:, k], weight)
+        np.testing.assert_allclose(calibrator.coef_[k], [peer.coef_[0, 0], peer.intercept_[0]], rtol=1e-3)
+
+
+def test_how_often_a_species_was_annotated_does_not_matter() -> None:
+    P, Y = scores(n=4000)
+    rows = np.flatnonzero((Y[:, 1] == 0) | (np.arange(4000) % 4 == 0))  # three of four positives are gone
+    fewer = Y.copy()
+    fewer[np.setdiff1d(np.arange(4000), rows), 1] = np.nan
+    all_of_them, some = (PlattCalibrator().fit(P, truth).coef_[1] for truth in (Y, fewer))
+    np.testing.assert_allclose(some, all_of_them, atol=0.35)
+
+
+def test_scores_far_from_any_curve_still_converge() -> None:
+    rng = np.random.default_rng(0)
+    P, Y = 1e-6 + 1e-4 * rng.random((19, 24)), np.zeros((19, 24))
+    Y[np.arange(19), rng.integers(0, 14, 19)] = 1
+    coef = PlattCalibrator().fit(P, Y).coef_
+    assert np.abs(coef).max() < 100
+    assert PlattCalibrator().fit(P, Y).transform(P).mean() == pytest.approx(Y.mean(), abs=0.05)
 
 
 def test_with_all_shrinkage_every_species_has_the_common_curve() -> None:
