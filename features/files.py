@@ -27,6 +27,8 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON, which has no nan: such a number becomes null."""
+    value = json.loads(json.dumps(value), parse_constant=lambda _: None)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 

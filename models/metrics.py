@@ -6,7 +6,7 @@ LRAP (scikit-learn would call it a perfect 1), and a species of one class has ne
 both are nan, and left out of every mean.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
@@ -72,10 +72,6 @@ class Evaluation:
     lwlrap: float
     macro_auc: float
     macro_ap: float
-
-    def as_dict(self) -> dict[str, float | None]:
-        """Return the fields, with None where a value is nan, as JSON has no nan."""
-        return {name: None if np.isnan(value) else value for name, value in asdict(self).items()}
 
 
 def evaluate(Y: np.ndarray, P: np.ndarray, seed: int) -> Evaluation:

@@ -1,6 +1,7 @@
 """Leaderboard and figures."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import matplotlib as mpl
@@ -49,7 +50,7 @@ def update_leaderboard(
             {
                 "model": model,
                 "split": split,
-                **evaluations[split].as_dict(),
+                **asdict(evaluations[split]),
                 "seconds": round(seconds[split], 1),
             }
             for split in SPLITS

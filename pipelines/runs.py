@@ -2,7 +2,7 @@
 
 import platform
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Self
@@ -113,8 +113,8 @@ def write_run(
     found = evaluations(dataset, oof, test, seed)
     general = {"model": model, "dataset": dataset.name, "seed": seed, "versions": _versions()}
     write_json(folder / "config.json", {**general, **config})
-    evaluated = {name: evaluation.as_dict() for name, evaluation in found.items()}
-    species = _records(per_species(dataset, oof, test))
+    evaluated = {name: asdict(evaluation) for name, evaluation in found.items()}
+    species = per_species(dataset, oof, test).to_dict("records")
     write_json(folder / "metrics.json", {**evaluated, **metrics, "per_species": species})
     names = np.array(dataset.species)
     if test is not None:
@@ -169,12 +169,6 @@ def common_folds(results: Path, members: Mapping[str, Scores]) -> np.ndarray:
                 f"the same --folds and --seed"
             )
     return reference.fold
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    # JSON has no nan: a species of one class has no AP.
-    rows = table.astype(object).where(table.notna(), None).to_dict("records")
-    return [{str(key): value for key, value in row.items()} for row in rows]
 
 
 def _versions() -> dict[str, str]:

@@ -8,6 +8,7 @@ import soundfile
 
 from features import store as store_module
 from features.audio import AudioError, load
+from features.files import replacing, write_json
 from features.spectral import SpectralSettings, compute_frames
 from features.store import FrameStore
 from tests.conftest import tone
@@ -110,3 +111,33 @@ def test_undecodable_audio_is_an_error_and_leaves_no_file(
         store.compute(recordings, "train", n_jobs)
     assert "b" not in written(store)
     assert not list(store.folder.rglob(".*"))
+
+
+def test_json_has_no_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": [1.5, float("nan")], "b": None})
+    assert (tmp_path / "x.json").read_text().split() == [
+        "{",
+        '"a":',
+        "[",
+        "1.5,",
+        "null",
+        "],",
+        '"b":',
+        "null",
+        "}",
+    ]
+
+
+def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    file = tmp_path / "x.txt"
+    file.write_text("before")
+
+    def write_and_die() -> None:
+        with replacing(file) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_die()
+    assert file.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
