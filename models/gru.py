@@ -161,7 +161,10 @@ class GRUClassifier(BaseEstimator):
             self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
         )
         schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer, self.learning_rate, total_steps=steps * self.epochs, pct_start=0.2
+            optimizer,
+            self.learning_rate,
+            total_steps=max(steps * self.epochs, 10),  # of fewer it cannot make a rise and a fall
+            pct_start=0.2,
         )
         best, best_epoch, best_state, self.history_ = -np.inf, 0, None, []
         for epoch in range(self.epochs):

@@ -113,6 +113,12 @@ def test_a_single_group_is_split_by_recording() -> None:
     assert np.isfinite(model.history_[0]["inner_lrap"])
 
 
+@pytest.mark.parametrize("batch_size", [7, 11, 14, 17, 22, 1000])
+def test_a_handful_of_steps_trains(batch_size: int) -> None:
+    model, X, _ = fit(epochs=1, batch_size=batch_size)
+    assert np.isfinite(model.predict_proba(X)).all()
+
+
 def test_nothing_known_is_named() -> None:
     X, Y, recording, _ = windows()
     with pytest.raises(UserError, match=r"no label is known in the \d+ training windows; check more"):
