@@ -175,9 +175,10 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise DatasetError(f"{path}: is not a CSV table ({reason}); save it as comma-separated") from error
+    table = table.fillna("")  # a line that is shorter than the header
     table.columns = pd.Index(table.iloc[0].str.strip())
     table.index = pd.RangeIndex(1, len(table) + 1)  # lines; the first is the header
-    table = table.iloc[1:].fillna("")
+    table = table.iloc[1:]
     table = table[(table != "").any(axis=1)]
     if table.columns.has_duplicates:
         twice = table.columns[table.columns.duplicated()][0]

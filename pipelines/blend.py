@@ -18,12 +18,14 @@ from models.blending import blend_or_best, score_candidates
 from models.metrics import METRICS, ap_per_species, bootstrap_interval, lrap_per_recording
 from pipelines import report
 from pipelines.common import dataset_parser, open_dataset, presence, run
-from pipelines.runs import BLENDED, common_folds, read_member, write_run
+from pipelines.runs import common_folds, read_member, write_run
+
+MEMBERS = ("gbm", "gru")
 
 
 def main(args: argparse.Namespace) -> None:
     dataset, results = open_dataset(args)
-    runs = {model: read_member(results, model, dataset) for model in BLENDED}
+    runs = {model: read_member(results, model, dataset) for model in MEMBERS}
     fold = common_folds(results, {model: oof for model, (oof, _) in runs.items()})
     oof_members = np.stack([oof.scores for oof, _ in runs.values()])
     truth, metric = np.nan_to_num(presence(dataset)), METRICS[args.metric]
@@ -31,7 +33,7 @@ def main(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     oof, chosen, fold_blends = blend_or_best(oof_members, truth, fold, metric)
     seconds = {"oof": time.perf_counter() - started, "test": 0.0}
-    listed = ", ".join(f"{weight:.2f} {model}" for model, weight in zip(BLENDED, chosen.weights, strict=True))
+    listed = ", ".join(f"{weight:.2f} {model}" for model, weight in zip(MEMBERS, chosen.weights, strict=True))
     print(f"blend: {listed}, in {chosen.space} space")
     if 1.0 in chosen.weights:
         print("blending does not help out of fold, so the better member stands alone")
@@ -45,7 +47,7 @@ def main(args: argparse.Namespace) -> None:
 
     differences = [row for split in scored for row in compare(split, *scored[split], args.seed)]
     config = {
-        "members": BLENDED,
+        "members": MEMBERS,
         "metric": args.metric,
         **asdict(chosen),
         "fold_blends": [asdict(blend) for blend in fold_blends],
@@ -58,7 +60,7 @@ def main(args: argparse.Namespace) -> None:
     last = list(scored)[-1]
     report.plot_species(ap_table(dataset, *scored[last]), last, figures / "species.png")
     scores = score_candidates(oof_members, truth, metric)
-    report.plot_weights(scores, chosen, fold_blends, BLENDED, figures / "weights.png")
+    report.plot_weights(scores, chosen, fold_blends, MEMBERS, figures / "weights.png")
     report.print_leaderboard(leaderboard, results)
     for row in differences:
         print(
@@ -73,7 +75,7 @@ def compare(
 ) -> list[dict[str, Any]]:
     """Return the paired difference in LRAP of the blend and each member, with its 95 % interval."""
     rows = []
-    for model, member in zip(BLENDED, members, strict=True):
+    for model, member in zip(MEMBERS, members, strict=True):
         difference = lrap_per_recording(Y, blend) - lrap_per_recording(Y, member)
         low, high = bootstrap_interval(difference, seed)
         mean = float(np.nanmean(difference))
@@ -83,7 +85,7 @@ def compare(
 
 def ap_table(dataset: Dataset, Y: np.ndarray, blend: np.ndarray, members: np.ndarray) -> pd.DataFrame:
     """Return the average precision of each species, a column per model."""
-    scores = dict(zip((*BLENDED, "blend"), (*members, blend), strict=True))
+    scores = dict(zip((*MEMBERS, "blend"), (*members, blend), strict=True))
     ap = {model: ap_per_species(Y, P) for model, P in scores.items()}
     return pd.DataFrame(ap, index=pd.Index(dataset.species))
 

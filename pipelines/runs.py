@@ -18,7 +18,6 @@ from models.metrics import Evaluation, ap_per_species, auc_per_species, evaluate
 from pipelines.common import presence
 from pipelines.report import update_leaderboard
 
-BLENDED = ("gbm", "gru")
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
 
 

@@ -106,6 +106,10 @@ BAD = {
         lambda root: (root / "train_fp.csv").write_text(""),
         r"train_fp\.csv: is not a CSV table.*save",
     ),
+    "blank table": (
+        lambda root: (root / "train_fp.csv").write_text("\n"),
+        r"train_fp\.csv: (lacks column 'recording_id'|is not a CSV table)",
+    ),
     "species counts differ": (
         replace_text("species.csv", "2,frog\n", ""),
         r"differ in their number of species \(sample_submission\.csv 3, species\.csv 2.*make them agree",
