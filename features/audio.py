@@ -1,10 +1,9 @@
-"""Decode, mix down, resample."""
+"""Decode and mix down."""
 
 from pathlib import Path
 
 import numpy as np
 import soundfile
-import soxr
 
 from features.errors import UserError
 
@@ -13,17 +12,17 @@ class AudioError(UserError):
     """A recording that cannot be turned into samples."""
 
 
-def load(path: Path, sr: int) -> np.ndarray:
-    """Return a recording's samples, mixed down to one channel and resampled to `sr`.
+def load(path: Path) -> tuple[np.ndarray, int]:
+    """Return a recording's samples, mixed down to one channel, and its sample rate.
 
     Parameters
     ----------
     path : a FLAC, WAV, OGG or MP3 file of any rate, length and channel count.
-    sr : sample rate of the result, Hz.
 
     Returns
     -------
     y : (n_samples,) float32, full scale at 1.
+    sr : Hz.
 
     Raises
     ------
@@ -32,7 +31,7 @@ def load(path: Path, sr: int) -> np.ndarray:
         never replaced by silence.
     """
     try:
-        y, rate = soundfile.read(path, dtype="float32", always_2d=True)
+        y, sr = soundfile.read(path, dtype="float32", always_2d=True)
     except (soundfile.LibsndfileError, OSError) as error:
         reason = str(error).rstrip(".").rsplit(": ", 1)[-1]
         raise AudioError(f"{path}: cannot be decoded ({reason}); replace or remove the file") from error
@@ -41,4 +40,4 @@ def load(path: Path, sr: int) -> np.ndarray:
     y = y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)
     if not np.isfinite(y).all():
         raise AudioError(f"{path}: holds NaN or infinite samples; replace or remove the file")
-    return y if rate == sr else soxr.resample(y, rate, sr)
+    return y, sr

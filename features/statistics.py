@@ -4,7 +4,7 @@ import numpy as np
 
 from features.spectral import Frames, SpectralSettings, mel_centres, mfcc
 
-BACKGROUND_PERCENTILE = 20
+BACKGROUND = 0.20  # percentile of a band over its recording
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
 
 
@@ -14,7 +14,8 @@ def subtract_background(log_mel: np.ndarray) -> np.ndarray:
     The background of a band is its 20th percentile over the recording: what is there most of the
     time, at whatever distance and gain the recorder stood.
     """
-    return log_mel - np.percentile(log_mel, BACKGROUND_PERCENTILE, axis=0).astype(np.float32)
+    rank = _rank(BACKGROUND, len(log_mel))
+    return log_mel - np.partition(np.ascontiguousarray(log_mel.T), rank, axis=1)[:, rank]
 
 
 def background_spectrum(log_mel: np.ndarray) -> np.ndarray:
@@ -40,7 +41,8 @@ def window_statistics(
     """Return the (n_windows, n_features) float32 statistics of a recording's windows.
 
     Band energies are dB above the recording's background; their `delta` is the mean absolute
-    change from frame to frame. Percentiles are order statistics (NumPy's method "higher").
+    change from frame to frame. Percentiles, here and in the background, are order statistics
+    (NumPy's method "higher").
 
     Parameters
     ----------
@@ -48,25 +50,34 @@ def window_statistics(
     length : frames of a window; a shorter recording has one window, of all its frames.
     """
     length = min(length, len(frames))
-    bands = _windows(subtract_background(frames.log_mel), starts, length)  # (W, K, L)
+    bands = _windows(subtract_background(frames.log_mel), starts, length)
     cepstrum = _windows(mfcc(frames.log_mel, settings.n_mfcc), starts, length)
     contrast = _windows(frames.contrast, starts, length)
+    change = _windows(np.abs(np.diff(frames.log_mel, axis=0)), starts, length - 1)
     # One frame has no change; it is 0, not undefined.
-    delta = np.abs(np.diff(bands, axis=2)).sum(axis=2) / max(length - 1, 1)
-    columns = [
+    delta = change.sum(axis=2) / np.float32(max(length - 1, 1))
+    rows = [
         *(bands.mean(axis=2), bands.std(axis=2), *_percentiles(bands, list(PERCENTILES.values())), delta),
         *(cepstrum.mean(axis=2), cepstrum.std(axis=2)),
         *(contrast.mean(axis=2), contrast.std(axis=2), *_percentiles(contrast, [0.90])),
     ]
-    return np.concatenate(columns, axis=1).astype(np.float32)
+    return np.ascontiguousarray(np.concatenate(rows).T)  # (F, W) -> (W, F)
 
 
 def _windows(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """Return the (n_windows, n_columns, length) windows of (n_frames, n_columns) values."""
-    return np.lib.stride_tricks.sliding_window_view(values, length, axis=0)[starts]
+    """Return the (n_columns, n_windows, length) windows of (n_frames, n_columns) values.
+
+    Time last and side by side: sums and sorts along it are then several times faster.
+    """
+    return np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(values.T), length, axis=1)[:, starts]
 
 
 def _percentiles(windows: np.ndarray, shares: list[float]) -> list[np.ndarray]:
-    ranks = [int(np.ceil(share * (windows.shape[2] - 1))) for share in shares]
-    ordered = np.partition(windows, ranks, axis=2)
-    return [ordered[:, :, rank] for rank in ranks]
+    # A whole sort: NumPy's has vector instructions, its partition of short rows has not.
+    ordered = np.sort(windows, axis=2)
+    return [ordered[:, :, _rank(share, windows.shape[2])] for share in shares]
+
+
+def _rank(share: float, n: int) -> int:
+    """Return where the percentile stands among `n` sorted values."""
+    return int(np.ceil(share * (n - 1)))

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-import joblib
 import numpy as np
 import pandas as pd
 import scipy.fft
@@ -22,6 +21,7 @@ from tqdm import tqdm
 
 from features.dataset import BOX_COLUMNS
 from features.files import digest, replacing
+from features.parallel import in_parallel
 
 VERSION = 1  # raise it when the same settings give other recordings
 
@@ -218,10 +218,11 @@ def _write_recordings(
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.flac"):
         stale.unlink()
-    written = joblib.Parallel(n_jobs=n_jobs, return_as="generator")(
-        joblib.delayed(_write_recording)(folder / f"{recording_id}.flac", k, site, settings)
+    arguments = [
+        (folder / f"{recording_id}.flac", k, site, settings)
         for k, (recording_id, site) in enumerate(zip(ids, sites, strict=True))
-    )
+    ]
+    written = in_parallel(_write_recording, arguments, n_jobs)
     return list(tqdm(written, desc=f"synthetic {folder.name}", total=len(ids), unit="recording"))
 
 

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from features.dataset import Dataset, check_boxes_begin_inside, load_dataset
 from features.errors import UserError
+from features.parallel import in_parallel
 from features.spectral import Frames, SpectralSettings
 from features.store import FrameStore
 from features.synthetic import write_dataset
@@ -61,7 +62,7 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     window = WindowSettings()
     parser = dataset_parser(description)
     parser.add_argument("--folds", type=natural, default=5, help="folds of the out-of-fold scores")
-    parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="processes")
+    parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="cores to use")
     parser.add_argument("--window", type=float, default=window.length, metavar="S", help="window length, s")
     parser.add_argument("--hop", type=float, default=window.hop, metavar="S", help="window hop, s")
     return parser
@@ -207,10 +208,11 @@ class Task:
     def compute(self, split: str, function: PerRecording, description: str) -> np.ndarray:
         """Return the rows that `function` gives for the recordings of a split, one below the other."""
         ids = list(self.dataset.train if split == "train" else self.dataset.test)
-        parts = joblib.Parallel(n_jobs=self.jobs, return_as="generator")(
-            joblib.delayed(_compute_one)(self.store, recording_id, split, function, starts, self.length)
+        arguments = [
+            (self.store, recording_id, split, function, starts, self.length)
             for recording_id, starts in zip(ids, self.starts(split), strict=True)
-        )
+        ]
+        parts = in_parallel(_compute_one, arguments, self.jobs)
         progress = tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording")
         return _concatenate(progress, len(ids))
 

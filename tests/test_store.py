@@ -31,7 +31,7 @@ def written(store: FrameStore) -> dict[str, int]:
 def test_frames_come_back_within_half_a_float16_step(tmp_path: Path, recordings: dict[str, Path]) -> None:
     store = FrameStore(tmp_path / "frames", SETTINGS)
     store.compute(recordings, "train", 1)
-    expected = compute_frames(load(recordings["b"], SETTINGS.sr), SETTINGS)
+    expected = compute_frames(*load(recordings["b"]), SETTINGS)
     found = store.load("b", "train")
     assert store.extent("b", "train") == (len(found), 1.0)
     assert len(found) == len(expected)
@@ -54,10 +54,10 @@ def test_only_what_is_missing_is_computed(
     """A run that died after two of three recordings goes on with the third."""
     store = FrameStore(tmp_path / "frames", SETTINGS)
 
-    def die_at_c(path: Path, sr: int) -> np.ndarray:
+    def die_at_c(path: Path) -> tuple[np.ndarray, int]:
         if path.stem == "c":
             raise KeyboardInterrupt
-        return load(path, sr)
+        return load(path)
 
     monkeypatch.setattr(store_module, "load", die_at_c)
     with pytest.raises(KeyboardInterrupt):
@@ -90,7 +90,7 @@ def test_a_changed_recording_is_computed_anew(tmp_path: Path, recordings: dict[s
     after = written(store)
     assert after["a"] != before["a"]
     assert after["b"] == before["b"]
-    expected = compute_frames(load(recordings["a"], SETTINGS.sr), SETTINGS)
+    expected = compute_frames(*load(recordings["a"]), SETTINGS)
     np.testing.assert_allclose(store.load("a", "train").log_mel, expected.log_mel, atol=0.0313)
 
 

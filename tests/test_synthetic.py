@@ -48,7 +48,7 @@ def test_it_follows_the_layout(tmp_path: Path) -> None:
     assert len(np.unique(dataset.groups)) == 4
     assert len(dataset.fp) == 16 * 6
     assert (dataset.tp["t_max"] <= 12).all()
-    y = load(dataset.train["train0000"], 32_000)
+    y, _ = load(dataset.train["train0000"])
     assert len(y) == 12 * 32_000
     assert np.abs(y).max() == pytest.approx(0.9, abs=1e-3)
     assert np.bincount(dataset.tp["species_id"], minlength=24).min() >= 2
