@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
-from models.gbm import OneVsRestGBM
+from models.gbm import Binned, OneVsRestGBM, _drawn
 
 
 def windows(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -44,6 +44,30 @@ def test_weight_0_leaves_unknown_windows_out() -> None:
     again = clone(model).fit(moved, Y).predict_proba(X)[:, 1]
     # Bins are shared by all windows, so only the same set of values gives the same bins.
     np.testing.assert_array_equal(whole, again)
+
+
+def test_rows_of_binned_windows_are_those_windows() -> None:
+    X, Y, _ = windows()
+    X = np.round(2 * np.clip(X, -2, 2))  # so few values that any half has them all, and thus the same bins
+    half = np.arange(len(X)) % 2 == 0
+    binned = Binned(X)
+    of_rows = OneVsRestGBM(**FAST).fit(binned[half], Y[half])
+    alone = OneVsRestGBM(**FAST).fit(X[half], Y[half])
+    np.testing.assert_array_equal(of_rows.predict_proba(binned[~half]), alone.predict_proba(X[~half]))
+    rows = np.flatnonzero(~half)
+    np.testing.assert_array_equal(binned[rows][10:].rows, rows[10:])
+
+
+def test_as_many_wholly_unknown_windows_are_drawn_as_known_ones() -> None:
+    _, Y, _ = windows()
+    Y[100:] = np.nan
+    n_known = int((~np.isnan(Y).all(axis=1)).sum())
+    drawn = _drawn(Y, seed=0)
+    assert (np.diff(drawn) > 0).all()
+    assert len(drawn) == 2 * n_known
+    assert set(np.flatnonzero(~np.isnan(Y).all(axis=1))) <= set(drawn)
+    assert set(_drawn(Y, seed=1)) != set(drawn)
+    assert len(_drawn(Y[:120], seed=0)) == 120  # no more than there are
 
 
 def test_a_weak_negative_is_a_negative_of_its_weight() -> None:
