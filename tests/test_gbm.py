@@ -48,9 +48,8 @@ def test_weight_0_leaves_unknown_windows_out() -> None:
 
 def test_rows_of_binned_windows_are_those_windows() -> None:
     X, Y, _ = windows()
-    X = np.clip(
-        np.round(X), -1, 2
-    )  # four values, each so frequent that either half has the bins of the whole
+    # Four values, each so frequent that either half has the bins of the whole.
+    X = np.clip(np.round(X), -1, 2)
     half = np.arange(len(X)) % 2 == 0
     binned = Binned(X)
     of_rows = OneVsRestGBM(**FAST).fit(binned[half], Y[half])
