@@ -72,7 +72,7 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
     root = root.resolve()
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; give --data the folder that holds train_tp.csv")
-    train = _recordings(root / "train")
+    train = find_recordings(root / "train")
     if not train:
         raise DatasetError(
             f"{root / 'train'}: holds no recordings; put {', '.join(AUDIO_SUFFIXES)} files there"
@@ -105,7 +105,7 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
             f"other tables",
         )
 
-    test = _recordings(root / "test")
+    test = find_recordings(root / "test")
     if test and submission is not None:
         test = _select(test, submission.index, root / "sample_submission.csv", root / "test")
     train_labels = _labels(train_truth, train, root / "train_labels.csv")
@@ -143,7 +143,7 @@ def check_boxes_begin_inside(dataset: Dataset, duration: Mapping[str, float]) ->
         )
 
 
-def _recordings(folder: Path) -> dict[str, Path]:
+def find_recordings(folder: Path) -> dict[str, Path]:
     """Return recording id -> file of a folder's audio, sorted by id; empty without the folder."""
     found: dict[str, Path] = {}
     files = sorted(folder.iterdir()) if folder.is_dir() else []

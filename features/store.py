@@ -47,8 +47,7 @@ class FrameStore:
     def load(self, recording_id: str, split: str) -> Frames:
         """Return the frames of a recording that `compute` has been called for."""
         with np.load(self._file(recording_id, split), allow_pickle=False) as stored:
-            frames = stored["frames"].astype(np.float32)
-        return Frames(frames[:, : self.settings.n_mels], frames[:, self.settings.n_mels :])
+            return _unpack(stored["frames"], self.settings)
 
     def extent(self, recording_id: str, split: str) -> tuple[int, float]:
         """Return a recording's number of frames and its duration in seconds."""
@@ -71,10 +70,26 @@ def _source(path: Path) -> np.ndarray:
     return np.array([state.st_size, state.st_mtime_ns], np.int64)
 
 
+def frames_of(path: Path, settings: SpectralSettings) -> tuple[Frames, float]:
+    """Return the frames of an audio file as a store gives them back, and its duration in seconds."""
+    stored, duration = _read(path, settings)
+    return _unpack(stored, settings), duration
+
+
 def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> None:
     source = _source(path)
+    stored, duration = _read(path, settings)
+    with replacing(file) as temporary:
+        np.savez(temporary, frames=stored, n_frames=len(stored), duration=duration, source=source)
+
+
+def _read(path: Path, settings: SpectralSettings) -> tuple[np.ndarray, float]:
+    """Return the (n_frames, n_mels + n_bands + 1) float16 frames of an audio file, and its duration."""
     y, sr = load(path)
     frames = compute_frames(y, sr, settings)
-    stored = np.concatenate([frames.log_mel, frames.contrast], axis=1).astype(np.float16)
-    with replacing(file) as temporary:
-        np.savez(temporary, frames=stored, n_frames=len(stored), duration=len(y) / sr, source=source)
+    return np.concatenate([frames.log_mel, frames.contrast], axis=1).astype(np.float16), len(y) / sr
+
+
+def _unpack(stored: np.ndarray, settings: SpectralSettings) -> Frames:
+    frames = stored.astype(np.float32)
+    return Frames(frames[:, : settings.n_mels], frames[:, settings.n_mels :])

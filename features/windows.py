@@ -24,6 +24,10 @@ class WindowSettings:
             # With at least half of each window shared, every box labels at least one window.
             raise UserError(f"window hop is {self.hop} s; give a hop above 0, at most {self.length / 2} s")
 
+    def in_frames(self, frame_rate: float) -> tuple[int, int]:
+        """Return length and hop in frames, of which there are `frame_rate` a second."""
+        return round(self.length * frame_rate), round(self.hop * frame_rate)
+
 
 def window_starts(n_frames: int, length: int, hop: int) -> np.ndarray:
     """Return the (n_windows,) first frames of a recording's windows.

@@ -45,6 +45,13 @@ class PlattCalibrator(BaseEstimator):
         )
         return self
 
+    @classmethod
+    def of(cls, coef: np.ndarray) -> Self:
+        """Return the calibrator of curves that were fitted before."""
+        calibrator = cls()
+        calibrator.coef_ = np.asarray(coef)
+        return calibrator
+
     def transform(self, P: np.ndarray) -> np.ndarray:
         """Return (n_recordings, n_species) calibrated probabilities."""
         return scipy.special.expit(self.coef_[:, 0] * logit(P) + self.coef_[:, 1])

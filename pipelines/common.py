@@ -128,12 +128,12 @@ class Task:
     @property
     def length(self) -> int:
         """Frames of a window."""
-        return round(self.window.length * self.store.settings.frame_rate)
+        return self.window.in_frames(self.store.settings.frame_rate)[0]
 
     @property
     def hop(self) -> int:
         """Frames from window to window."""
-        return round(self.window.hop * self.store.settings.frame_rate)
+        return self.window.in_frames(self.store.settings.frame_rate)[1]
 
     @cached_property
     def known(self) -> np.ndarray:

@@ -57,6 +57,7 @@ def main(args: argparse.Namespace) -> None:
     model.save(task.results / "gbm")
     config = {
         **task.config(),
+        "species": list(task.dataset.species),
         "params": params,
         "pooling": pooling,
         "calibration": calibrator.coef_.tolist(),

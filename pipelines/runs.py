@@ -110,7 +110,7 @@ def write_run(
     for split in ("oof", "test"):  # while a run is written there is none
         (folder / f"{split}.npz").unlink(missing_ok=True)
     found = evaluations(dataset, oof, test, seed)
-    general = {"model": model, "dataset": dataset.name, "seed": seed, "versions": _versions()}
+    general = {"model": model, "dataset": dataset.name, "seed": seed, "versions": versions()}
     write_json(folder / "config.json", {**general, **config})
     evaluated = {name: asdict(evaluation) for name, evaluation in found.items()}
     species = per_species(dataset, oof, test).to_dict("records")
@@ -170,5 +170,6 @@ def common_folds(results: Path, members: Mapping[str, Scores]) -> np.ndarray:
     return reference.fold
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the libraries that figures hang on."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}

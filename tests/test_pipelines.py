@@ -12,7 +12,6 @@ import pandas as pd
 import pytest
 
 from features.synthetic import SyntheticSettings, write_dataset
-from models.gbm import OneVsRestGBM
 from models.metrics import lrap
 from pipelines.runs import LIBRARIES, Scores
 from tests.conftest import ROOT
@@ -100,24 +99,41 @@ def test_results_follow_the_contract(data: Path, results: Path) -> None:
     }
 
 
-def test_saved_gbm_gives_the_submitted_scores(data: Path, results: Path) -> None:
-    from functools import partial
-
-    from features.statistics import window_statistics
-    from models.calibration import PlattCalibrator
-    from models.pooling import pool
-    from pipelines.common import load_task, training_parser
-
-    args = training_parser("").parse_args(["--data", str(data), "--results", str(results), "--jobs", "1"])
-    task = load_task(args)
-    X = task.compute("test", partial(window_statistics, settings=task.store.settings), "statistics")
-    config = json.loads((results / "gbm" / "config.json").read_text())
-    P = pool(
-        OneVsRestGBM.load(results / "gbm").predict_proba(X), task.first_windows("test"), config["pooling"]
+def predict(*flags: str | Path) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / "pipelines" / "predict.py", *flags],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
     )
-    calibrator = PlattCalibrator()
-    calibrator.coef_ = np.array(config["calibration"])
-    np.testing.assert_array_equal(calibrator.transform(P), Scores.load(results / "gbm" / "test.npz").scores)
+
+
+def test_new_recordings_get_the_scores_that_the_pipeline_gave_them(
+    data: Path, results: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(data / "test", tmp_path / "field")
+    (tmp_path / "field" / "broken.flac").write_bytes(b"fLaC")
+    done = predict(tmp_path / "field", "--model", results / "gbm", "--out", tmp_path / "scores.csv")
+    assert done.returncode == 0, done.stderr
+    assert "broken.flac: cannot be decoded" in done.stderr
+    assert "8 recordings scored, 1 failed" in done.stdout
+    expected = Scores.load(results / "gbm" / "test.npz")
+    found = pd.read_csv(tmp_path / "scores.csv", float_precision="round_trip")
+    assert list(found.columns) == ["recording_id", *(f"s{k}" for k in range(24))]
+    assert list(found["recording_id"]) == list(expected.recording_id)
+    np.testing.assert_array_equal(found.iloc[:, 1:], expected.scores)
+
+
+def test_a_folder_without_a_model_or_recordings_is_named(data: Path, results: Path, tmp_path: Path) -> None:
+    for flags, message in (
+        ((data / "test", "--model", tmp_path), "holds no trained model; run"),
+        ((tmp_path, "--model", results / "gbm"), "holds no recordings; give a folder of .flac"),
+    ):
+        done = predict(*flags, "--out", tmp_path / "scores.csv")
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_jobs(

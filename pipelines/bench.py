@@ -1,0 +1,373 @@
+"""Speed against peers: everything on the same input, in turns, in one run; what counts are the ratios."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import multiprocessing
+import os
+import platform
+import shutil
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from itertools import cycle, islice
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+import torch
+from threadpoolctl import threadpool_limits
+
+from features.dataset import Dataset, load_dataset
+from features.files import write_json
+from features.parallel import in_parallel
+from features.sequences import window_sequences
+from features.spectral import SpectralSettings
+from features.statistics import window_statistics
+from features.store import FrameStore
+from features.synthetic import SyntheticSettings, write_dataset
+from features.windows import WindowSettings, window_starts
+from models.calibration import IDENTITY, PlattCalibrator
+from models.gbm import OneVsRestGBM
+from models.gru import GRUClassifier
+from models.metrics import lrap
+from models.pooling import pool
+from pipelines import peers
+from pipelines.common import ROOT, Task, run
+from pipelines.predict import Recogniser, file_statistics, scan
+from pipelines.runs import versions
+
+Input = TypeVar("Input")
+RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of a minute
+N_CORES = 2
+RECORDINGS = SyntheticSettings(n_train=76, n_test=44, duration=60.0, sr=48_000)
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """How much is measured. The training windows are as many as RFCX's boxes."""
+
+    recordings: SyntheticSettings = RECORDINGS
+    n_timed: int = 8
+    """Recordings that every contestant is timed on."""
+    repeats: int = 3
+    n_scaling: int = 60
+    """Recordings of a run on one core and on two."""
+    n_few: int = 40
+    n_many: int = 400
+    """Recordings of a short and a long run, of which the second may not need more memory."""
+    epochs: int = 5
+
+
+class Report:
+    """The figures of one bench: a table of times, and the ratios that are drawn from it."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.times: dict[str, list[float]] = {}
+        self.figures: dict[str, float | str] = {}
+
+    def median(self, contestant: str) -> float:
+        return float(np.median(self.times[contestant]))
+
+    def ratio(self, contestant: str, to: str) -> None:
+        """Note by how much longer a contestant takes than another."""
+        self.figures[f"{contestant} / {to}"] = self.median(contestant) / self.median(to)
+
+    def write(self, file: Path, load: tuple[float, float, float]) -> None:
+        """Print the report, and write it to `file`, with every time that was taken."""
+        rows = [(name, self.median(name), len(times)) for name, times in self.times.items()]
+        print(pd.DataFrame(rows, columns=["", f"median s {self.unit}", "runs"]).to_string(index=False))
+        print()
+        for name, value in self.figures.items():
+            print(f"{name}: {value}" if isinstance(value, str) else f"{name}: {value:.3g}")
+        write_json(
+            file,
+            {
+                "unit": f"seconds {self.unit}",
+                "median": {name: self.median(name) for name in self.times},
+                "times": self.times,
+                "figures": self.figures,
+                "cores": os.cpu_count(),
+                "processor": platform.processor() or platform.machine(),
+                "load_before": load,
+                "versions": versions(),
+            },
+        )
+        print(f"\n{file}\n")
+
+
+def alternate(
+    contestants: Mapping[str, Callable[[Input], Any]], inputs: Sequence[Input], repeats: int
+) -> dict[str, list[float]]:
+    """Return the seconds of every call; after one unmeasured, the contestants take turns on each input."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for work in contestants.values():
+        work(inputs[0])
+    for _ in range(repeats):
+        for item in inputs:
+            for name, work in contestants.items():
+                started = time.perf_counter()
+                work(item)
+                times[name].append(time.perf_counter() - started)
+    return times
+
+
+def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report:
+    """A recording's file to its window statistics; then many files on one core and on two, and memory."""
+    spectral, window = SpectralSettings(), WindowSettings()
+    stft = {"n_fft": spectral.n_fft, "hop_length": spectral.hop_length}
+    contestants: dict[str, Callable[[Path], Any]] = {
+        "understory": lambda path: file_statistics(path, spectral, window),
+        "floor: decode, resample, FFT": lambda path: peers.floor(path, spectral),
+        "librosa per window": peers.librosa_per_window,
+        "librosa per window, our frames": lambda path: peers.librosa_per_window(path, spectral.sr, **stft),
+        "librosa, one STFT": peers.librosa_shared_stft,
+        "librosa, one STFT, our frames": lambda path: peers.librosa_shared_stft(path, spectral.sr, **stft),
+    }
+    report = Report("a recording of a minute")
+    opensmile = peers.opensmile_descriptors()
+    if opensmile is None:
+        report.figures["openSMILE ComParE_2016 LLD"] = "not installed: pip install -e '.[bench]'"
+    else:
+        contestants["openSMILE ComParE_2016 LLD"] = opensmile
+    with threadpool_limits(1):
+        report.times = alternate(
+            contestants, list(dataset.train.values())[: settings.n_timed], settings.repeats
+        )
+    for peer in list(contestants)[2:]:
+        report.ratio(peer, "understory")
+    report.ratio("understory", "floor: decode, resample, FFT")
+
+    recordings = _repeated(dataset, settings.n_scaling)
+    runs = {f"{n} core(s)": _store_run(recordings, folder / "scratch", n) for n in (1, N_CORES)}
+    scaling = alternate(runs, [None], settings.repeats)
+    one, two = (float(np.median(times)) for times in scaling.values())
+    report.figures[f"one core / two cores, {len(recordings)} recordings"] = one / two
+
+    load = os.getloadavg()[0]
+    (_, few), (seconds, many) = (
+        _in_new_process(_feature_run, _repeated(dataset, n), folder / "scratch")
+        for n in (settings.n_few, settings.n_many)
+    )
+    report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
+    report.figures[f"peak memory, MiB, {settings.n_many} recordings"] = many
+    report.figures["long / short run's peak memory"] = many / few
+    minutes = settings.n_many * settings.recordings.duration / 60
+    report.figures[f"measured: minutes for {minutes:g} minutes of audio, two cores"] = seconds / 60
+    report.figures["load before that run"] = load
+    report.figures[f"hence minutes for RFCX's {RFCX_MINUTES}"] = seconds / 60 * RFCX_MINUTES / minutes
+    return report
+
+
+def bench_gbm(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report:
+    """All species' models on the windows whose label is known; LRAP on recordings with complete truth."""
+    task = _task(dataset, folder)
+    X, X_test = (task.compute(split, _statistics, "statistics") for split in ("train", "test"))
+    Y, first = task.labels, task.first_windows("test")
+    ours = OneVsRestGBM(weak_negative_weight=0.0, n_jobs=N_CORES)
+    same = {
+        name: getattr(ours, name)
+        for name in ("n_estimators", "learning_rate", "num_leaves", "min_child_samples", "reg_lambda")
+    }
+    alike = {
+        **{"colsample_bytree": ours.feature_fraction, "max_bin": 63, "extra_trees": True},
+        **{"random_state": 0, "n_jobs": N_CORES},
+    }
+    fits: dict[str, Callable[[None], Callable[[np.ndarray], np.ndarray]]] = {
+        "understory": lambda _: ours.fit(X, Y).predict_proba,
+        "sklearn OneVsRest, LightGBM": lambda _: peers.one_vs_rest(X, Y, {**same, "n_jobs": N_CORES}),
+        "sklearn OneVsRest, LightGBM, our trees": lambda _: peers.one_vs_rest(X, Y, {**same, **alike}),
+        "understory, with weak negatives": lambda _: OneVsRestGBM(n_jobs=N_CORES).fit(X, Y).predict_proba,
+    }
+    report = Report("a fit of all species")
+    report.times = alternate(fits, [None], settings.repeats)
+    for peer in list(fits)[1:3]:
+        report.ratio(peer, "understory")
+    positives = (Y == 1).sum(axis=0)
+    report.figures["windows x features"] = f"{X.shape[0]} x {X.shape[1]}"
+    report.figures["positive windows of a species"] = f"{positives.min()} to {positives.max()}"
+    assert dataset.test_labels is not None
+    for name, fit in fits.items():
+        report.figures[f"LRAP, {name}"] = lrap(
+            dataset.test_labels.astype(float), pool(fit(None)(X_test), first, "max")
+        )
+    return report
+
+
+def bench_gru(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report:
+    """An epoch of the classifier and, after each, the bare GRU on as many windows; one thread."""
+    task = _task(dataset, folder)
+    X = task.compute("train", window_sequences, "sequences")
+    recording = task.per_window(np.arange(len(task.fold)))
+    report = Report("an epoch")
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in devices:
+        # One epoch more: the first also pays for what comes before it.
+        model = GRUClassifier(epochs=settings.epochs + 1, patience=settings.epochs + 1, device=device)
+        ours, bare = f"understory, {device}", f"bare torch.nn.GRU, {device}"
+        report.times |= {ours: [], bare: []}
+        _time_epochs(model, X, task.labels, recording, report.times[ours], report.times[bare])
+        report.ratio(ours, bare)
+    report.figures["windows an epoch"] = str(model.n_windows_)
+    if "cuda" not in devices:
+        report.figures["CUDA"] = "not timed: torch finds no GPU here"
+    return report
+
+
+def bench_scan(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report:
+    """A new recording's file to its scores, by features and a GBM; and the memory of many."""
+    task = _task(dataset, folder)
+    X = task.compute("train", _statistics, "statistics")
+    recogniser = Recogniser(
+        species=dataset.species,
+        spectral=task.store.settings,
+        window=task.window,
+        model=OneVsRestGBM(n_jobs=N_CORES).fit(X, task.labels).set_params(n_jobs=1),
+        pooling="max",
+        calibrator=PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1))),
+    )
+    report = Report("a recording of a minute")
+    with threadpool_limits(1):
+        report.times = alternate(
+            {
+                "understory": recogniser.score,
+                "floor: decode, resample, FFT": lambda path: peers.floor(path, task.store.settings),
+            },
+            list(dataset.test.values())[: settings.n_timed],
+            settings.repeats,
+        )
+    report.ratio("understory", "floor: decode, resample, FFT")
+    few, many = (
+        _in_new_process(_scan_run, recogniser, _repeated(dataset, n))[1]
+        for n in (settings.n_few, settings.n_many)
+    )
+    report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
+    report.figures[f"peak memory, MiB, {settings.n_many} recordings"] = many
+    report.figures["long / short run's peak memory"] = many / few
+    return report
+
+
+BENCHES = {"features": bench_features, "gbm": bench_gbm, "gru": bench_gru, "scan": bench_scan}
+
+
+def main(args: argparse.Namespace, settings: BenchSettings = BenchSettings()) -> None:
+    folder = args.results.resolve()
+    dataset = load_dataset(write_dataset(folder / "data", N_CORES, settings.recordings))
+    for name in [args.what] if args.what else BENCHES:
+        load = os.getloadavg()
+        print(f"{name}: {BENCHES[name].__doc__}")
+        BENCHES[name](dataset, folder, settings).write(folder / f"{name}.json", load)
+
+
+def _task(dataset: Dataset, folder: Path) -> Task:
+    task = Task(
+        dataset=dataset,
+        results=folder,
+        store=FrameStore(folder / "frames", SpectralSettings()),
+        window=WindowSettings(),
+        metric="lrap",
+        seed=0,
+        jobs=N_CORES,
+        n_folds=5,
+    )
+    task.store.compute(dataset.train, "train", N_CORES)
+    task.store.compute(dataset.test, "test", N_CORES)
+    return task
+
+
+def _statistics(frames: Any, starts: np.ndarray, length: int) -> np.ndarray:
+    return window_statistics(frames, starts, length, SpectralSettings())
+
+
+def _repeated(dataset: Dataset, n: int) -> dict[str, Path]:
+    """Return `n` recordings, each file as often as it takes."""
+    files = cycle([*dataset.train.values(), *dataset.test.values()])
+    return {f"{k:04d}": path for k, path in enumerate(islice(files, n))}
+
+
+def _store_run(recordings: dict[str, Path], folder: Path, n_jobs: int) -> Callable[[None], None]:
+    def work(_: None) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        FrameStore(folder, SpectralSettings()).compute(recordings, "train", n_jobs)
+        shutil.rmtree(folder)
+
+    return work
+
+
+def _feature_run(recordings: dict[str, Path], folder: Path) -> None:
+    """Frames of many recordings to disk, then their window statistics, each dropped again."""
+    spectral, window = SpectralSettings(), WindowSettings()
+    length, hop = window.in_frames(spectral.frame_rate)
+    shutil.rmtree(folder, ignore_errors=True)
+    store = FrameStore(folder, spectral)
+    store.compute(recordings, "train", N_CORES)
+
+    def statistics(recording_id: str) -> int:
+        frames = store.load(recording_id, "train")
+        return len(window_statistics(frames, window_starts(len(frames), length, hop), length, spectral))
+
+    assert all(in_parallel(statistics, ((r,) for r in recordings), N_CORES))
+    shutil.rmtree(folder)
+
+
+def _scan_run(recogniser: Recogniser, recordings: dict[str, Path]) -> None:
+    assert all(isinstance(scores, np.ndarray) for _, scores in scan(recogniser, recordings, N_CORES))
+
+
+def _time_epochs(
+    model: GRUClassifier,
+    X: np.ndarray,
+    Y: np.ndarray,
+    recording: np.ndarray,
+    ours: list[float],
+    bare: list[float],
+) -> None:
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as the folds are fitted, side by side
+    started = time.perf_counter()
+
+    def on_epoch(_: dict[str, float]) -> None:
+        nonlocal started
+        ours.append(time.perf_counter() - started)
+        x = torch.randn(model.n_windows_, *X.shape[1:], device=model.device)
+        started = time.perf_counter()
+        peers.bare_gru(x, model.batch_size, model.hidden_size)
+        bare.append(time.perf_counter() - started)
+        started = time.perf_counter()
+
+    model.fit(X, Y, recording, recording, on_epoch=on_epoch)
+    torch.set_num_threads(n_threads)
+    del ours[0], bare[0]
+
+
+def _in_new_process(work: Callable[..., None], *arguments: Any) -> tuple[float, float]:
+    """Return the seconds that `work` took and the peak memory, MiB, of a process that did only that."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measured, work, *arguments).result()
+
+
+def _measured(work: Callable[..., None], *arguments: Any) -> tuple[float, float]:
+    import resource  # Unix only
+
+    started = time.perf_counter()
+    work(*arguments)
+    seconds = time.perf_counter() - started
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("what", nargs="?", choices=list(BENCHES), help="which bench; without it all four")
+    parser.add_argument(
+        "--results", type=Path, default=ROOT / "results" / "bench", metavar="DIR", help="where results go"
+    )
+    run(main, parser)
