@@ -83,13 +83,18 @@ def compute_frames(y: np.ndarray, sr: int, settings: SpectralSettings) -> Frames
     Frames of 1 + n_samples // hop rows, where `hop` is settings.hop_length at `sr`; frame k is
     centred on sample k * hop, with zeros beyond the recording's ends, as in `librosa.stft`.
     """
-    weights = mel_weights(settings)
     parts = [
-        (_decibel(power @ weights), spectral_contrast(power, settings))
+        (_decibel(mel_bands(power, settings)), spectral_contrast(power, settings))
         for power in _power_spectra(y, sr, settings)
     ]
     log_mel, contrast = map(np.concatenate, zip(*parts, strict=True))
     return Frames(log_mel, contrast)
+
+
+def mel_bands(power: np.ndarray, settings: SpectralSettings) -> np.ndarray:
+    """Return the (n_frames, n_mels) power in the mel bands of (n_frames, 1 + n_fft // 2) power."""
+    # Band by band most bins weigh nothing, so a few bands at a time and their own bins.
+    return np.concatenate([power[:, bins] @ weights for bins, weights in _mel_groups(settings)], axis=1)
 
 
 def mfcc(log_mel: np.ndarray, n_mfcc: int) -> np.ndarray:
@@ -106,23 +111,13 @@ def spectral_contrast(power: np.ndarray, settings: SpectralSettings) -> np.ndarr
     dB between the mean magnitude of the strongest and of the weakest bins of each octave, after
     Jiang et al. (2002), "Music type classification by spectral contrast feature".
     """
-    contrast = np.empty((len(power), settings.n_bands + 1), np.float32)
+    valley, peak = np.empty((2, len(power), settings.n_bands + 1), np.float32)
     for k, (band, n) in enumerate(_contrast_bands(settings)):
         # All of it: NumPy's sort has vector instructions, its partition of short rows has not.
         ordered = np.sort(power[:, band], axis=1)
-        valley = np.sqrt(ordered[:, :n]).mean(axis=1)
-        peak = np.sqrt(ordered[:, -n:]).mean(axis=1)
-        contrast[:, k] = _decibel(peak) - _decibel(valley)
-    return contrast
-
-
-@lru_cache
-def mel_weights(settings: SpectralSettings) -> np.ndarray:
-    """Return the (1 + n_fft // 2, n_mels) float32 mel filter bank, librosa's Slaney-normalised one."""
-    weights = librosa.filters.mel(
-        sr=settings.sr, n_fft=settings.n_fft, n_mels=settings.n_mels, fmin=settings.fmin, fmax=settings.fmax
-    )
-    return np.ascontiguousarray(weights.T, dtype=np.float32)
+        np.sqrt(ordered[:, :n]).mean(axis=1, out=valley[:, k])
+        np.sqrt(ordered[:, -n:]).mean(axis=1, out=peak[:, k])
+    return _decibel(peak) - _decibel(valley)
 
 
 def mel_centres(settings: SpectralSettings) -> np.ndarray:
@@ -151,6 +146,20 @@ def _power_spectra(y: np.ndarray, sr: int, settings: SpectralSettings) -> Iterat
 def _decibel(power: np.ndarray) -> np.ndarray:
     # librosa's power_to_db with top_db=None: a click must not move the frames around it.
     return 10 * np.log10(np.maximum(power, 1e-10))
+
+
+@lru_cache
+def _mel_groups(settings: SpectralSettings) -> list[tuple[slice, np.ndarray]]:
+    """Return librosa's Slaney-normalised mel filters, grouped: their bins, and (n_bins, n_filters) float32."""
+    bank = librosa.filters.mel(
+        sr=settings.sr, n_fft=settings.n_fft, n_mels=settings.n_mels, fmin=settings.fmin, fmax=settings.fmax
+    )
+    groups = []
+    for filters in np.array_split(bank, 4):
+        inside = np.flatnonzero(filters.any(axis=0))
+        bins = slice(inside[0], inside[-1] + 1) if len(inside) else slice(0)
+        groups.append((bins, np.ascontiguousarray(filters[:, bins].T, np.float32)))
+    return groups
 
 
 @lru_cache

@@ -127,7 +127,9 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> R
         "librosa per window": peers.librosa_per_window,
         "librosa per window, our frames": lambda path: peers.librosa_per_window(path, spectral.sr, **stft),
         "librosa, one STFT": peers.librosa_shared_stft,
-        "librosa, one STFT, our frames": lambda path: peers.librosa_shared_stft(path, spectral.sr, **stft),
+        "librosa, one STFT, our frames and windows": lambda path: peers.librosa_shared_stft(
+            path, spectral.sr, **stft, window=window
+        ),
     }
     report = Report("a recording of a minute")
     opensmile = peers.opensmile_descriptors()

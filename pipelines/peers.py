@@ -15,8 +15,9 @@ import torch
 from sklearn.multiclass import OneVsRestClassifier
 
 from features.spectral import BLOCK, SpectralSettings
+from features.windows import WindowSettings
 
-WINDOW, HOP = 4, 2  # seconds of the windows that people cut
+FOUR_SECONDS = WindowSettings(length=4.0, hop=2.0)
 
 
 def floor(path: Path, settings: SpectralSettings) -> None:
@@ -33,11 +34,12 @@ def floor(path: Path, settings: SpectralSettings) -> None:
 def librosa_per_window(
     path: Path, sr: int | None = None, n_fft: int = 2048, hop_length: int = 512
 ) -> np.ndarray:
-    """Return (n_windows, n_features): librosa's features called anew for every window."""
+    """Return (n_windows, n_features): librosa's features called anew for every 4 s, each 2 s."""
     y, rate = librosa.load(path, sr=sr)
+    length, hop = 4 * int(rate), 2 * int(rate)
     rows = []
-    for start in range(0, len(y) - WINDOW * int(rate) + 1, HOP * int(rate)):
-        window = y[start : start + WINDOW * int(rate)]
+    for start in range(0, len(y) - length + 1, hop):
+        window = y[start : start + length]
         mfcc = librosa.feature.mfcc(y=window, sr=rate, n_mfcc=20, n_fft=n_fft, hop_length=hop_length)
         contrast = librosa.feature.spectral_contrast(y=window, sr=rate, n_fft=n_fft, hop_length=hop_length)
         magnitude = np.abs(librosa.stft(window, n_fft=n_fft, hop_length=hop_length))
@@ -46,7 +48,11 @@ def librosa_per_window(
 
 
 def librosa_shared_stft(
-    path: Path, sr: int | None = None, n_fft: int = 2048, hop_length: int = 512
+    path: Path,
+    sr: int | None = None,
+    n_fft: int = 2048,
+    hop_length: int = 512,
+    window: WindowSettings = FOUR_SECONDS,
 ) -> np.ndarray:
     """Return (n_windows, n_features): librosa's features from one transform of the recording."""
     y, rate = librosa.load(path, sr=sr)
@@ -54,8 +60,7 @@ def librosa_shared_stft(
     log_mel = librosa.power_to_db(librosa.feature.melspectrogram(S=magnitude**2, sr=rate), top_db=None)
     mfcc = librosa.feature.mfcc(S=log_mel, n_mfcc=20)
     contrast = librosa.feature.spectral_contrast(S=magnitude, sr=rate)
-    frame_rate = rate / hop_length
-    length, hop = int(WINDOW * frame_rate), int(HOP * frame_rate)
+    length, hop = window.in_frames(rate / hop_length)
     return np.array(
         [
             np.concatenate([_statistics(v[:, start : start + length]) for v in (mfcc, contrast, log_mel)])
