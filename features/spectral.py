@@ -150,7 +150,7 @@ def _decibel(power: np.ndarray) -> np.ndarray:
 
 @lru_cache
 def _mel_groups(settings: SpectralSettings) -> list[tuple[slice, np.ndarray]]:
-    """Return librosa's Slaney-normalised mel filters, grouped: their bins, and (n_bins, n_filters) float32."""
+    """Return librosa's Slaney-normalised mel filters, grouped: their bins, and (n_bins, n_filters)."""
     bank = librosa.filters.mel(
         sr=settings.sr, n_fft=settings.n_fft, n_mels=settings.n_mels, fmin=settings.fmin, fmax=settings.fmax
     )

@@ -1,16 +1,11 @@
 """Folds that keep groups of recordings whole."""
 
 from collections.abc import Iterator
-from typing import Any, Protocol
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from features.errors import UserError
-
-
-class Rows(Protocol):
-    def __getitem__(self, rows: np.ndarray, /) -> Any: ...
 
 
 def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
@@ -48,14 +43,13 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np
     return fold[members]
 
 
-def out_of_fold(model: BaseEstimator, X: Rows, Y: np.ndarray, fold: np.ndarray) -> Iterator[np.ndarray]:
+def out_of_fold(model: BaseEstimator, X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> Iterator[np.ndarray]:
     """Yield after each fold the (n_windows, n_species) scores so far, 0 where a fold is to come.
 
     Each fold's windows are scored by a copy of `model` that was fitted on the other folds'.
 
     Parameters
     ----------
-    X : windows that a mask selects: an array, or whatever else `model` fits on.
     fold : (n_windows,) fold of each window, from 0.
     """
     P = np.zeros(Y.shape)

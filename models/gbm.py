@@ -1,6 +1,5 @@
 """One LightGBM model per species, on the windows whose label is known and weakly on others."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any, Self
@@ -14,11 +13,11 @@ from sklearn.utils.validation import check_is_fitted
 from features.files import replacing, write_json
 
 VERSION = 2  # raise it when the same parameters and data give other scores
+OWN_BINS = 31  # of a species' few known windows; more say no more
+SHARED_BINS = 127  # of all windows
 
 # One thread within, because the parallel work is outside, species by species.
 LIGHTGBM = {
-    "max_bin": 63,  # as good as 255, and cheaper; of 31 on scores fall
-    "bin_construct_sample_cnt": 4000,  # windows that tell the bins' edges
     "enable_bundle": False,  # of sparse columns, of which there are none
     "feature_pre_filter": False,
     "num_threads": 1,
@@ -26,41 +25,6 @@ LIGHTGBM = {
     "force_col_wise": True,
     "verbosity": -1,
 }
-
-
-class Binned:
-    """The features of windows, binned once; folds and species take rows of it without a copy.
-
-    Binning looks at values, never at labels, so windows that a model will be scored on may be
-    binned with those that it is fitted on, as in `lightgbm.cv`.
-
-    Parameters
-    ----------
-    X : (n_windows, n_features).
-    n_jobs : threads that bin.
-    """
-
-    def __init__(self, X: np.ndarray, n_jobs: int = 1) -> None:
-        self.X = X
-        self.rows = np.arange(len(X))
-        threads = {"num_threads": joblib.effective_n_jobs(n_jobs)}
-        self._data = lgb.Dataset(X, label=np.zeros(len(X)), params=LIGHTGBM | threads).construct()
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, rows: np.ndarray) -> Self:
-        """Return the windows that a mask or an index names."""
-        part = copy.copy(self)
-        part.rows = self.rows[rows]
-        return part
-
-    def dataset(self, label: np.ndarray, weight: np.ndarray) -> lgb.Dataset:
-        """Return LightGBM's data set of these windows, whose indices must ascend."""
-        data = self._data.subset(self.rows.tolist()).construct()
-        data.set_label(label)
-        data.set_weight(weight)
-        return data
 
 
 class OneVsRestGBM(BaseEstimator):
@@ -86,6 +50,10 @@ class OneVsRestGBM(BaseEstimator):
 
     Windows with a label for any species serve every species, and as many others are drawn: the
     others are many (in RFCX sixty times as many), and each says little.
+
+    Bins are shared by the species, and their edges told by the windows that show any: over all
+    windows most bins would go to what is background. Where unknown windows are left out, each
+    species has bins of its own, for its known windows lie in few of the shared ones.
     """
 
     def __init__(
@@ -110,30 +78,27 @@ class OneVsRestGBM(BaseEstimator):
         self.random_state = random_state
         self.n_jobs = n_jobs
 
-    def fit(self, X: np.ndarray | Binned, Y: np.ndarray) -> Self:
+    def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
         """Fit on (n_windows, n_features) X and (n_windows, n_species) Y of 1, 0 and nan."""
         if len(X) != len(Y):
             raise ValueError(f"X has {len(X)} rows and Y {len(Y)}; give a label row per window")
-        windows = X if isinstance(X, Binned) else Binned(X, self.n_jobs)
-        self.n_features_in_ = windows.X.shape[1]
+        self.n_features_in_ = X.shape[1]
         self.n_species_ = Y.shape[1]
         rows = _drawn(Y, self.random_state)
-        windows, Y = windows[rows], Y[rows]
+        X, Y = X[rows], Y[rows]
+        binned = _binned(X, (Y == 1).any(axis=1), self.n_jobs) if self.weak_negative_weight else None
         self.boosters_ = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            joblib.delayed(self._fit_species)(windows, y) for y in Y.T
+            joblib.delayed(self._fit_species)(X, y, binned) for y in Y.T
         )
         return self
 
-    def predict_proba(self, X: np.ndarray | Binned) -> np.ndarray:
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the (n_windows, n_species) probability of each species in each window."""
         check_is_fitted(self)
-        values = X.X[X.rows] if isinstance(X, Binned) else X
-        if values.shape[1] != self.n_features_in_:
-            raise ValueError(
-                f"X has {values.shape[1]} features; this model was fitted on {self.n_features_in_}"
-            )
+        if X.shape[1] != self.n_features_in_:
+            raise ValueError(f"X has {X.shape[1]} features; this model was fitted on {self.n_features_in_}")
         columns = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
-            joblib.delayed(_predict)(booster, values) for booster in self.boosters_
+            joblib.delayed(_predict)(booster, X) for booster in self.boosters_
         )
         return np.column_stack(columns)
 
@@ -172,14 +137,22 @@ class OneVsRestGBM(BaseEstimator):
         ]
         return model
 
-    def _fit_species(self, windows: Binned, y: np.ndarray) -> lgb.Booster | float:
-        weight = np.where(np.isnan(y), self.weak_negative_weight, 1.0)
-        rows = np.flatnonzero(weight)
+    def _fit_species(self, X: np.ndarray, y: np.ndarray, binned: lgb.Dataset | None) -> lgb.Booster | float:
+        """Fit on (n_windows,) labels y; `binned` holds the bins of X, where species share them."""
+        known = np.flatnonzero(~np.isnan(y))
+        rows = known if binned is None else np.arange(len(y))
         label = y[rows] == 1
         if label.all() or not label.any():
             # The share of all windows: what is unknown is mostly absent.
             return float((label.sum() + 0.5) / (len(y) + 1))
-        data = windows[rows].dataset(label, weight[rows])
+        if binned is None:
+            data = lgb.Dataset(X[rows], label, params=LIGHTGBM | {"max_bin": OWN_BINS})
+        else:
+            weight = np.full(len(rows), self.weak_negative_weight)
+            weight[known] = 1
+            data = binned.subset(rows.tolist()).construct()  # a copy of the bins, for labels of its own
+            data.set_label(label)
+            data.set_weight(weight)
         return lgb.train(self._lightgbm_params(), data, num_boost_round=self.n_estimators)
 
     def _lightgbm_params(self) -> dict[str, Any]:
@@ -193,6 +166,14 @@ class OneVsRestGBM(BaseEstimator):
             "extra_trees": True,
             "seed": self.random_state,
         }
+
+
+def _binned(X: np.ndarray, tells: np.ndarray, n_jobs: int) -> lgb.Dataset:
+    """Return the windows X in bins whose edges those in the mask `tells` tell; all, if it is empty."""
+    params = LIGHTGBM | {"max_bin": SHARED_BINS, "num_threads": joblib.effective_n_jobs(n_jobs)}
+    telling = X[tells] if tells.any() else X
+    edges = lgb.Dataset(telling, np.zeros(len(telling)), params=params)
+    return lgb.Dataset(X, np.zeros(len(X)), reference=edges, params=params).construct()
 
 
 def _drawn(Y: np.ndarray, seed: int) -> np.ndarray:

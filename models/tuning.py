@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 from tqdm import tqdm
 
 from models.folds import out_of_fold
-from models.gbm import Binned, OneVsRestGBM
+from models.gbm import OneVsRestGBM
 from models.pooling import best_pooling
 
 SPACE = {
@@ -34,7 +34,7 @@ N_TRIALS_BEFORE_PRUNING = 4
 class Task:
     """What a trial is scored on.
 
-    X : the features of the windows.
+    X : (n_windows, n_features).
     Y : (n_windows, n_species) of 1, 0 and nan.
     first : (n_recordings,) first window of each recording.
     fold : (n_windows,) fold of each window's recording.
@@ -42,7 +42,7 @@ class Task:
     metric : of (truth, scores), to be maximised.
     """
 
-    X: Binned
+    X: np.ndarray
     Y: np.ndarray
     first: np.ndarray
     fold: np.ndarray

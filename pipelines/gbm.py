@@ -16,7 +16,7 @@ from features.statistics import feature_names, window_statistics
 from models import tuning
 from models.calibration import calibrate
 from models.folds import out_of_fold
-from models.gbm import VERSION, Binned, OneVsRestGBM
+from models.gbm import VERSION, OneVsRestGBM
 from models.metrics import METRICS
 from models.pooling import best_pooling, pool
 from pipelines.common import load_task, positive, run, training_parser
@@ -35,19 +35,18 @@ def main(args: argparse.Namespace) -> None:
     # A study belongs to all that its scores hang on; anything else starts another one.
     study = f"gbm-{task.metric}-{digest(VERSION, X, Y, fold, task.truth, tuning.SPACE, args.seed)}"
     database = task.results / "optuna.db"
-    windows = Binned(X, args.jobs)
-    trial_task = tuning.Task(windows, Y, first, fold, task.truth, metric)
+    trial_task = tuning.Task(X, Y, first, fold, task.truth, metric)
     params = tuning.tune(trial_task, args.trials, args.seed, args.jobs, database, study)
 
     started = time.perf_counter()
     model = OneVsRestGBM(**params, random_state=args.seed, n_jobs=args.jobs)
-    *_, P = tqdm(out_of_fold(model, windows, Y, fold), desc="best trial", total=task.n_folds, unit="fold")
+    *_, P = tqdm(out_of_fold(model, X, Y, fold), desc="best trial", total=task.n_folds, unit="fold")
     pooling, pooled, _ = best_pooling(P, first, task.truth, metric)
     oof, calibrator = calibrate(pooled, task.truth, task.fold)
     seconds = {"oof": time.perf_counter() - started}
 
     started = time.perf_counter()
-    model.fit(windows, Y)
+    model.fit(X, Y)
     test = None
     if task.dataset.test:
         X_test = task.compute("test", statistics, "statistics")

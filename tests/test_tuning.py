@@ -7,7 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from models import tuning
-from models.gbm import Binned, OneVsRestGBM
+from models.gbm import OneVsRestGBM
 from models.metrics import lrap
 from models.tuning import FINISHED, SPACE, Task, tune
 
@@ -23,7 +23,7 @@ def task() -> Task:
     shows = np.arange(40) * 5 + rng.integers(0, 5, 40)
     X[shows, :4] += 2 * truth
     Y[shows] = truth
-    return Task(Binned(X), Y, np.arange(40) * 5, (recording // 4) % 4, truth, lrap)
+    return Task(X, Y, np.arange(40) * 5, (recording // 4) % 4, truth, lrap)
 
 
 def study(database: Path) -> optuna.Study:
