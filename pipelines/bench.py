@@ -14,12 +14,14 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import cycle, islice
 from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from features.dataset import Dataset, load_dataset
@@ -63,8 +65,8 @@ class BenchSettings:
     n_few: int = 40
     n_many: int = 400
     """Recordings of a short and a long run, of which the second may not need more memory."""
-    n_seeds: int = 5
-    """Fits of the GBM, each with another seed."""
+    n_seeds: int = 8
+    """Fits of the GBM, each with another seed and other positives."""
     epochs: int = 5
 
 
@@ -175,38 +177,40 @@ def bench_gbm(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report
     """All species' models on the windows whose label is known; LRAP on recordings with complete truth."""
     task = _task(dataset, folder)
     X, X_test = (task.compute(split, _statistics, "statistics") for split in ("train", "test"))
-    Y, first = _capped(task.labels), task.first_windows("test")
-    ours = OneVsRestGBM(weak_negative_weight=0.0, n_jobs=N_CORES)
+    labels = [_capped(task.labels, seed) for seed in range(settings.n_seeds)]
+    ours = OneVsRestGBM(weak_negative_weight=0.0, extra_trees=False, n_jobs=N_CORES)
     same = {
         name: getattr(ours, name)
         for name in ("n_estimators", "learning_rate", "num_leaves", "min_child_samples", "reg_lambda")
     } | {"n_jobs": N_CORES}
-    our_trees = {"colsample_bytree": ours.feature_fraction, "max_bin": OWN_BINS, "extra_trees": True}
-
-    def sklearn_way(seed: int, **params: Any) -> Callable[[np.ndarray], np.ndarray]:
-        return peers.one_vs_rest(X, Y, same | params | {"random_state": seed})
-
+    all_same = same | {"colsample_bytree": ours.feature_fraction, "max_bin": OWN_BINS}
     fits: dict[str, Callable[[int], Callable[[np.ndarray], np.ndarray]]] = {
-        "understory": lambda seed: ours.set_params(random_state=seed).fit(X, Y).predict_proba,
-        "sklearn OneVsRest, LightGBM": sklearn_way,
-        "sklearn OneVsRest, LightGBM, our trees": lambda seed: sklearn_way(seed, **our_trees),
-        "understory, with weak negatives": lambda seed: (
-            OneVsRestGBM(random_state=seed, n_jobs=N_CORES).fit(X, Y).predict_proba
+        "understory": lambda k: clone(ours).set_params(random_state=k).fit(X, labels[k]).predict_proba,
+        "sklearn OneVsRest, LightGBM": lambda k: peers.one_vs_rest(X, labels[k], same),
+        "sklearn OneVsRest, LightGBM, our bins and columns": lambda k: peers.one_vs_rest(
+            X, labels[k], all_same | {"random_state": k}
+        ),
+        "understory, with weak negatives": lambda k: (
+            OneVsRestGBM(random_state=k, n_jobs=N_CORES).fit(X, labels[k]).predict_proba
         ),
     }
+    fitted: dict[str, dict[int, Callable[[np.ndarray], np.ndarray]]] = {name: {} for name in fits}
+
+    def fit(name: str, k: int) -> None:
+        fitted[name][k] = fits[name](k)
+
     report = Report("a fit of all species")
-    seeds = range(settings.n_seeds)
-    report.times = alternate(fits, seeds, 1)
+    report.times = alternate({name: partial(fit, name) for name in fits}, range(settings.n_seeds), 1)
     for peer in list(fits)[1:3]:
         report.ratio(peer, "understory")
-    positives, negatives = (Y == 1).sum(axis=0), (Y == 0).sum(axis=0)
     report.figures["windows x features"] = f"{X.shape[0]} x {X.shape[1]}"
-    report.figures["positive windows of a species"] = f"{positives.min()} to {positives.max()}"
-    report.figures["negative windows of a species"] = f"{negatives.min()} to {negatives.max()}"
+    for what, value in (("positive", 1), ("negative", 0)):
+        counts = (labels[0] == value).sum(axis=0)
+        report.figures[f"{what} windows of a species"] = f"{counts.min()} to {counts.max()}"
     assert dataset.test_labels is not None
-    truth = dataset.test_labels.astype(float)
-    for name, fit in fits.items():
-        scores = [lrap(truth, pool(fit(seed)(X_test), first, "max")) for seed in seeds]
+    truth, first = dataset.test_labels.astype(float), task.first_windows("test")
+    for name, models in fitted.items():
+        scores = [lrap(truth, pool(predict(X_test), first, "max")) for predict in models.values()]
         report.figures[f"LRAP, {name}"] = float(np.mean(scores))
     return report
 
@@ -296,9 +300,9 @@ def _statistics(frames: Any, starts: np.ndarray, length: int) -> np.ndarray:
     return window_statistics(frames, starts, length, SpectralSettings())
 
 
-def _capped(Y: np.ndarray) -> np.ndarray:
+def _capped(Y: np.ndarray, seed: int) -> np.ndarray:
     """Return the labels with a species' positives beyond the most forgotten."""
-    Y, rng = Y.copy(), np.random.default_rng(0)
+    Y, rng = Y.copy(), np.random.default_rng(seed)
     for y in Y.T:
         y[rng.permutation(np.flatnonzero(y == 1))[MOST_POSITIVES:]] = np.nan
     return Y
