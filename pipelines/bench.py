@@ -6,26 +6,22 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
-import multiprocessing
 import os
-import platform
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from importlib.metadata import version
 from itertools import cycle, islice
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
 from features.dataset import Dataset, load_dataset
-from features.files import write_json
 from features.parallel import in_parallel
 from features.sequences import window_sequences
 from features.spectral import SpectralSettings
@@ -41,9 +37,8 @@ from models.pooling import pool
 from pipelines import peers
 from pipelines.common import ROOT, Task, run
 from pipelines.predict import Recogniser, file_statistics, scan
-from pipelines.runs import versions
+from pipelines.timing import Report, alternate, in_new_process
 
-Input = TypeVar("Input")
 RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of a minute
 N_CORES = 2
 RECORDINGS = SyntheticSettings(
@@ -70,60 +65,6 @@ class BenchSettings:
     epochs: int = 5
 
 
-class Report:
-    """The figures of one bench: a table of times, and the ratios that are drawn from it."""
-
-    def __init__(self, unit: str) -> None:
-        self.unit = unit
-        self.times: dict[str, list[float]] = {}
-        self.figures: dict[str, float | str] = {}
-
-    def median(self, contestant: str) -> float:
-        return float(np.median(self.times[contestant]))
-
-    def ratio(self, contestant: str, to: str) -> None:
-        """Note by how much longer a contestant takes than another."""
-        self.figures[f"{contestant} / {to}"] = self.median(contestant) / self.median(to)
-
-    def write(self, file: Path, load: tuple[float, float, float]) -> None:
-        """Print the report, and write it to `file`, with every time that was taken."""
-        rows = [(name, self.median(name), len(times)) for name, times in self.times.items()]
-        print(pd.DataFrame(rows, columns=["", f"median s {self.unit}", "runs"]).to_string(index=False))
-        print()
-        for name, value in self.figures.items():
-            print(f"{name}: {value}" if isinstance(value, str) else f"{name}: {value:.3g}")
-        write_json(
-            file,
-            {
-                "unit": f"seconds {self.unit}",
-                "median": {name: self.median(name) for name in self.times},
-                "times": self.times,
-                "figures": self.figures,
-                "cores": os.cpu_count(),
-                "processor": platform.processor() or platform.machine(),
-                "load_before": load,
-                "versions": versions(),
-            },
-        )
-        print(f"\n{file}\n")
-
-
-def alternate(
-    contestants: Mapping[str, Callable[[Input], Any]], inputs: Sequence[Input], repeats: int
-) -> dict[str, list[float]]:
-    """Return the seconds of every call; after one unmeasured, the contestants take turns on each input."""
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for work in contestants.values():
-        work(inputs[0])
-    for _ in range(repeats):
-        for item in inputs:
-            for name, work in contestants.items():
-                started = time.perf_counter()
-                work(item)
-                times[name].append(time.perf_counter() - started)
-    return times
-
-
 def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report:
     """A recording's file to its window statistics; then many files on one core and on two, and memory."""
     spectral, window = SpectralSettings(), WindowSettings()
@@ -144,6 +85,7 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> R
         report.figures["openSMILE ComParE_2016 LLD"] = "not installed: pip install -e '.[bench]'"
     else:
         contestants["openSMILE ComParE_2016 LLD"] = opensmile
+        report.figures["openSMILE version"] = version("opensmile")
     with threadpool_limits(1):
         report.times = alternate(
             contestants, list(dataset.train.values())[: settings.n_timed], settings.repeats
@@ -160,7 +102,7 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> R
 
     load = os.getloadavg()[0]
     (_, few), (seconds, many) = (
-        _in_new_process(_feature_run, _repeated(dataset, n), folder / "scratch")
+        in_new_process(_feature_run, _repeated(dataset, n), folder / "scratch")
         for n in (settings.n_few, settings.n_many)
     )
     report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
@@ -259,7 +201,7 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchSettings) -> Repor
         )
     report.ratio("understory", "floor: decode, resample, FFT")
     few, many = (
-        _in_new_process(_scan_run, recogniser, _repeated(dataset, n))[1]
+        in_new_process(_scan_run, recogniser, _repeated(dataset, n))[1]
         for n in (settings.n_few, settings.n_many)
     )
     report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
@@ -367,26 +309,6 @@ def _time_epochs(
     model.fit(X, Y, recording, recording, on_epoch=on_epoch)
     torch.set_num_threads(n_threads)
     del ours[0], bare[0]
-
-
-def _in_new_process(work: Callable[..., None], *arguments: Any) -> tuple[float, float]:
-    """Return the seconds that `work` took and the peak memory, MiB, of a process that did only that."""
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(1, mp_context=context) as pool:
-        return pool.submit(_measured, work, *arguments).result()
-
-
-def _measured(work: Callable[..., None], *arguments: Any) -> tuple[float, float]:
-    started = time.perf_counter()
-    work(*arguments)
-    seconds = time.perf_counter() - started
-    status = Path("/proc/self/status")
-    if status.exists():  # Linux, where getrusage counts in the process that started this one
-        lines = status.read_text().splitlines()
-        return seconds, next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
-    import resource
-
-    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
 if __name__ == "__main__":
