@@ -52,19 +52,23 @@ class Recogniser:
     @classmethod
     def load(cls, folder: Path) -> Self:
         """Return the recogniser that `gbm.py` left in a results folder's `gbm`."""
+        remedy = "run pipelines/gbm.py, and give its results/<data set>/gbm"
         if not (folder / "config.json").exists() or not (folder / "model.json").exists():
-            raise RunError(
-                f"{folder}: holds no trained model; run pipelines/gbm.py, then give its results/.../gbm"
-            )
+            raise RunError(f"{folder}: holds no trained model; {remedy}")
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        return cls(
-            species=tuple(config["species"]),
-            spectral=SpectralSettings(**config["spectral"]),
-            window=WindowSettings(**config["window"]),
-            model=OneVsRestGBM.load(folder),
-            pooling=config["pooling"],
-            calibrator=PlattCalibrator.of(config["calibration"]),
-        )
+        try:
+            return cls(
+                species=tuple(config["species"]),
+                spectral=SpectralSettings(**config["spectral"]),
+                window=WindowSettings(**config["window"]),
+                model=OneVsRestGBM.load(folder),
+                pooling=config["pooling"],
+                calibrator=PlattCalibrator.of(config["calibration"]),
+            )
+        except (KeyError, TypeError) as error:  # another version wrote it
+            raise RunError(
+                f"{folder}: its settings are not those of this version ({error}); {remedy}"
+            ) from error
 
     def score(self, path: Path) -> np.ndarray:
         """Return the (n_species,) scores of an audio file, those that the pipeline would give it."""

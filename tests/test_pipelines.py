@@ -127,8 +127,13 @@ def test_new_recordings_get_the_scores_that_the_pipeline_gave_them(
 
 
 def test_a_folder_without_a_model_or_recordings_is_named(data: Path, results: Path, tmp_path: Path) -> None:
+    old = shutil.copytree(results / "gbm", tmp_path / "old")
+    config = json.loads((old / "config.json").read_text())
+    del config["species"]
+    (old / "config.json").write_text(json.dumps(config))
     for flags, message in (
         ((data / "test", "--model", tmp_path), "holds no trained model; run"),
+        ((data / "test", "--model", old), "its settings are not those of this version ('species'); run"),
         ((tmp_path, "--model", results / "gbm"), "holds no recordings; give a folder of .flac"),
     ):
         done = predict(*flags, "--out", tmp_path / "scores.csv")
