@@ -26,7 +26,7 @@ class PlattCalibrator(BaseEstimator):
     Parameters
     ----------
     shrinkage : precision of the prior; at 5, curves part from the common one by about 0.4 log odds unless the
-        labels say more.
+        labels say more, at infinity never.
 
     Attributes
     ----------
@@ -40,6 +40,9 @@ class PlattCalibrator(BaseEstimator):
         """Fit on (n_recordings, n_species) scores P and truth Y of 1, 0 and nan."""
         x, weight = logit(P), _even_weights(Y)
         common = _fit_curve(x.ravel(), Y.ravel(), weight.ravel(), IDENTITY, 1.0)
+        if np.isinf(self.shrinkage):
+            self.coef_ = np.tile(common, (P.shape[1], 1))
+            return self
         self.coef_ = np.array(
             [_fit_curve(x[:, k], Y[:, k], weight[:, k], common, self.shrinkage) for k in range(P.shape[1])]
         )
@@ -57,7 +60,9 @@ class PlattCalibrator(BaseEstimator):
         return scipy.special.expit(self.coef_[:, 0] * logit(P) + self.coef_[:, 1])
 
 
-def calibrate(P: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, PlattCalibrator]:
+def calibrate(
+    P: np.ndarray, Y: np.ndarray, fold: np.ndarray, shrinkage: float
+) -> tuple[np.ndarray, PlattCalibrator]:
     """Return out-of-fold calibrated scores, each fold by the others' curves, and the curves of all.
 
     Parameters
@@ -65,12 +70,13 @@ def calibrate(P: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarra
     P : (n_recordings, n_species) out-of-fold scores.
     Y : (n_recordings, n_species) truth of 1, 0 and nan.
     fold : (n_recordings,) fold of each recording, from 0.
+    shrinkage : as of PlattCalibrator.
     """
     calibrated = np.empty(P.shape)
     for k in range(fold.max() + 1):
         inside = fold == k
-        calibrated[inside] = PlattCalibrator().fit(P[~inside], Y[~inside]).transform(P[inside])
-    return calibrated, PlattCalibrator().fit(P, Y)
+        calibrated[inside] = PlattCalibrator(shrinkage).fit(P[~inside], Y[~inside]).transform(P[inside])
+    return calibrated, PlattCalibrator(shrinkage).fit(P, Y)
 
 
 def logit(P: np.ndarray) -> np.ndarray:

@@ -1,7 +1,5 @@
 """Scores of windows -> scores of recordings."""
 
-from collections.abc import Callable
-
 import numpy as np
 
 POOLINGS = ("max", "top2", "top3", "mean")
@@ -31,14 +29,3 @@ def pool(P: np.ndarray, first: np.ndarray, how: str) -> np.ndarray:
 
 def _top_mean(P: np.ndarray, k: int) -> np.ndarray:
     return np.sort(P, axis=0)[-k:].mean(axis=0)
-
-
-def best_pooling(
-    P: np.ndarray, first: np.ndarray, Y: np.ndarray, metric: Callable[[np.ndarray, np.ndarray], float]
-) -> tuple[str, np.ndarray, float]:
-    """Return the pooling that scores best on Y, the pooled scores, and the score; max wins a tie."""
-    candidates = []
-    for how in POOLINGS:
-        pooled = pool(P, first, how)
-        candidates.append((how, pooled, metric(Y, pooled)))
-    return max(candidates, key=lambda candidate: candidate[2])

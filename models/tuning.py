@@ -13,7 +13,8 @@ from tqdm import tqdm
 
 from models.folds import out_of_fold
 from models.gbm import OneVsRestGBM
-from models.pooling import best_pooling
+from models.pooling import pool
+from models.readout import best_readout
 
 SPACE = {
     "n_estimators": IntDistribution(80, 250, log=True),
@@ -90,15 +91,14 @@ def tune(task: Task, n_trials: int, seed: int, n_jobs: int, database: Path, name
 
 
 def _score(trial: optuna.Trial, task: Task, model: OneVsRestGBM) -> float | None:
-    """Return the out-of-fold score of `model` under its best pooling; None if not worth finishing."""
-    score = float("nan")
+    """Return the out-of-fold score of `model` under its best readout; None if not worth finishing."""
+    fold = task.fold[task.first]
     for k, P in enumerate(out_of_fold(model, task.X, task.Y, task.fold)):
         # Recordings of folds still to come have no truth yet, so they do not count.
-        done = task.fold[task.first] <= k
-        truth = np.where(done[:, None], task.truth, np.nan)
-        how, _, score = best_pooling(P, task.first, truth, task.metric)
-        trial.set_user_attr("pooling", how)
-        trial.report(score, k)
-        if trial.should_prune() and k < task.fold.max():
+        truth = np.where((fold <= k)[:, None], task.truth, np.nan)
+        trial.report(task.metric(truth, pool(P, task.first, "max")), k)
+        if trial.should_prune() and k < fold.max():
             return None
+    readout, _, score = best_readout(P, task.first, task.truth, fold, task.metric)
+    trial.set_user_attr("pooling", readout.pooling)
     return score

@@ -34,6 +34,7 @@ from models.gbm import OWN_BINS, OneVsRestGBM
 from models.gru import GRUClassifier
 from models.metrics import lrap
 from models.pooling import pool
+from models.readout import Readout
 from pipelines import peers
 from pipelines.common import ROOT, Task, run
 from pipelines.predict import Recogniser, file_statistics, scan
@@ -186,8 +187,7 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchSettings) -> Repor
         spectral=task.store.settings,
         window=task.window,
         model=OneVsRestGBM(n_jobs=N_CORES).fit(X, task.labels).set_params(n_jobs=1),
-        pooling="max",
-        calibrator=PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1))),
+        readout=Readout("max", PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))),
     )
     report = Report("a recording of a minute")
     with threadpool_limits(1):

@@ -6,9 +6,10 @@ import numpy as np
 
 from features.spectral import Frames
 from features.statistics import background_spectrum
-from models.calibration import calibrate
 from models.folds import out_of_fold
 from models.gbm import OneVsRestGBM
+from models.metrics import METRICS
+from models.readout import best_readout
 from pipelines.common import Task
 from pipelines.report import update_leaderboard
 from pipelines.runs import evaluations
@@ -41,11 +42,13 @@ def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
     X = task.compute("train", median_spectrum, "background")
     model = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
     *_, raw = out_of_fold(model, X, task.known, task.fold)
-    oof, calibrator = calibrate(raw, task.truth, task.fold)
+    each = np.arange(len(raw))  # a recording is one row
+    readout, oof, _ = best_readout(raw, each, task.truth, task.fold, METRICS[task.metric])
     if not task.dataset.test:
         return oof, np.empty((0, task.dataset.n_species))
     X_test = task.compute("test", median_spectrum, "background")
-    return oof, calibrator.transform(model.fit(X, task.known).predict_proba(X_test))
+    P = model.fit(X, task.known).predict_proba(X_test)
+    return oof, readout(P, np.arange(len(P)))
 
 
 def median_spectrum(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:

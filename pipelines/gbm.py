@@ -14,11 +14,10 @@ from tqdm import tqdm
 from features.files import digest
 from features.statistics import feature_names, window_statistics
 from models import tuning
-from models.calibration import calibrate
 from models.folds import out_of_fold
 from models.gbm import VERSION, OneVsRestGBM
 from models.metrics import METRICS
-from models.pooling import best_pooling, pool
+from models.readout import best_readout
 from pipelines.common import load_task, positive, run, training_parser
 from pipelines.controls import write_controls
 from pipelines.report import print_leaderboard
@@ -41,8 +40,7 @@ def main(args: argparse.Namespace) -> None:
     started = time.perf_counter()
     model = OneVsRestGBM(**params, random_state=args.seed, n_jobs=args.jobs)
     *_, P = tqdm(out_of_fold(model, X, Y, fold), desc="best trial", total=task.n_folds, unit="fold")
-    pooling, pooled, _ = best_pooling(P, first, task.truth, metric)
-    oof, calibrator = calibrate(pooled, task.truth, task.fold)
+    readout, oof, _ = best_readout(P, first, task.truth, task.fold, metric)
     seconds = {"oof": time.perf_counter() - started}
 
     started = time.perf_counter()
@@ -50,7 +48,7 @@ def main(args: argparse.Namespace) -> None:
     test = None
     if task.dataset.test:
         X_test = task.compute("test", statistics, "statistics")
-        test = calibrator.transform(pool(model.predict_proba(X_test), task.first_windows("test"), pooling))
+        test = readout(model.predict_proba(X_test), task.first_windows("test"))
     seconds["test"] = time.perf_counter() - started
 
     model.save(task.results / "gbm")
@@ -58,8 +56,7 @@ def main(args: argparse.Namespace) -> None:
         **task.config(),
         "species": list(task.dataset.species),
         "params": params,
-        "pooling": pooling,
-        "calibration": calibrator.coef_.tolist(),
+        **readout.config(),
         "study": study,
         "features": feature_names(settings),
     }

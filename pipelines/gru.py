@@ -15,10 +15,9 @@ from tqdm import tqdm
 
 from features.files import digest, write_json
 from features.sequences import window_sequences
-from models.calibration import calibrate
 from models.gru import CELLS, DEVICES, VERSION, GRUClassifier, resolve_device
 from models.metrics import METRICS
-from models.pooling import best_pooling, pool
+from models.readout import best_readout
 from pipelines.common import Task, load_task, positive, run, training_parser
 from pipelines.controls import write_controls
 from pipelines.report import print_leaderboard
@@ -37,8 +36,7 @@ def main(args: argparse.Namespace) -> None:
     windows = np.zeros(Y.shape)
     for k, fitted in enumerate(models):
         windows[fold == k] = fitted.predict_proba(X[fold == k])
-    pooling, pooled, _ = best_pooling(windows, first, task.truth, METRICS[task.metric])
-    oof, calibrator = calibrate(pooled, task.truth, task.fold)
+    readout, oof, _ = best_readout(windows, first, task.truth, task.fold, METRICS[task.metric])
     seconds = {"oof": sum(fitted.seconds_ for fitted in models)}
 
     # The test recordings are new to all folds' models, so their mean scores them.
@@ -46,14 +44,13 @@ def main(args: argparse.Namespace) -> None:
     if task.dataset.test:
         X_test = task.compute("test", window_sequences, "sequences")
         mean = np.stack([fitted.predict_proba(X_test) for fitted in models]).mean(axis=0, dtype=np.float64)
-        test = calibrator.transform(pool(mean, task.first_windows("test"), pooling))
+        test = readout(mean, task.first_windows("test"))
     seconds["test"] = time.perf_counter() - started
 
     config = {
         **task.config(),
         "params": model.get_params(),
-        "pooling": pooling,
-        "calibration": calibrator.coef_.tolist(),
+        **readout.config(),
     }
     metrics = {"history": [fitted.history_ for fitted in models]}
     write_controls(task)

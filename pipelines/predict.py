@@ -24,9 +24,8 @@ from features.spectral import SpectralSettings
 from features.statistics import window_statistics
 from features.store import frames_of
 from features.windows import WindowSettings, window_starts
-from models.calibration import PlattCalibrator
 from models.gbm import OneVsRestGBM
-from models.pooling import pool
+from models.readout import Readout
 from pipelines.common import positive, run
 from pipelines.runs import RunError
 
@@ -46,8 +45,7 @@ class Recogniser:
     spectral: SpectralSettings
     window: WindowSettings
     model: OneVsRestGBM
-    pooling: str
-    calibrator: PlattCalibrator
+    readout: Readout
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -62,8 +60,7 @@ class Recogniser:
                 spectral=SpectralSettings(**config["spectral"]),
                 window=WindowSettings(**config["window"]),
                 model=OneVsRestGBM.load(folder),
-                pooling=config["pooling"],
-                calibrator=PlattCalibrator.of(config["calibration"]),
+                readout=Readout.from_config(config),
             )
         except (KeyError, TypeError) as error:  # another version wrote it
             raise RunError(
@@ -73,8 +70,7 @@ class Recogniser:
     def score(self, path: Path) -> np.ndarray:
         """Return the (n_species,) scores of an audio file, those that the pipeline would give it."""
         X = file_statistics(path, self.spectral, self.window)
-        pooled = pool(self.model.predict_proba(X), np.array([0]), self.pooling)
-        return self.calibrator.transform(pooled)[0]
+        return self.readout(self.model.predict_proba(X), np.array([0]))[0]
 
 
 def scan(

@@ -45,15 +45,16 @@ def test_scores_far_from_any_curve_still_converge() -> None:
     assert PlattCalibrator().fit(P, Y).transform(P).mean() == pytest.approx(Y.mean(), abs=0.05)
 
 
-def test_with_all_shrinkage_every_species_has_the_common_curve() -> None:
+@pytest.mark.parametrize("shrinkage", [1e9, np.inf])
+def test_with_all_shrinkage_every_species_has_the_common_curve(shrinkage: float) -> None:
     P, Y = scores()
-    coef = PlattCalibrator(shrinkage=1e9).fit(P, Y).coef_
+    coef = PlattCalibrator(shrinkage).fit(P, Y).coef_
     np.testing.assert_allclose(coef, np.tile(coef[:1], (5, 1)), atol=1e-5)
 
 
 def test_species_become_comparable_and_keep_their_order() -> None:
     P, Y = scores()
-    calibrated, calibrator = calibrate(P, Y, np.arange(len(P)) % 5)
+    calibrated, calibrator = calibrate(P, Y, np.arange(len(P)) % 5, 5.0)
     assert lrap(Y, calibrated) > lrap(Y, P) + 0.05
     np.testing.assert_allclose(calibrated.mean(axis=0), Y.mean(axis=0), atol=0.06)
     whole = calibrator.transform(P)
@@ -66,7 +67,7 @@ def test_a_fold_is_calibrated_by_the_others() -> None:
     fold = np.arange(len(P)) % 4
     changed = Y.copy()
     changed[fold == 2] = 1 - changed[fold == 2]
-    before, after = calibrate(P, Y, fold)[0], calibrate(P, changed, fold)[0]
+    before, after = (calibrate(P, truth, fold, 5.0)[0] for truth in (Y, changed))
     np.testing.assert_array_equal(before[fold == 2], after[fold == 2])
     assert not np.allclose(before[fold != 2], after[fold != 2])
 

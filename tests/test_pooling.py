@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
 
-from models.metrics import lrap
-from models.pooling import POOLINGS, best_pooling, pool
+from models.pooling import POOLINGS, pool
 
 FIRST = np.array([0, 1, 3, 8])
 P = np.random.default_rng(0).random((12, 4))
@@ -23,13 +22,3 @@ def test_pooling_equals_its_slow_twin(how: str) -> None:
 def test_unknown_pooling_is_refused() -> None:
     with pytest.raises(ValueError, match="pooling 'median' is none of max"):
         pool(P, FIRST, "median")
-
-
-def test_the_pooling_that_ranks_best_is_taken() -> None:
-    # One window of the present species is loud; the absent one is middling throughout.
-    windows = np.array([[0.9, 0.5], [0.1, 0.5], [0.0, 0.5], [0.0, 0.5]])
-    how, pooled, score = best_pooling(windows, np.array([0]), np.array([[1.0, 0.0]]), lrap)
-    assert (how, score) == ("max", 1.0)
-    np.testing.assert_array_equal(pooled, [[0.9, 0.5]])
-    how, _, score = best_pooling(windows, np.array([0]), np.array([[0.0, 1.0]]), lrap)
-    assert (how, score) == ("top3", 1.0)

@@ -90,11 +90,11 @@ def test_useless_trials_are_pruned(task: Task, tmp_path: Path, monkeypatch: pyte
 
 def test_a_trials_value_is_the_out_of_fold_score_of_its_parameters(task: Task, tmp_path: Path) -> None:
     from models.folds import out_of_fold
-    from models.pooling import best_pooling
+    from models.readout import best_readout
 
     best = tune(task, 3, 0, 1, tmp_path / "optuna.db", "s")
     *_, P = out_of_fold(OneVsRestGBM(**best, random_state=0), task.X, task.Y, task.fold)
-    how, _, score = best_pooling(P, task.first, task.truth, lrap)
+    readout, _, score = best_readout(P, task.first, task.truth, task.fold[task.first], lrap)
     trial = study(tmp_path / "optuna.db").best_trial
     assert trial.value == score
-    assert trial.user_attrs["pooling"] == how
+    assert trial.user_attrs["pooling"] == readout.pooling
