@@ -133,7 +133,7 @@ def check_boxes_begin_inside(dataset: Dataset, duration: Mapping[str, float]) ->
     duration : seconds of each training recording.
     """
     for file, boxes in (("train_tp.csv", dataset.tp), ("train_fp.csv", dataset.fp)):
-        end = boxes["recording_id"].map(duration)
+        end = boxes["recording_id"].map(duration).astype(float)  # an empty table maps to text
         outside = boxes["t_min"] >= end
         _refuse(
             boxes.assign(end=end),
@@ -323,7 +323,7 @@ def _labels(table: pd.DataFrame | None, recordings: dict[str, Path], path: Path)
 
 def _check_agreement(tp: pd.DataFrame, labels: np.ndarray, recordings: dict[str, Path], root: Path) -> None:
     row = {recording_id: k for k, recording_id in enumerate(recordings)}
-    denied = labels[tp["recording_id"].map(row), tp["species_id"]] == 0
+    denied = labels[tp["recording_id"].map(row).astype(int), tp["species_id"]] == 0
     _refuse(
         tp,
         pd.Series(denied, tp.index),

@@ -14,13 +14,17 @@ import numpy as np
 import pandas as pd
 
 from features.dataset import Dataset
+from features.files import replacing
 from models.blending import blend_or_best, score_candidates
-from models.metrics import METRICS, ap_per_species, bootstrap_interval, lrap_per_recording
+from models.calibration import calibrate
+from models.metrics import METRICS, ap_per_species, bootstrap_interval, evaluate, lrap_per_recording
+from models.prevalence import estimate_prevalence, with_prevalence
 from pipelines import report
 from pipelines.common import dataset_parser, open_dataset, presence, run
-from pipelines.runs import common_folds, read_member, write_run
+from pipelines.runs import common_folds, read_member, write_run, write_submission
 
 MEMBERS = ("gbm", "gru")
+PRIOR_FILES = ("submission_prior.csv", "prior.csv")
 
 
 def main(args: argparse.Namespace) -> None:
@@ -54,6 +58,13 @@ def main(args: argparse.Namespace) -> None:
     }
     metrics = {"differences": differences}
     leaderboard = write_run(results, "blend", dataset, oof, test, fold, seconds, args.seed, config, metrics)
+    for file in PRIOR_FILES:
+        (results / "blend" / file).unlink(missing_ok=True)
+    if args.prior == "estimate" and test is not None:
+        _, calibrator = calibrate(oof, truth, fold, np.inf)  # ranks and mean probabilities are none
+        leaderboard = write_with_prior(
+            results, dataset, calibrator.transform(test), truth.mean(), args.seed, leaderboard
+        )
 
     figures = results / "figures"
     report.plot_leaderboard(leaderboard, figures / "leaderboard.png")
@@ -68,6 +79,30 @@ def main(args: argparse.Namespace) -> None:
             f"({row['low']:+.3f} to {row['high']:+.3f})"
         )
     print(f"\nfigures in {figures}")
+
+
+def write_with_prior(
+    results: Path, dataset: Dataset, P: np.ndarray, prior: float, seed: int, leaderboard: pd.DataFrame
+) -> pd.DataFrame:
+    """Write the scores and the prevalence that the test recordings' own scores tell; return the leaderboard.
+
+    Parameters
+    ----------
+    P : (n_test, n_species) probabilities where each species has prevalence `prior`.
+    """
+    started = time.perf_counter()
+    prevalence = estimate_prevalence(P, prior)
+    adjusted = with_prevalence(P, prior, prevalence)
+    seconds = time.perf_counter() - started
+    submission, estimate = (results / "blend" / file for file in PRIOR_FILES)
+    write_submission(submission, dataset, adjusted)
+    with replacing(estimate) as temporary:
+        table = pd.DataFrame({"name": dataset.species, "prevalence": prevalence})
+        table.to_csv(temporary, index_label="species_id", float_format="%.4f")
+    if dataset.test_labels is None:
+        return leaderboard
+    found = {"test": evaluate(dataset.test_labels.astype(float), adjusted, seed)}
+    return report.update_leaderboard(results, "blend+prior", found, {"test": seconds})
 
 
 def compare(
@@ -91,4 +126,11 @@ def ap_table(dataset: Dataset, Y: np.ndarray, blend: np.ndarray, members: np.nda
 
 
 if __name__ == "__main__":
-    run(main, dataset_parser(__doc__))
+    parser = dataset_parser(__doc__)
+    parser.add_argument(
+        "--prior",
+        choices=("none", "estimate"),
+        default="none",
+        help="estimate: also score the test recordings at the prevalence that their scores tell",
+    )
+    run(main, parser)

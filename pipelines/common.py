@@ -108,7 +108,7 @@ def presence(dataset: Dataset) -> np.ndarray:
     row = {recording_id: k for k, recording_id in enumerate(dataset.train)}
     known = np.full((len(row), dataset.n_species), np.nan)
     for boxes, value in ((dataset.fp, 0.0), (dataset.tp, 1.0)):
-        known[boxes["recording_id"].map(row), boxes["species_id"]] = value
+        known[boxes["recording_id"].map(row).astype(int), boxes["species_id"]] = value
     return known
 
 

@@ -15,7 +15,7 @@ from models.metrics import Evaluation
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-MODELS = ("prior", "background", "gbm", "gru", "blend")
+MODELS = ("prior", "background", "gbm", "gru", "blend", "blend+prior")
 SPLITS = ("oof", "test")
 COLOURS = {
     "prior": "#999999",
@@ -23,6 +23,7 @@ COLOURS = {
     "gbm": "#2c7fb8",
     "gru": "#d95f0e",
     "blend": "#238b45",
+    "blend+prior": "#78c679",
 }
 LEADERBOARD_COLUMNS = [
     *("model", "split", "n_recordings", "lrap", "lrap_low", "lrap_high"),

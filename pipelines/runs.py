@@ -117,16 +117,22 @@ def write_run(
     write_json(folder / "metrics.json", {**evaluated, **metrics, "per_species": species})
     names = np.array(dataset.species)
     if test is not None:
-        submission = pd.DataFrame(test, columns=[f"s{k}" for k in range(dataset.n_species)])
-        submission.insert(0, "recording_id", list(dataset.test))
-        with replacing(folder / "submission.csv") as temporary:
-            submission.to_csv(temporary, index=False)
+        write_submission(folder / "submission.csv", dataset, test)
         Scores(np.array(list(dataset.test)), names, test).save(folder / "test.npz")
     # Last: a folder with out-of-fold scores holds a whole run.
     Scores(np.array(list(dataset.train)), names, oof, fold).save(file)
-    # A blend of scores that are no more is taken off the leaderboard.
+    # A blend of scores that are no more is taken off the leaderboard, and what was drawn from a blend.
     changed = before not in (None, file.read_bytes())
-    return update_leaderboard(results, model, found, seconds, outdated=["blend"] if changed else [])
+    outdated = ["blend", "blend+prior"] if changed or model == "blend" else []
+    return update_leaderboard(results, model, found, seconds, outdated)
+
+
+def write_submission(file: Path, dataset: Dataset, test: np.ndarray) -> None:
+    """Write (n_test, n_species) scores of the test recordings as the challenge takes them."""
+    submission = pd.DataFrame(test, columns=[f"s{k}" for k in range(dataset.n_species)])
+    submission.insert(0, "recording_id", list(dataset.test))
+    with replacing(file) as temporary:
+        submission.to_csv(temporary, index=False)
 
 
 def read_member(results: Path, model: str, dataset: Dataset) -> tuple[Scores, Scores | None]:

@@ -18,7 +18,8 @@ from pipelines.runs import LIBRARIES, Scores
 from tests.conftest import ROOT
 
 SETTINGS = SyntheticSettings(n_train=32, n_test=8, duration=9.0, n_train_sites=8, n_test_sites=2)
-FLAGS = {"gbm": ["--trials", "2", "--folds", "3"], "gru": ["--epochs", "2", "--folds", "3"], "blend": []}
+PRIOR = ["--prior", "estimate"]
+FLAGS = {"gbm": ["--trials", "2", "--folds", "3"], "gru": ["--epochs", "2", "--folds", "3"], "blend": PRIOR}
 
 
 def command(pipeline: str, data: Path, results: Path, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
@@ -67,7 +68,8 @@ def test_results_follow_the_contract(data: Path, results: Path) -> None:
     assert list(leaderboard.columns) == expected.split(",")
     models = ["prior", "background", "gbm", "gru", "blend"]
     rows = list(zip(leaderboard["model"], leaderboard["split"], strict=True))
-    assert rows == [(model, split) for split in ("oof", "test") for model in models]
+    expected_rows = [(model, split) for split in ("oof", "test") for model in models]
+    assert rows == [*expected_rows, ("blend+prior", "test")]
     assert (leaderboard["lrap_low"] <= leaderboard["lrap"]).all()
     assert (leaderboard["lrap"] <= leaderboard["lrap_high"]).all()
 
@@ -93,6 +95,12 @@ def test_results_follow_the_contract(data: Path, results: Path) -> None:
         config = json.loads((results / model / "config.json").read_text())
         assert config["dataset"] == "forest"
         assert set(LIBRARIES) <= set(config["versions"])
+    prior = pd.read_csv(results / "blend" / "prior.csv")
+    assert list(prior.columns) == ["species_id", "name", "prevalence"]
+    assert prior["prevalence"].between(0, 1).all()
+    at_prior = pd.read_csv(results / "blend" / "submission_prior.csv", index_col="recording_id")
+    shown = leaderboard.query("model == 'blend+prior'")["lrap"].item()
+    assert lrap(truth.to_numpy(float), at_prior.to_numpy()) == pytest.approx(shown, abs=1e-6)
     assert {file.name for file in (results / "figures").iterdir()} == {
         "leaderboard.png",
         "species.png",
