@@ -9,8 +9,8 @@ import scipy.special
 import scipy.stats
 
 from models.calibration import logit
+from models.metrics import difference_error
 
-N_BLOCKS = 10  # of recordings, whose spread says how sure a difference is
 STEPS = 20  # weights are multiples of 1 / STEPS
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
@@ -64,11 +64,9 @@ def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
     best = max(scored, key=scored.__getitem__)
     reference = best.apply(members)
     better = int(np.argmax([metric(Y, member) for member in members]))
-    blocks = [slice(k, None, N_BLOCKS) for k in range(min(N_BLOCKS, len(Y)))]
     for blend in sorted(scored, key=lambda blend: (list(SPACES).index(blend.space), -blend.weights[better])):
         P = blend.apply(members)
-        lost = [metric(Y[rows], reference[rows]) - metric(Y[rows], P[rows]) for rows in blocks]
-        if scored[best] - scored[blend] <= np.nanstd(lost, ddof=1) / np.sqrt(len(blocks)):
+        if scored[best] - scored[blend] <= difference_error(metric, Y, reference, P):
             return blend
     return best
 

@@ -6,11 +6,13 @@ LRAP (scikit-learn would call it a perfect 1), and a species of one class has ne
 both are nan, and left out of every mean.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
+N_BLOCKS = 10  # of recordings, whose spread says how sure a difference is
 N_BOOTSTRAP = 2000
 ROWS_AT_A_TIME = 512  # of a ranking, which takes n_species ** 2 bytes each
 
@@ -100,6 +102,15 @@ def bootstrap_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
     means = [values[rng.integers(0, len(values), len(values))].mean() for _ in range(N_BOOTSTRAP)]
     low, high = np.percentile(means, (2.5, 97.5))
     return float(low), float(high)
+
+
+def difference_error(
+    metric: Callable[[np.ndarray, np.ndarray], float], Y: np.ndarray, P: np.ndarray, other: np.ndarray
+) -> float:
+    """Return the standard error of metric(Y, P) - metric(Y, other), paired, over blocks of recordings."""
+    blocks = [slice(k, None, N_BLOCKS) for k in range(min(N_BLOCKS, len(Y)))]
+    differences = [metric(Y[rows], P[rows]) - metric(Y[rows], other[rows]) for rows in blocks]
+    return float(np.nanstd(differences, ddof=1) / np.sqrt(len(blocks)))
 
 
 def check_scores(Y: np.ndarray, P: np.ndarray) -> None:

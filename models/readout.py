@@ -7,10 +7,13 @@ from typing import Any
 import numpy as np
 
 from models.calibration import PlattCalibrator, calibrate
+from models.metrics import difference_error
 from models.pooling import POOLINGS, pool
 
-SHRINKAGES = (5.0, 20.0, np.inf)
-"""From curves that a few positives move to one for all species, which leaves every ranking as it is."""
+Metric = Callable[[np.ndarray, np.ndarray], float]
+
+OWN, COMMON = 5.0, np.inf
+"""Shrinkage of curves that each species' positives move, and of one that leaves rankings as they are."""
 
 
 @dataclass(frozen=True)
@@ -41,12 +44,13 @@ def best_readout(
     first: np.ndarray,
     Y: np.ndarray,
     fold: np.ndarray,
-    metric: Callable[[np.ndarray, np.ndarray], float],
+    metric: Metric,
 ) -> tuple[Readout, np.ndarray, float]:
     """Return the readout whose out-of-fold scores are best, those scores, and their metric.
 
-    Whether species' own curves help is the data's to say: where folds keep sites whole, a fold's
-    species can be strangers to the others, and their curves mislead.
+    Each species has a curve of its own, unless one for all is better by more than a standard error: where
+    folds keep sites whole, a fold's species can be strangers to the others, and what those say of
+    them misleads.
 
     Parameters
     ----------
@@ -55,10 +59,15 @@ def best_readout(
     Y : (n_recordings, n_species) truth of 1, 0 and nan.
     fold : (n_recordings,) fold of each recording.
     """
+    own, common = (_best_pooling(P, first, Y, fold, metric, shrinkage) for shrinkage in (OWN, COMMON))
+    return common if common[2] - own[2] > difference_error(metric, Y, common[1], own[1]) else own
+
+
+def _best_pooling(
+    P: np.ndarray, first: np.ndarray, Y: np.ndarray, fold: np.ndarray, metric: Metric, shrinkage: float
+) -> tuple[Readout, np.ndarray, float]:
     candidates = []
     for how in POOLINGS:
-        pooled = pool(P, first, how)
-        for shrinkage in SHRINKAGES:
-            oof, calibrator = calibrate(pooled, Y, fold, shrinkage)
-            candidates.append((Readout(how, calibrator), oof, metric(Y, oof)))
+        oof, calibrator = calibrate(pool(P, first, how), Y, fold, shrinkage)
+        candidates.append((Readout(how, calibrator), oof, metric(Y, oof)))
     return max(candidates, key=lambda candidate: candidate[2])

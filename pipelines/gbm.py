@@ -32,7 +32,8 @@ def main(args: argparse.Namespace) -> None:
     first, fold, metric = task.first_windows("train"), task.per_window(task.fold), METRICS[task.metric]
 
     # A study belongs to all that its scores hang on; anything else starts another one.
-    study = f"gbm-{task.metric}-{digest(VERSION, X, Y, fold, task.truth, tuning.SPACE, args.seed)}"
+    state = digest(VERSION, tuning.VERSION, tuning.SPACE, X, Y, fold, task.truth, args.seed)
+    study = f"gbm-{task.metric}-{state}"
     database = task.results / "optuna.db"
     trial_task = tuning.Task(X, Y, first, fold, task.truth, metric)
     params = tuning.tune(trial_task, args.trials, args.seed, args.jobs, database, study)

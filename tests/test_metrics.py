@@ -6,6 +6,7 @@ from models.metrics import (
     ap_per_species,
     auc_per_species,
     bootstrap_interval,
+    difference_error,
     evaluate,
     lrap,
     lrap_per_recording,
@@ -118,3 +119,13 @@ def test_scores_that_cannot_be_ranked_are_refused() -> None:
         lrap(np.ones((2, 2)), np.array([[0.1, np.nan], [0.2, 0.3]]))
     with pytest.raises(ValueError, match="shape"):
         lrap(np.ones((2, 2)), np.ones((2, 3)))
+
+
+def test_the_error_of_a_difference_is_that_of_its_mean() -> None:
+    rng = np.random.default_rng(0)
+    Y = (rng.random((4000, 6)) < 0.3).astype(float)
+    P, Q = Y + rng.normal(0, 0.6, Y.shape), Y + rng.normal(0, 0.6, Y.shape)
+    difference = lrap_per_recording(Y, P) - lrap_per_recording(Y, Q)
+    expected = np.nanstd(difference) / np.sqrt(np.isfinite(difference).sum())
+    assert 0.5 * expected < difference_error(lrap, Y, P, Q) < 2 * expected
+    assert difference_error(lrap, Y, P, P) == 0
