@@ -46,11 +46,12 @@ def best_readout(
     fold: np.ndarray,
     metric: Metric,
 ) -> tuple[Readout, np.ndarray, float]:
-    """Return the readout whose out-of-fold scores are best, those scores, and their metric.
+    """Return the simplest readout that is as good as the best, its out-of-fold scores, and their metric.
 
-    Each species has a curve of its own, unless one for all is better by more than a standard error: where
-    folds keep sites whole, a fold's species can be strangers to the others, and what those say of
-    them misleads.
+    As good is within one standard error of the paired difference, as in `blending.fit_blend`. Simplest
+    is nearest to the loudest window, with a curve for each species. One for all earns its place where
+    folds keep sites whole: there a fold's species can be strangers to the others, and what those say
+    of them misleads.
 
     Parameters
     ----------
@@ -59,15 +60,14 @@ def best_readout(
     Y : (n_recordings, n_species) truth of 1, 0 and nan.
     fold : (n_recordings,) fold of each recording.
     """
-    own, common = (_best_pooling(P, first, Y, fold, metric, shrinkage) for shrinkage in (OWN, COMMON))
-    return common if common[2] - own[2] > difference_error(metric, Y, common[1], own[1]) else own
-
-
-def _best_pooling(
-    P: np.ndarray, first: np.ndarray, Y: np.ndarray, fold: np.ndarray, metric: Metric, shrinkage: float
-) -> tuple[Readout, np.ndarray, float]:
     candidates = []
-    for how in POOLINGS:
-        oof, calibrator = calibrate(pool(P, first, how), Y, fold, shrinkage)
-        candidates.append((Readout(how, calibrator), oof, metric(Y, oof)))
-    return max(candidates, key=lambda candidate: candidate[2])
+    for shrinkage in (OWN, COMMON):
+        for how in POOLINGS:
+            oof, calibrator = calibrate(pool(P, first, how), Y, fold, shrinkage)
+            candidates.append((Readout(how, calibrator), oof, metric(Y, oof)))
+    best = max(candidates, key=lambda candidate: candidate[2])
+    return next(
+        candidate
+        for candidate in candidates
+        if candidate is best or best[2] - candidate[2] <= difference_error(metric, Y, best[1], candidate[1])
+    )

@@ -18,7 +18,7 @@ def windows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return P, np.arange(300) * 3, Y, np.arange(300) % 5
 
 
-def test_the_pooling_that_ranks_best_is_taken() -> None:
+def test_the_loudest_window_tells_unless_others_say_more() -> None:
     # In one window of three the present species is loud; absent ones are middling throughout.
     P, first, Y, fold = windows()
     readout, _, _ = best_readout(P, first, Y, fold, lrap)
@@ -26,7 +26,16 @@ def test_the_pooling_that_ranks_best_is_taken() -> None:
     steady = np.repeat(pool(P, first, "max"), 3, axis=0)
     steady += np.random.default_rng(1).normal(0, 0.2, steady.shape)  # now each window says as much
     readout, _, _ = best_readout(np.clip(steady, 0, 1), first, Y, fold, lrap)
-    assert readout.pooling == "top3"  # of three windows: all
+    assert readout.pooling != "max"
+
+
+def test_what_is_no_more_than_noise_better_is_not_taken() -> None:
+    rng = np.random.default_rng(0)
+    Y = (rng.random((300, 4)) < 0.3).astype(float)
+    once = expit(2 * Y + rng.normal(size=Y.shape))
+    P = np.repeat(once, 2, axis=0) + 1e-3 * rng.random((600, 4))  # two windows that say the same
+    readout, _, _ = best_readout(P / P.max(), np.arange(300) * 2, Y, np.arange(300) % 5, lrap)
+    assert readout.pooling == "max"
 
 
 def test_species_get_their_own_curves_only_where_those_rank_better() -> None:
