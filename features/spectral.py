@@ -4,8 +4,7 @@ Every function agrees with librosa's of the same name at the same settings; unli
 share one transform, are computed block by block in float32, and put time first.
 
 A recording is transformed at its own sample rate, in frames of the same seconds: the bins that they
-share are then the same frequencies, and resampling, which costs three times the transform, is left
-out.
+share are then the same frequencies, and resampling, which costs more than the transform, is left out.
 """
 
 from collections.abc import Iterator

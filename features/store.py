@@ -70,10 +70,10 @@ def _source(path: Path) -> np.ndarray:
     return np.array([state.st_size, state.st_mtime_ns], np.int64)
 
 
-def frames_of(path: Path, settings: SpectralSettings) -> tuple[Frames, float]:
-    """Return the frames of an audio file as a store gives them back, and its duration in seconds."""
-    stored, duration = _read(path, settings)
-    return _unpack(stored, settings), duration
+def frames_of(path: Path, settings: SpectralSettings) -> Frames:
+    """Return the frames of an audio file, as a store gives them back."""
+    stored, _ = _read(path, settings)
+    return _unpack(stored, settings)
 
 
 def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> None:

@@ -21,6 +21,7 @@ import torch
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
+from features.audio import AudioError
 from features.dataset import Dataset, load_dataset
 from features.parallel import in_parallel
 from features.sequences import window_sequences
@@ -277,12 +278,15 @@ def _feature_run(recordings: dict[str, Path], folder: Path) -> None:
         frames = store.load(recording_id, "train")
         return len(window_statistics(frames, window_starts(len(frames), length, hop), length, spectral))
 
-    assert all(in_parallel(statistics, ((r,) for r in recordings), N_CORES))
+    for _ in in_parallel(statistics, ((r,) for r in recordings), N_CORES):
+        pass
     shutil.rmtree(folder)
 
 
 def _scan_run(recogniser: Recogniser, recordings: dict[str, Path]) -> None:
-    assert all(isinstance(scores, np.ndarray) for _, scores in scan(recogniser, recordings, N_CORES))
+    for _, scores in scan(recogniser, recordings, N_CORES):
+        if isinstance(scores, AudioError):
+            raise scores
 
 
 def _time_epochs(

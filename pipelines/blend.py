@@ -16,7 +16,7 @@ import pandas as pd
 from features.dataset import Dataset
 from features.files import replacing
 from models.blending import blend_or_best, score_candidates
-from models.calibration import calibrate
+from models.calibration import PlattCalibrator
 from models.metrics import METRICS, ap_per_species, bootstrap_interval, evaluate, lrap_per_recording
 from models.prevalence import estimate_prevalence, with_prevalence
 from pipelines import report
@@ -61,7 +61,7 @@ def main(args: argparse.Namespace) -> None:
     for file in PRIOR_FILES:
         (results / "blend" / file).unlink(missing_ok=True)
     if args.prior == "estimate" and test is not None:
-        _, calibrator = calibrate(oof, truth, fold, np.inf)  # ranks and mean probabilities are none
+        calibrator = PlattCalibrator(np.inf).fit(oof, truth)  # a blend of ranks is no probability yet
         leaderboard = write_with_prior(
             results, dataset, calibrator.transform(test), truth.mean(), args.seed, leaderboard
         )

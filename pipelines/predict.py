@@ -32,7 +32,7 @@ from pipelines.runs import RunError
 
 def file_statistics(path: Path, spectral: SpectralSettings, window: WindowSettings) -> np.ndarray:
     """Return the (n_windows, n_features) statistics of an audio file's windows."""
-    frames, _ = frames_of(path, spectral)
+    frames = frames_of(path, spectral)
     length, hop = window.in_frames(spectral.frame_rate)
     return window_statistics(frames, window_starts(len(frames), length, hop), length, spectral)
 

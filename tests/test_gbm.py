@@ -49,10 +49,11 @@ def test_weight_0_leaves_unknown_windows_out() -> None:
 def test_bins_are_told_by_the_windows_that_show_a_species() -> None:
     """A call that tells the species by what differs within a thousandth of the windows' range is learned."""
     rng = np.random.default_rng(0)
-    n, n_calls = 4000, 60
+    n, n_calls = 8000, 40
     X = rng.normal(size=(n, 3)).astype(np.float32)
     X[:n_calls, 0] = 100 + rng.normal(0, 0.01, n_calls)  # loud; of all windows' bins they fill one
-    Y = np.full((n, 2), np.nan)
+    Y = np.full((n, 3), np.nan)
+    Y[:, 2] = 0  # so that every window takes part
     shows = X[:n_calls, 0] > 100
     Y[:n_calls, 0], Y[:n_calls, 1] = shows, ~shows
     P = OneVsRestGBM(**FAST).fit(X, Y).predict_proba(X[:n_calls])

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from features.errors import UserError
-from models.gru import CELLS, GRUClassifier, augment, weak_bce
+from models.gru import CELLS, GRUClassifier, _dropout_mask, augment, weak_bce
 from models.metrics import lrap
 
 FAST = {"hidden_size": 16, "epochs": 12, "patience": 12, "batch_size": 32}
@@ -80,6 +80,17 @@ def test_a_saved_model_scores_the_same_and_holds_only_data(tmp_path: Path) -> No
     assert loaded.get_params() == model.get_params()
     assert loaded.history_ == model.history_
     torch.load(tmp_path / "fold0.pt", weights_only=True)
+
+
+@pytest.mark.parametrize("p", [0.0, 0.3, 0.5])
+def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
+    torch.manual_seed(0)
+    x = torch.ones(65, 25, 193)
+    mask = _dropout_mask(x, p)
+    assert float((mask == 0).float().mean()) == pytest.approx(p, abs=0.005)
+    assert float(mask.mean()) == pytest.approx(1, abs=0.01)
+    assert len(mask.unique()) == (1 if p == 0 else 2)
+    assert p == 0 or not torch.equal(mask, _dropout_mask(x, p))
 
 
 def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
