@@ -2,10 +2,15 @@
 
 import numpy as np
 
-from features.spectral import Frames
-from features.statistics import subtract_background
+from features.frames import Frames
 
 FRAMES_PER_STEP = 2
+
+
+def steps(levels: np.ndarray) -> np.ndarray:
+    """Return the (n_frames // 2, n_mels) means of every two of (n_frames, n_mels) levels."""
+    n_steps = len(levels) // FRAMES_PER_STEP
+    return levels[: n_steps * FRAMES_PER_STEP].reshape(n_steps, FRAMES_PER_STEP, levels.shape[1]).mean(axis=1)
 
 
 def window_sequences(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
@@ -19,8 +24,7 @@ def window_sequences(frames: Frames, starts: np.ndarray, length: int) -> np.ndar
     starts : (n_windows,) first frames.
     length : frames of a window.
     """
-    levels = subtract_background(frames.log_mel)
-    levels = np.pad(levels, ((0, max(length - len(levels), 0)), (0, 0)))
+    levels = np.pad(frames.levels, ((0, max(length - len(frames), 0)), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(levels, length, axis=0)[starts]  # (W, K, L)
     n_steps = length // FRAMES_PER_STEP
     steps = windows[:, :, : n_steps * FRAMES_PER_STEP].reshape(*windows.shape[:2], n_steps, FRAMES_PER_STEP)

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import librosa
 import numpy as np
@@ -54,9 +55,8 @@ class SpectralSettings:
         return self.sr / self.hop_length
 
 
-@dataclass(frozen=True)
-class Frames:
-    """The frames of one recording, time first.
+class Spectra(NamedTuple):
+    """What a recording's transform gives, time first.
 
     log_mel : (n_frames, n_mels) float32, dB re full-scale power.
     contrast : (n_frames, n_bands + 1) float32, dB.
@@ -65,11 +65,8 @@ class Frames:
     log_mel: np.ndarray
     contrast: np.ndarray
 
-    def __len__(self) -> int:
-        return len(self.log_mel)
 
-
-def compute_frames(y: np.ndarray, sr: int, settings: SpectralSettings) -> Frames:
+def compute_frames(y: np.ndarray, sr: int, settings: SpectralSettings) -> Spectra:
     """Return the log-mel bands and the spectral contrast of `y`.
 
     Parameters
@@ -79,7 +76,7 @@ def compute_frames(y: np.ndarray, sr: int, settings: SpectralSettings) -> Frames
 
     Returns
     -------
-    Frames of 1 + n_samples // hop rows, where `hop` is settings.hop_length at `sr`; frame k is
+    Spectra of 1 + n_samples // hop rows, where `hop` is settings.hop_length at `sr`; frame k is
     centred on sample k * hop, with zeros beyond the recording's ends, as in `librosa.stft`.
     """
     parts = [
@@ -87,7 +84,7 @@ def compute_frames(y: np.ndarray, sr: int, settings: SpectralSettings) -> Frames
         for power in _power_spectra(y, sr, settings)
     ]
     log_mel, contrast = map(np.concatenate, zip(*parts, strict=True))
-    return Frames(log_mel, contrast)
+    return Spectra(log_mel, contrast)
 
 
 def mel_bands(power: np.ndarray, settings: SpectralSettings) -> np.ndarray:

@@ -2,25 +2,10 @@
 
 import numpy as np
 
-from features.spectral import Frames, SpectralSettings, mel_centres, mfcc
+from features.frames import Frames, percentile_rank, windowed
+from features.spectral import SpectralSettings, mel_centres, mfcc
 
-BACKGROUND = 0.20  # percentile of a band over its recording
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
-
-
-def subtract_background(log_mel: np.ndarray) -> np.ndarray:
-    """Return (n_frames, n_mels) dB above the recording's own background.
-
-    The background of a band is its 20th percentile over the recording: what is there most of the
-    time, at whatever distance and gain the recorder stood.
-    """
-    rank = _rank(BACKGROUND, len(log_mel))
-    return log_mel - np.partition(np.ascontiguousarray(log_mel.T), rank, axis=1)[:, rank]
-
-
-def background_spectrum(log_mel: np.ndarray) -> np.ndarray:
-    """Return the (n_mels,) median spectrum of a recording, dB: the site, not the species."""
-    return np.median(log_mel, axis=0)
 
 
 def feature_names(settings: SpectralSettings) -> list[str]:
@@ -50,7 +35,7 @@ def window_statistics(
     length : frames of a window; a shorter recording has one window, of all its frames.
     """
     length = min(length, len(frames))
-    bands = _windows(subtract_background(frames.log_mel), starts, length)
+    bands = _windows(frames.levels, starts, length)
     cepstrum = _windows(mfcc(frames.log_mel, settings.n_mfcc), starts, length)
     contrast = _windows(frames.contrast, starts, length)
     change = _windows(np.abs(np.diff(frames.log_mel, axis=0)), starts, length - 1)
@@ -65,19 +50,10 @@ def window_statistics(
 
 
 def _windows(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """Return the (n_columns, n_windows, length) windows of (n_frames, n_columns) values.
-
-    Time last and side by side: sums and sorts along it are then several times faster.
-    """
-    return np.lib.stride_tricks.sliding_window_view(np.ascontiguousarray(values.T), length, axis=1)[:, starts]
+    return windowed(np.ascontiguousarray(values.T), starts, length)
 
 
 def _percentiles(windows: np.ndarray, shares: list[float]) -> list[np.ndarray]:
     # A whole sort: NumPy's has vector instructions, its partition of short rows has not.
     ordered = np.sort(windows, axis=2)
-    return [ordered[:, :, _rank(share, windows.shape[2])] for share in shares]
-
-
-def _rank(share: float, n: int) -> int:
-    """Return where the percentile stands among `n` sorted values."""
-    return int(np.ceil(share * (n - 1)))
+    return [ordered[:, :, percentile_rank(share, windows.shape[2])] for share in shares]

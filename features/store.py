@@ -9,8 +9,9 @@ from tqdm import tqdm
 
 from features.audio import load
 from features.files import digest, replacing
+from features.frames import Frames
 from features.parallel import in_parallel
-from features.spectral import Frames, SpectralSettings, compute_frames
+from features.spectral import SpectralSettings, compute_frames
 
 VERSION = 2  # raise it when the same settings give other frames
 
@@ -86,10 +87,10 @@ def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> None:
 def _read(path: Path, settings: SpectralSettings) -> tuple[np.ndarray, float]:
     """Return the (n_frames, n_mels + n_bands + 1) float16 frames of an audio file, and its duration."""
     y, sr = load(path)
-    frames = compute_frames(y, sr, settings)
-    return np.concatenate([frames.log_mel, frames.contrast], axis=1).astype(np.float16), len(y) / sr
+    stored = np.concatenate(compute_frames(y, sr, settings), axis=1).astype(np.float16)
+    return stored, len(y) / sr
 
 
 def _unpack(stored: np.ndarray, settings: SpectralSettings) -> Frames:
     frames = stored.astype(np.float32)
-    return Frames(frames[:, : settings.n_mels], frames[:, settings.n_mels :])
+    return Frames.of(frames[:, : settings.n_mels], frames[:, settings.n_mels :])

@@ -78,3 +78,8 @@ def label_windows(
         window, box = np.nonzero(share >= min_overlap)
         labels[window, boxes["species_id"].to_numpy()[box]] = value
     return labels
+
+
+def overlay_labels(Y: np.ndarray, other: np.ndarray) -> np.ndarray:
+    """Return the labels of windows laid over others: 1 where either is, 0 where both are, else unknown."""
+    return np.where((Y == 1) | (other == 1), np.float32(1), Y + other)  # 0 + 0, else nan

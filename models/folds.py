@@ -1,6 +1,7 @@
 """Folds that keep groups of recordings whole."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
@@ -43,16 +44,38 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np
     return fold[members]
 
 
-def out_of_fold(model: BaseEstimator, X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield after each fold the (n_windows, n_species) scores so far, 0 where a fold is to come.
+@dataclass(frozen=True)
+class Fold:
+    """What a fold's model is fitted on, and what it scores.
 
-    Each fold's windows are scored by a copy of `model` that was fitted on the other folds'.
+    X, Y : (n, n_features) and (n, n_species) examples that hold nothing of the fold.
+    held : (n_held,) numbers of the fold's windows.
+    X_held : (n_held, n_features).
+    """
+
+    X: np.ndarray
+    Y: np.ndarray
+    held: np.ndarray
+    X_held: np.ndarray
+
+
+def split(X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> list[Fold]:
+    """Return the folds of windows whose features no fold can tell from others.
 
     Parameters
     ----------
     fold : (n_windows,) fold of each window, from 0.
     """
-    P = np.zeros(Y.shape)
-    for k in range(fold.max() + 1):
-        P[fold == k] = clone(model).fit(X[fold != k], Y[fold != k]).predict_proba(X[fold == k])
+    numbers = range(fold.max() + 1)
+    return [Fold(X[fold != k], Y[fold != k], np.flatnonzero(fold == k), X[fold == k]) for k in numbers]
+
+
+def out_of_fold(model: BaseEstimator, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
+    """Yield after each fold the (n_windows, n_species) scores so far, 0 where a fold is to come.
+
+    Each fold's windows are scored by a copy of `model` that was fitted on the fold's examples.
+    """
+    P = np.zeros((sum(len(fold.held) for fold in folds), folds[0].Y.shape[1]))
+    for fold in folds:
+        P[fold.held] = clone(model).fit(fold.X, fold.Y).predict_proba(fold.X_held)
         yield P

@@ -1,6 +1,5 @@
 """A small bidirectional recurrent network with attention pooling, for windows of frames."""
 
-import copy
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,14 +13,11 @@ from torch import Tensor, nn
 
 from features.errors import UserError
 from features.files import replacing
-from models.folds import make_folds
-from models.metrics import lrap
-from models.pooling import pool
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512
-VERSION = 2  # raise it when the same parameters and data give another network
+VERSION = 3  # raise it when the same parameters and data give another network
 
 
 class RecurrentNet(nn.Module):
@@ -68,8 +64,7 @@ class GRUClassifier(BaseEstimator):
     ----------
     cell : "gru", "lstm" or "rnn".
     hidden_size : units in each direction.
-    epochs : most epochs; training ends early, and the best epoch is kept.
-    patience : epochs without a better inner score before training ends.
+    epochs : epochs of training.
     batch_size, learning_rate, weight_decay, dropout : as usual, for AdamW on one cycle.
     weak_negative_weight : weight of a cell whose label is unknown, as a negative.
     mixup : share of the windows that are overlaid with another, each cell keeping the louder.
@@ -80,14 +75,16 @@ class GRUClassifier(BaseEstimator):
     ----------
     net_ : RecurrentNet.
     n_windows_ : int, windows that an epoch sees.
-    history_ : list of dict, an entry per epoch: its training loss and inner LRAP.
+    history_ : list of float, the mean training loss of each epoch.
     seconds_ : float, that the fit took.
 
     Notes
     -----
     An epoch sees every window with a known label and as many others, drawn anew: the others are
     many and say little. Augmentation: the louder of two windows (calls overlap, and the louder
-    masks), and SpecAugment's time and band masks (Park et al. 2019).
+    masks), and SpecAugment's time and band masks (Park et al. 2019). No recording is held for early
+    stopping: with some twenty positives a species the network learns more from it than the best epoch,
+    which so few tell unsurely, gains, and one cycle ends where the learning rate does.
     """
 
     def __init__(
@@ -95,7 +92,6 @@ class GRUClassifier(BaseEstimator):
         cell: str = "gru",
         hidden_size: int = 96,
         epochs: int = 24,
-        patience: int = 8,
         batch_size: int = 64,
         learning_rate: float = 3e-3,
         weight_decay: float = 1e-3,
@@ -108,7 +104,6 @@ class GRUClassifier(BaseEstimator):
         self.cell = cell
         self.hidden_size = hidden_size
         self.epochs = epochs
-        self.patience = patience
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.weight_decay = weight_decay
@@ -118,49 +113,36 @@ class GRUClassifier(BaseEstimator):
         self.device = device
         self.random_state = random_state
 
-    def fit(
-        self,
-        X: np.ndarray,
-        Y: np.ndarray,
-        recording: np.ndarray,
-        group: np.ndarray,
-        on_epoch: Callable[[dict[str, float]], None] | None = None,
-    ) -> Self:
-        """Fit on the windows of some recordings, of which a few groups are held for early stopping.
+    def fit(self, X: np.ndarray, Y: np.ndarray, on_epoch: Callable[[float], None] | None = None) -> Self:
+        """Fit on (n_windows, n_steps, n_bands) X and (n_windows, n_species) Y of 1, 0 and nan.
 
         Parameters
         ----------
-        X : (n_windows, n_steps, n_bands).
-        Y : (n_windows, n_species) of 1, 0 and nan.
-        recording : (n_windows,) recording of each window, ascending.
-        group : (n_windows,) group of each window's recording; no group is on both sides.
         on_epoch : called with each entry of `history_`.
         """
         started = time.perf_counter()
-        inner = _inner_split(Y, recording, group, self.random_state)
         device = resolve_device(self.device)
         on_gpu = device.type == "cuda"
         generator = torch.Generator(device).manual_seed(self.random_state)
         torch.manual_seed(self.random_state)
 
-        train = np.flatnonzero(~inner)
-        is_known = ~np.isnan(Y[train]).all(axis=1)
+        is_known = ~np.isnan(Y).all(axis=1)
         if not is_known.any():
-            raise UserError(f"no label is known in the {len(train)} training windows; check more boxes")
-        mean, std = _moments(X, train)
+            raise UserError(f"no label is known in the {len(Y)} training windows; check more boxes")
+        mean, std = _moments(X)
         self.net_ = RecurrentNet(
             torch.tensor(mean, dtype=torch.float32),
             torch.tensor(std, dtype=torch.float32),
-            _base_rate(Y[train], self.weak_negative_weight),
+            _base_rate(Y, self.weak_negative_weight),
             self.hidden_size,
             self.cell,
             self.dropout,
         ).to(device)
         # All on the device at once: a batch is then an index away.
-        data = torch.from_numpy(X[train]).to(device)
-        labels = torch.from_numpy(Y[train].astype(np.float32)).to(device)
+        data = torch.from_numpy(X).to(device)
+        labels = torch.from_numpy(Y.astype(np.float32)).to(device)
         known = torch.from_numpy(is_known).to(device)
-        self.n_windows_ = min(2 * int(is_known.sum()), len(train))
+        self.n_windows_ = min(2 * int(is_known.sum()), len(Y))
         steps = -(-self.n_windows_ // self.batch_size)
 
         optimizer = torch.optim.AdamW(
@@ -174,9 +156,9 @@ class GRUClassifier(BaseEstimator):
         )
         # On a GPU half precision; a scaler keeps small gradients from vanishing there.
         scaler = torch.amp.GradScaler(device.type, enabled=on_gpu)
-        best, best_epoch, best_state, self.history_ = -np.inf, 0, None, []
-        for epoch in range(self.epochs):
-            self.net_.train()
+        self.net_.train()
+        self.history_ = []
+        for _ in range(self.epochs):
             losses = []
             for rows in _epoch_batches(known, self.n_windows_, self.batch_size, generator):
                 x, y = augment(self.net_.normalise(data[rows]), labels[rows], self.mixup, generator)
@@ -191,16 +173,9 @@ class GRUClassifier(BaseEstimator):
                 scaler.update()
                 schedule.step()
                 losses.append(loss.detach())
-            score = self._inner_score(X[inner], Y[inner], recording[inner])
-            self.history_.append({"loss": float(torch.stack(losses).mean()), "inner_lrap": score})
+            self.history_.append(float(torch.stack(losses).mean()))
             if on_epoch is not None:
                 on_epoch(self.history_[-1])
-            if not score <= best:  # nan, where the inner recordings show no species: the last epoch is kept
-                best, best_epoch, best_state = score, epoch, copy.deepcopy(self.net_.state_dict())
-            elif epoch - best_epoch >= self.patience:
-                break
-        if best_state is not None:
-            self.net_.load_state_dict(best_state)
         self.net_.cpu()
         self.seconds_ = time.perf_counter() - started
         return self
@@ -247,11 +222,6 @@ class GRUClassifier(BaseEstimator):
         model.history_ = stored["history"]
         model.seconds_ = stored["seconds"]
         return model
-
-    def _inner_score(self, X: np.ndarray, Y: np.ndarray, recording: np.ndarray) -> float:
-        first = np.unique(recording, return_index=True)[1]
-        present = np.maximum.reduceat(np.nan_to_num(Y), first, axis=0)
-        return lrap(present, pool(self.predict_proba(X), first, "max"))
 
 
 def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Tensor:
@@ -322,23 +292,12 @@ def _base_rate(Y: np.ndarray, weak_negative_weight: float) -> Tensor:
     return torch.tensor((positives + 0.5) / (weight.sum(axis=0) + 1), dtype=torch.float32)
 
 
-def _inner_split(Y: np.ndarray, recording: np.ndarray, group: np.ndarray, seed: int) -> np.ndarray:
-    """Return the (n_windows,) bool of windows held for early stopping: a sixth of the recordings."""
-    _, first, member = np.unique(recording, return_index=True, return_inverse=True)
-    present = np.maximum.reduceat(np.nan_to_num(Y), first, axis=0)
-    groups = group[first]
-    if len(np.unique(groups)) == 1:  # a single site: all that is left is to hold some of its recordings
-        groups = np.arange(len(first))
-    n_folds = min(6, len(np.unique(groups)))
-    return (make_folds(present, groups, n_folds, seed) == 0)[member]
-
-
-def _moments(X: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n_bands,) mean and standard deviation of some windows, without a copy of them all."""
-    n = len(rows) * X.shape[1]
+def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (n_bands,) mean and standard deviation of windows, without a float64 copy of them all."""
+    n = len(X) * X.shape[1]
     total, squares = np.zeros(X.shape[2]), np.zeros(X.shape[2])
-    for block in np.array_split(rows, len(rows) // PREDICT_BATCH + 1):
-        x = X[block].astype(np.float64)
+    for first in range(0, len(X), PREDICT_BATCH):
+        x = X[first : first + PREDICT_BATCH].astype(np.float64)
         total += x.sum(axis=(0, 1))
         squares += (x**2).sum(axis=(0, 1))
     mean = total / n

@@ -1,6 +1,6 @@
 """The Optuna study of the GBM: settings shared by all species, by out-of-fold score."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +11,12 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from optuna.trial import TrialState
 from tqdm import tqdm
 
-from models.folds import out_of_fold
+from models.folds import Fold, out_of_fold
 from models.gbm import OneVsRestGBM
 from models.pooling import pool
 from models.readout import best_readout
 
-VERSION = 3  # raise it when the same parameters and data give a trial another value
+VERSION = 4  # raise it when the same parameters and data give a trial another value
 
 SPACE = {
     "n_estimators": IntDistribution(80, 250, log=True),
@@ -24,7 +24,7 @@ SPACE = {
     "num_leaves": IntDistribution(4, 16, log=True),
     "min_child_samples": IntDistribution(3, 40, log=True),
     "reg_lambda": FloatDistribution(0.01, 10, log=True),
-    "feature_fraction": FloatDistribution(0.05, 0.5, log=True),
+    "feature_fraction": FloatDistribution(0.03, 0.3, log=True),
     # No higher: with partial boxes the score, too, takes unknown for absent, so it favours a model that
     # does so strongly, and a common species that few boxes show is lost.
     "weak_negative_weight": CategoricalDistribution((0.0, 0.03, 0.1)),
@@ -37,16 +37,14 @@ N_TRIALS_BEFORE_PRUNING = 4
 class Task:
     """What a trial is scored on.
 
-    X : (n_windows, n_features).
-    Y : (n_windows, n_species) of 1, 0 and nan.
+    folds : examples and windows of each fold.
     first : (n_recordings,) first window of each recording.
-    fold : (n_windows,) fold of each window's recording.
+    fold : (n_recordings,) fold of each recording.
     truth : (n_recordings, n_species) that the pooled out-of-fold scores are held against.
     metric : of (truth, scores), to be maximised.
     """
 
-    X: np.ndarray
-    Y: np.ndarray
+    folds: Sequence[Fold]
     first: np.ndarray
     fold: np.ndarray
     truth: np.ndarray
@@ -94,13 +92,12 @@ def tune(task: Task, n_trials: int, seed: int, n_jobs: int, database: Path, name
 
 def _score(trial: optuna.Trial, task: Task, model: OneVsRestGBM) -> float | None:
     """Return the out-of-fold score of `model` under its best readout; None if not worth finishing."""
-    fold = task.fold[task.first]
-    for k, P in enumerate(out_of_fold(model, task.X, task.Y, task.fold)):
+    for k, P in enumerate(out_of_fold(model, task.folds)):
         # Recordings of folds still to come have no truth yet, so they do not count.
-        truth = np.where((fold <= k)[:, None], task.truth, np.nan)
+        truth = np.where((task.fold <= k)[:, None], task.truth, np.nan)
         trial.report(task.metric(truth, pool(P, task.first, "max")), k)
-        if trial.should_prune() and k < fold.max():
+        if trial.should_prune() and k < len(task.folds) - 1:
             return None
-    readout, _, score = best_readout(P, task.first, task.truth, fold, task.metric)
+    readout, _, score = best_readout(P, task.first, task.truth, task.fold, task.metric)
     trial.set_user_attr("pooling", readout.pooling)
     return score

@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from features.audio import AudioError
 from features.dataset import Dataset, load_dataset
+from features.descriptors import Descriptor
 from features.parallel import in_parallel
 from features.sequences import window_sequences
 from features.spectral import SpectralSettings
@@ -38,7 +39,8 @@ from models.pooling import pool
 from models.readout import Readout
 from pipelines import peers
 from pipelines.common import ROOT, Task, run
-from pipelines.predict import Recogniser, file_statistics, scan
+from pipelines.examples import Examples
+from pipelines.predict import Recogniser, file_columns, scan
 from pipelines.timing import Report, alternate, in_new_process
 
 RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of a minute
@@ -68,11 +70,12 @@ class BenchSettings:
 
 
 def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report:
-    """A recording's file to its window statistics; then many files on one core and on two, and memory."""
+    """A recording's file to its windows' columns; then many files on one core and on two, and memory."""
     spectral, window = SpectralSettings(), WindowSettings()
+    descriptor = Examples(_task(dataset, folder)).descriptor
     stft = {"n_fft": spectral.n_fft, "hop_length": spectral.hop_length}
     contestants: dict[str, Callable[[Path], Any]] = {
-        "understory": lambda path: file_statistics(path, spectral, window),
+        "understory": lambda path: file_columns(path, descriptor, window),
         "floor: decode, resample, FFT": lambda path: peers.floor(path, spectral),
         "librosa per window": peers.librosa_per_window,
         "librosa per window, our frames": lambda path: peers.librosa_per_window(path, spectral.sr, **stft),
@@ -104,7 +107,7 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> R
 
     load = os.getloadavg()[0]
     (_, few), (seconds, many) = (
-        in_new_process(_feature_run, _repeated(dataset, n), folder / "scratch")
+        in_new_process(_feature_run, descriptor, _repeated(dataset, n), folder / "scratch")
         for n in (settings.n_few, settings.n_many)
     )
     report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
@@ -113,6 +116,7 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> R
     minutes = settings.n_many * settings.recordings.duration / 60
     report.figures[f"measured: minutes for {minutes:g} minutes of audio, two cores"] = seconds / 60
     report.figures["load before that run"] = load
+    report.figures["templates"] = len(descriptor.templates)
     report.figures[f"hence minutes for RFCX's {RFCX_MINUTES}"] = seconds / 60 * RFCX_MINUTES / minutes
     return report
 
@@ -163,15 +167,14 @@ def bench_gru(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report
     """An epoch of the classifier and, after each, the bare GRU on as many windows; one thread."""
     task = _task(dataset, folder)
     X = task.compute("train", window_sequences, "sequences")
-    recording = task.per_window(np.arange(len(task.fold)))
     report = Report("an epoch")
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for device in devices:
         # One epoch more: the first also pays for what comes before it.
-        model = GRUClassifier(epochs=settings.epochs + 1, patience=settings.epochs + 1, device=device)
+        model = GRUClassifier(epochs=settings.epochs + 1, device=device)
         ours, bare = f"understory, {device}", f"bare torch.nn.GRU, {device}"
         report.times |= {ours: [], bare: []}
-        _time_epochs(model, X, task.labels, recording, report.times[ours], report.times[bare])
+        _time_epochs(model, X, task.labels, report.times[ours], report.times[bare])
         report.ratio(ours, bare)
     report.figures["windows an epoch"] = str(model.n_windows_)
     if "cuda" not in devices:
@@ -182,12 +185,12 @@ def bench_gru(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report
 def bench_scan(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report:
     """A new recording's file to its scores, by features and a GBM; and the memory of many."""
     task = _task(dataset, folder)
-    X = task.compute("train", _statistics, "statistics")
+    examples = Examples(task)
     recogniser = Recogniser(
         species=dataset.species,
-        spectral=task.store.settings,
+        descriptor=examples.descriptor,
         window=task.window,
-        model=OneVsRestGBM(n_jobs=N_CORES).fit(X, task.labels).set_params(n_jobs=1),
+        model=OneVsRestGBM(n_jobs=N_CORES).fit(*examples.whole()).set_params(n_jobs=1),
         readout=Readout("max", PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))),
     )
     report = Report("a recording of a minute")
@@ -266,19 +269,18 @@ def _store_run(recordings: dict[str, Path], folder: Path, n_jobs: int) -> Callab
     return work
 
 
-def _feature_run(recordings: dict[str, Path], folder: Path) -> None:
-    """Frames of many recordings to disk, then their window statistics, each dropped again."""
-    spectral, window = SpectralSettings(), WindowSettings()
-    length, hop = window.in_frames(spectral.frame_rate)
+def _feature_run(descriptor: Descriptor, recordings: dict[str, Path], folder: Path) -> None:
+    """Frames of many recordings to disk, then their windows' columns, each dropped again."""
+    length, hop = WindowSettings().in_frames(descriptor.settings.frame_rate)
     shutil.rmtree(folder, ignore_errors=True)
-    store = FrameStore(folder, spectral)
+    store = FrameStore(folder, descriptor.settings)
     store.compute(recordings, "train", N_CORES)
 
-    def statistics(recording_id: str) -> int:
+    def describe(recording_id: str) -> int:
         frames = store.load(recording_id, "train")
-        return len(window_statistics(frames, window_starts(len(frames), length, hop), length, spectral))
+        return len(descriptor.describe(frames, window_starts(len(frames), length, hop), length))
 
-    for _ in in_parallel(statistics, ((r,) for r in recordings), N_CORES):
+    for _ in in_parallel(describe, ((r,) for r in recordings), N_CORES):
         pass
     shutil.rmtree(folder)
 
@@ -293,7 +295,6 @@ def _time_epochs(
     model: GRUClassifier,
     X: np.ndarray,
     Y: np.ndarray,
-    recording: np.ndarray,
     ours: list[float],
     bare: list[float],
 ) -> None:
@@ -301,7 +302,7 @@ def _time_epochs(
     torch.set_num_threads(1)  # as the folds are fitted, side by side
     started = time.perf_counter()
 
-    def on_epoch(_: dict[str, float]) -> None:
+    def on_epoch(_: float) -> None:
         nonlocal started
         ours.append(time.perf_counter() - started)
         x = torch.randn(model.n_windows_, *X.shape[1:], device=model.device)
@@ -310,7 +311,7 @@ def _time_epochs(
         bare.append(time.perf_counter() - started)
         started = time.perf_counter()
 
-    model.fit(X, Y, recording, recording, on_epoch=on_epoch)
+    model.fit(X, Y, on_epoch=on_epoch)
     torch.set_num_threads(n_threads)
     del ours[0], bare[0]
 

@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from features.dataset import Dataset, check_boxes_begin_inside, load_dataset
 from features.errors import UserError
+from features.frames import Frames
 from features.parallel import in_parallel
-from features.spectral import Frames, SpectralSettings
+from features.spectral import SpectralSettings
 from features.store import FrameStore
 from features.synthetic import write_dataset
 from features.windows import WindowSettings, label_windows, window_starts

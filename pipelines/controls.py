@@ -4,9 +4,8 @@ import time
 
 import numpy as np
 
-from features.spectral import Frames
-from features.statistics import background_spectrum
-from models.folds import out_of_fold
+from features.frames import Frames, background_spectrum
+from models.folds import out_of_fold, split
 from models.gbm import OneVsRestGBM
 from models.metrics import METRICS
 from models.readout import best_readout
@@ -41,7 +40,7 @@ def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
     """
     X = task.compute("train", median_spectrum, "background")
     model = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
-    *_, raw = out_of_fold(model, X, task.known, task.fold)
+    *_, raw = out_of_fold(model, split(X, task.known, task.fold))
     each = np.arange(len(raw))  # a recording is one row
     readout, oof, _ = best_readout(raw, each, task.truth, task.fold, METRICS[task.metric])
     if not task.dataset.test:

@@ -1,4 +1,4 @@
-"""One-vs-rest LightGBM on window statistics, tuned by Optuna."""
+"""One-vs-rest LightGBM on described windows, tuned by Optuna."""
 
 import sys
 from pathlib import Path
@@ -7,12 +7,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import time
-from functools import partial
 
 from tqdm import tqdm
 
 from features.files import digest
-from features.statistics import feature_names, window_statistics
 from models import tuning
 from models.folds import out_of_fold
 from models.gbm import VERSION, OneVsRestGBM
@@ -20,46 +18,47 @@ from models.metrics import METRICS
 from models.readout import best_readout
 from pipelines.common import load_task, positive, run, training_parser
 from pipelines.controls import write_controls
+from pipelines.examples import Examples
 from pipelines.report import print_leaderboard
 from pipelines.runs import write_run
 
 
 def main(args: argparse.Namespace) -> None:
     task = load_task(args)
-    settings = task.store.settings
-    statistics = partial(window_statistics, settings=settings)
-    X, Y = task.compute("train", statistics, "statistics"), task.labels
-    first, fold, metric = task.first_windows("train"), task.per_window(task.fold), METRICS[task.metric]
+    examples, first, metric = Examples(task), task.first_windows("train"), METRICS[task.metric]
+    folds = [examples.fold(k) for k in range(task.n_folds)]
 
     # A study belongs to all that its scores hang on; anything else starts another one.
-    state = digest(VERSION, tuning.VERSION, tuning.SPACE, X, Y, fold, task.truth, args.seed)
+    arrays = [array for fold in folds for array in (fold.X, fold.Y, fold.X_held)]
+    state = digest(VERSION, tuning.VERSION, tuning.SPACE, *arrays, task.fold, task.truth, args.seed)
     study = f"gbm-{task.metric}-{state}"
     database = task.results / "optuna.db"
-    trial_task = tuning.Task(X, Y, first, fold, task.truth, metric)
+    trial_task = tuning.Task(folds, first, task.fold, task.truth, metric)
     params = tuning.tune(trial_task, args.trials, args.seed, args.jobs, database, study)
 
     started = time.perf_counter()
     model = OneVsRestGBM(**params, random_state=args.seed, n_jobs=args.jobs)
-    *_, P = tqdm(out_of_fold(model, X, Y, fold), desc="best trial", total=task.n_folds, unit="fold")
+    *_, P = tqdm(out_of_fold(model, folds), desc="best trial", total=task.n_folds, unit="fold")
     readout, oof, _ = best_readout(P, first, task.truth, task.fold, metric)
     seconds = {"oof": time.perf_counter() - started}
 
     started = time.perf_counter()
-    model.fit(X, Y)
+    model.fit(*examples.whole())
     test = None
     if task.dataset.test:
-        X_test = task.compute("test", statistics, "statistics")
+        X_test = task.compute("test", examples.descriptor.describe, "descriptors")
         test = readout(model.predict_proba(X_test), task.first_windows("test"))
     seconds["test"] = time.perf_counter() - started
 
     model.save(task.results / "gbm")
+    examples.descriptor.save(task.results / "gbm")
     config = {
         **task.config(),
         "species": list(task.dataset.species),
         "params": params,
         **readout.config(),
         "study": study,
-        "features": feature_names(settings),
+        "features": examples.descriptor.names(),
     }
     write_controls(task)
     leaderboard = write_run(
@@ -71,5 +70,5 @@ def main(args: argparse.Namespace) -> None:
 
 if __name__ == "__main__":
     parser = training_parser(__doc__)
-    parser.add_argument("--trials", type=positive, default=10, help="trials of the study in all")
+    parser.add_argument("--trials", type=positive, default=8, help="trials of the study in all")
     run(main, parser)

@@ -52,7 +52,7 @@ def main(args: argparse.Namespace) -> None:
         "params": model.get_params(),
         **readout.config(),
     }
-    metrics = {"history": [fitted.history_ for fitted in models]}
+    metrics = {"loss": [fitted.history_ for fitted in models]}
     write_controls(task)
     leaderboard = write_run(
         task.results, "gru", task.dataset, oof, test, task.fold, seconds, args.seed, config, metrics
@@ -64,7 +64,7 @@ def fit_folds(
     task: Task, model: GRUClassifier, X: np.ndarray, Y: np.ndarray, folder: Path
 ) -> list[GRUClassifier]:
     """Return a model for each fold, fitted on the other folds, or read if it was fitted before."""
-    state = digest(VERSION, model.get_params(), X, Y, task.fold, task.dataset.groups, task.seed)
+    state = digest(VERSION, model.get_params(), X, Y, task.fold, task.seed)
     checkpoints = folder / "checkpoints.json"
     if not checkpoints.exists() or state not in checkpoints.read_text(encoding="utf-8"):
         for stale in folder.glob("fold*.pt"):
@@ -82,17 +82,15 @@ def fit_folds(
 
 def fit_fold(task: Task, model: GRUClassifier, X: np.ndarray, Y: np.ndarray, k: int, file: Path) -> None:
     torch.set_num_threads(1)
-    recording = task.per_window(np.arange(len(task.fold)))
-    rows = task.fold[recording] != k
-    group = task.dataset.groups[recording]
+    rows = task.per_window(task.fold) != k
     fitted = GRUClassifier(**{**model.get_params(), "random_state": task.seed + k})
     with tqdm(desc=f"fold {k}", total=model.epochs, unit="epoch", position=k) as progress:
 
-        def show(epoch: dict[str, float]) -> None:
+        def show(loss: float) -> None:
             progress.update()
-            progress.set_postfix(lrap=f"{epoch['inner_lrap']:.3f}")
+            progress.set_postfix(loss=f"{loss:.3f}")
 
-        fitted.fit(X[rows], Y[rows], recording[rows], group[rows], on_epoch=show)
+        fitted.fit(X[rows], Y[rows], on_epoch=show)
     fitted.save(file)
 
 
@@ -100,6 +98,6 @@ if __name__ == "__main__":
     defaults = GRUClassifier()
     parser = training_parser(__doc__)
     parser.add_argument("--cell", choices=CELLS, default=defaults.cell, help="recurrent cell")
-    parser.add_argument("--epochs", type=positive, default=defaults.epochs, help="most epochs")
+    parser.add_argument("--epochs", type=positive, default=defaults.epochs, help="epochs of training")
     parser.add_argument("--device", choices=DEVICES, default=defaults.device, help="where to train")
     run(main, parser)

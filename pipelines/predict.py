@@ -18,10 +18,10 @@ from tqdm import tqdm
 
 from features.audio import AudioError
 from features.dataset import AUDIO_SUFFIXES, find_recordings
+from features.descriptors import Descriptor
 from features.files import replacing
 from features.parallel import in_parallel
 from features.spectral import SpectralSettings
-from features.statistics import window_statistics
 from features.store import frames_of
 from features.windows import WindowSettings, window_starts
 from models.gbm import OneVsRestGBM
@@ -30,11 +30,11 @@ from pipelines.common import positive, run
 from pipelines.runs import RunError
 
 
-def file_statistics(path: Path, spectral: SpectralSettings, window: WindowSettings) -> np.ndarray:
-    """Return the (n_windows, n_features) statistics of an audio file's windows."""
-    frames = frames_of(path, spectral)
-    length, hop = window.in_frames(spectral.frame_rate)
-    return window_statistics(frames, window_starts(len(frames), length, hop), length, spectral)
+def file_columns(path: Path, descriptor: Descriptor, window: WindowSettings) -> np.ndarray:
+    """Return the (n_windows, n_features) columns of an audio file's windows."""
+    frames = frames_of(path, descriptor.settings)
+    length, hop = window.in_frames(descriptor.settings.frame_rate)
+    return descriptor.describe(frames, window_starts(len(frames), length, hop), length)
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Recogniser:
     """All that stands between a recording and its scores."""
 
     species: tuple[str, ...]
-    spectral: SpectralSettings
+    descriptor: Descriptor
     window: WindowSettings
     model: OneVsRestGBM
     readout: Readout
@@ -57,7 +57,7 @@ class Recogniser:
         try:
             return cls(
                 species=tuple(config["species"]),
-                spectral=SpectralSettings(**config["spectral"]),
+                descriptor=Descriptor.load(folder, SpectralSettings(**config["spectral"])),
                 window=WindowSettings(**config["window"]),
                 model=OneVsRestGBM.load(folder),
                 readout=Readout.from_config(config),
@@ -69,7 +69,7 @@ class Recogniser:
 
     def score(self, path: Path) -> np.ndarray:
         """Return the (n_species,) scores of an audio file, those that the pipeline would give it."""
-        X = file_statistics(path, self.spectral, self.window)
+        X = file_columns(path, self.descriptor, self.window)
         return self.readout(self.model.predict_proba(X), np.array([0]))[0]
 
 

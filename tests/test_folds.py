@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 
 from features.errors import UserError
-from models.folds import make_folds, out_of_fold
+from models.folds import make_folds, out_of_fold, split
 
 
 @given(seed=st.integers(0, 10_000), n_groups=st.integers(5, 40), n_folds=st.integers(2, 5))
@@ -57,7 +57,7 @@ def test_no_window_is_scored_by_a_model_that_saw_it() -> None:
     rng = np.random.default_rng(0)
     Y, X = rng.normal(size=(40, 1)), np.eye(40)
     fold = np.arange(40) % 5
-    *_, P = out_of_fold(LinearScores(), X, Y, fold)
+    *_, P = out_of_fold(LinearScores(), split(X, Y, fold))
     inside = LinearRegression().fit(X, Y).predict(X)
     assert np.corrcoef(inside[:, 0], Y[:, 0])[0, 1] > 0.99
     assert np.corrcoef(P[:, 0], Y[:, 0])[0, 1] < 0.5

@@ -6,7 +6,7 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
-from models.gbm import OneVsRestGBM, _drawn
+from models.gbm import OneVsRestGBM
 
 
 def windows(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -58,18 +58,6 @@ def test_bins_are_told_by_the_windows_that_show_a_species() -> None:
     Y[:n_calls, 0], Y[:n_calls, 1] = shows, ~shows
     P = OneVsRestGBM(**FAST).fit(X, Y).predict_proba(X[:n_calls])
     assert roc_auc_score(shows, P[:, 0]) > 0.95
-
-
-def test_as_many_wholly_unknown_windows_are_drawn_as_known_ones() -> None:
-    _, Y, _ = windows()
-    Y[100:] = np.nan
-    n_known = int((~np.isnan(Y).all(axis=1)).sum())
-    drawn = _drawn(Y, seed=0)
-    assert (np.diff(drawn) > 0).all()
-    assert len(drawn) == 2 * n_known
-    assert set(np.flatnonzero(~np.isnan(Y).all(axis=1))) <= set(drawn)
-    assert set(_drawn(Y, seed=1)) != set(drawn)
-    assert len(_drawn(Y[:120], seed=0)) == 120  # no more than there are
 
 
 def test_a_weak_negative_is_a_negative_of_its_weight() -> None:

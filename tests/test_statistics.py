@@ -1,20 +1,16 @@
 import numpy as np
 
+from features.frames import Frames
 from features.sequences import window_sequences
-from features.spectral import Frames, SpectralSettings, mfcc
-from features.statistics import (
-    background_spectrum,
-    feature_names,
-    subtract_background,
-    window_statistics,
-)
+from features.spectral import SpectralSettings, mfcc
+from features.statistics import feature_names, window_statistics
 
 SETTINGS = SpectralSettings()
 
 
 def random_frames(n_frames: int, seed: int = 0) -> Frames:
     rng = np.random.default_rng(seed)
-    return Frames(
+    return Frames.of(
         rng.normal(-40, 10, (n_frames, SETTINGS.n_mels)).astype(np.float32),
         rng.normal(15, 3, (n_frames, SETTINGS.n_bands + 1)).astype(np.float32),
     )
@@ -60,7 +56,7 @@ def test_statistics_equal_their_slow_twin() -> None:
 
 def test_gain_moves_no_band_statistic() -> None:
     frames = random_frames(300)
-    louder = Frames(frames.log_mel + 12, frames.contrast)
+    louder = Frames.of(frames.log_mel + 12, frames.contrast)
     starts = np.array([0, 100, 200])
     bands = [k for k, name in enumerate(feature_names(SETTINGS)) if name.startswith("band_")]
     before, after = (window_statistics(f, starts, 100, SETTINGS)[:, bands] for f in (frames, louder))
@@ -68,8 +64,9 @@ def test_gain_moves_no_band_statistic() -> None:
 
 
 def test_a_call_in_one_window_shows_in_that_window() -> None:
-    frames = Frames(np.full((300, SETTINGS.n_mels), -50, np.float32), np.zeros((300, 7), np.float32))
-    frames.log_mel[120:160, 30] += 20
+    log_mel = np.full((300, SETTINGS.n_mels), -50, np.float32)
+    log_mel[120:160, 30] += 20
+    frames = Frames.of(log_mel, np.zeros((300, 7), np.float32))
     X = window_statistics(frames, np.array([0, 100, 200]), 100, SETTINGS)
     name = feature_names(SETTINGS)[30].removesuffix("_mean")
     assert column(X, f"{name}_mean").tolist() == [0, 8, 0]
@@ -83,18 +80,12 @@ def test_a_recording_shorter_than_a_window_is_described_by_what_it_has() -> None
         assert np.isfinite(X).all()
 
 
-def test_backgrounds() -> None:
-    log_mel = np.tile(np.arange(11, dtype=np.float32)[:, None], (1, SETTINGS.n_mels))
-    assert (subtract_background(log_mel)[:, 0] == np.arange(11) - 2).all()
-    assert (background_spectrum(log_mel) == 5).all()
-
-
 def test_sequences_are_means_of_frame_pairs() -> None:
     frames, starts = random_frames(250), np.array([0, 40, 150])
     X = window_sequences(frames, starts, 100)
     assert X.shape == (3, 50, SETTINGS.n_mels)
     assert X.dtype == np.float16
-    levels = subtract_background(frames.log_mel)
+    levels = frames.levels
     for row, start in enumerate(starts):
         for step in (0, 17, 49):
             pair = levels[start + 2 * step : start + 2 * step + 2]

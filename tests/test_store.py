@@ -34,7 +34,7 @@ def test_frames_come_back_within_half_a_float16_step(tmp_path: Path, recordings:
     expected = compute_frames(*load(recordings["b"]), SETTINGS)
     found = store.load("b", "train")
     assert store.extent("b", "train") == (len(found), 1.0)
-    assert len(found) == len(expected)
+    assert len(found) == len(expected.log_mel)
     assert np.abs(found.log_mel - expected.log_mel).max() <= 0.0313
     assert np.abs(found.contrast - expected.contrast).max() <= 0.0313
 

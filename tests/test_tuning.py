@@ -7,6 +7,7 @@ import pytest
 from optuna.trial import TrialState
 
 from models import tuning
+from models.folds import split
 from models.gbm import OneVsRestGBM
 from models.metrics import lrap
 from models.tuning import FINISHED, SPACE, Task, tune
@@ -23,7 +24,8 @@ def task() -> Task:
     shows = np.arange(40) * 5 + rng.integers(0, 5, 40)
     X[shows, :4] += 2 * truth
     Y[shows] = truth
-    return Task(X, Y, np.arange(40) * 5, (recording // 4) % 4, truth, lrap)
+    folds = split(X, Y, (recording // 4) % 4)
+    return Task(folds, np.arange(40) * 5, (np.arange(40) // 4) % 4, truth, lrap)
 
 
 def study(database: Path) -> optuna.Study:
@@ -93,8 +95,8 @@ def test_a_trials_value_is_the_out_of_fold_score_of_its_parameters(task: Task, t
     from models.readout import best_readout
 
     best = tune(task, 3, 0, 1, tmp_path / "optuna.db", "s")
-    *_, P = out_of_fold(OneVsRestGBM(**best, random_state=0), task.X, task.Y, task.fold)
-    readout, _, score = best_readout(P, task.first, task.truth, task.fold[task.first], lrap)
+    *_, P = out_of_fold(OneVsRestGBM(**best, random_state=0), task.folds)
+    readout, _, score = best_readout(P, task.first, task.truth, task.fold, lrap)
     trial = study(tmp_path / "optuna.db").best_trial
     assert trial.value == score
     assert trial.user_attrs["pooling"] == readout.pooling

@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from features.errors import UserError
-from features.windows import WindowSettings, label_windows, overlap_share, window_starts
+from features.windows import (
+    WindowSettings,
+    label_windows,
+    overlap_share,
+    overlay_labels,
+    window_starts,
+)
 
 
 @given(n_frames=st.integers(1, 2000), length=st.integers(1, 200), hop=st.integers(1, 200))
@@ -104,3 +110,12 @@ def test_overlap_share_equals_its_slow_twin(spans: list[tuple[float, float]]) ->
 def test_settings_that_would_miss_boxes_are_refused(length: float, hop: float) -> None:
     with pytest.raises(UserError, match=r"window (length|hop) is"):
         WindowSettings(length=length, hop=hop)
+
+
+def test_a_window_laid_over_another_shows_what_either_does() -> None:
+    nan = np.nan
+    Y = np.array([[1, 0, 0, nan, nan, 1]], np.float32)
+    other = np.array([[0, 0, nan, nan, 1, nan]], np.float32)
+    found = overlay_labels(Y, other)
+    np.testing.assert_array_equal(found, [[1, 0, nan, nan, 1, 1]])
+    assert found.dtype == np.float32
