@@ -31,6 +31,7 @@ class Examples:
     """
 
     task: Task
+    n_overlays: int = N_OVERLAYS
 
     @property
     def descriptor(self) -> Descriptor:
@@ -131,7 +132,7 @@ class Examples:
         """(n_overlays, 2) windows, one that shows a species, and one of its fold to lay it over."""
         rng = np.random.default_rng(self.task.seed)
         shows = rng.permutation(np.flatnonzero((self.task.labels == 1).any(axis=1)))
-        call = np.sort(np.resize(shows, min(N_OVERLAYS * len(shows), MOST_OVERLAYS)))
+        call = np.sort(np.resize(shows, min(self.n_overlays * len(shows), MOST_OVERLAYS)))
         place = np.empty(len(call), int)
         for k in range(self.task.n_folds):
             of_fold = self._fold_of_window[call] == k
@@ -146,7 +147,7 @@ class Examples:
         arguments = [(self._pairs[calls == r],) for r in np.unique(calls)]
         measured = in_parallel(self._measure_overlays, arguments, self.task.jobs)
         progress = tqdm(measured, desc="overlays", total=len(arguments), unit="recording")
-        return np.concatenate(list(progress))
+        return np.concatenate([self._windows[:0], *progress])
 
     def _measure_overlays(self, pairs: np.ndarray) -> np.ndarray:
         """Return the (n_pairs, n_measures) of pairs whose calls are of one recording."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import librosa
 import lightgbm as lgb
@@ -12,7 +12,11 @@ import scipy.signal
 import soundfile
 import soxr
 import torch
+from sklearn.base import BaseEstimator, clone
+from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
+from sklearn.linear_model import Ridge
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.preprocessing import StandardScaler
 
 from features.spectral import BLOCK, SpectralSettings
 from features.windows import WindowSettings
@@ -96,6 +100,73 @@ def one_vs_rest(X: np.ndarray, Y: np.ndarray, params: dict[str, Any]) -> Callabl
         estimator = lgb.LGBMClassifier(**params, verbosity=-1)
         models.append(OneVsRestClassifier(estimator).fit(X[known], y[known].astype(int)))
     return lambda windows: np.column_stack([model.predict_proba(windows)[:, 1] for model in models])
+
+
+class Peer(BaseEstimator):
+    """A scikit-learn estimator in the place of `OneVsRestGBM`: unknown labels are weak negatives.
+
+    Parameters
+    ----------
+    estimator : regressor or classifier of one species' windows; or of all species at once, where `at_once`. A
+        window then weighs as its best known label.
+    """
+
+    def __init__(self, estimator: Any, at_once: bool, weak_negative_weight: float = 0.1) -> None:
+        self.estimator = estimator
+        self.at_once = at_once
+        self.weak_negative_weight = weak_negative_weight
+
+    def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
+        """Fit on (n_windows, n_features) X and (n_windows, n_species) Y of 1, 0 and nan."""
+        X, known, label = X.astype(np.float32), ~np.isnan(Y), Y == 1
+        weight = np.where(known, 1.0, self.weak_negative_weight)
+        if self.at_once:
+            self.fitted_ = [clone(self.estimator).fit(X, label, sample_weight=weight.max(axis=1))]
+        else:
+            self.fitted_ = [
+                clone(self.estimator).fit(X, y, sample_weight=w) if y.any() else None
+                for y, w in zip(label.T, weight.T, strict=True)
+            ]
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        """Return (n_windows, n_species) scores in [0, 1]."""
+        X = X.astype(np.float32)
+        if self.at_once:
+            (fitted,) = self.fitted_
+            if not hasattr(fitted, "predict_proba"):
+                return np.clip(fitted.predict(X), 0, 1)
+            # A species that no window shows has one class, absent.
+            return np.column_stack([1 - absent[:, 0] for absent in fitted.predict_proba(X)])
+        none = np.zeros(len(X))
+        return np.column_stack([none if f is None else f.predict_proba(X)[:, 1] for f in self.fitted_])
+
+
+def classical_peers(seed: int, n_jobs: int) -> dict[str, Peer]:
+    """Return what others would fit on a table of windows."""
+    forest = {"n_estimators": 500, "random_state": seed, "n_jobs": n_jobs}
+    return {
+        "ExtraTrees(500)": Peer(ExtraTreesClassifier(**forest), at_once=True),
+        "RandomForest(500)": Peer(RandomForestClassifier(**forest), at_once=True),
+        "default LightGBM": Peer(
+            lgb.LGBMClassifier(random_state=seed, n_jobs=n_jobs, verbosity=-1), at_once=False
+        ),
+        "ridge": Peer(_Standardised(), at_once=True),
+    }
+
+
+class _Standardised(BaseEstimator):
+    """Ridge regression of standardised features."""
+
+    def fit(self, X: np.ndarray, Y: np.ndarray, sample_weight: np.ndarray) -> Self:
+        self.scaler_ = StandardScaler().fit(X)
+        self.ridge_ = Ridge(alpha=1000.0).fit(
+            self.scaler_.transform(X), Y.astype(float), sample_weight=sample_weight
+        )
+        return self
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return np.asarray(self.ridge_.predict(self.scaler_.transform(X)))
 
 
 def bare_gru(x: torch.Tensor, batch_size: int, hidden_size: int) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.metrics import roc_auc_score
 
 from features.spectral import SpectralSettings
 from features.synthetic import SyntheticSettings
@@ -93,3 +95,31 @@ def test_the_sklearn_way_learns_from_known_rows_only() -> None:
     moved[hidden[:, 0], 1] = np.nan  # another species' gaps are no matter of the first's
     again = peers.one_vs_rest(X, moved, {"n_estimators": 20, "n_jobs": 1})(X)
     np.testing.assert_array_equal(P[:, 0], again[:, 0])
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+def test_a_peer_learns_weakly_from_what_is_unknown(at_once: bool) -> None:
+    rng = np.random.default_rng(0)
+    X, X_new = rng.normal(size=(2, 800, 5))
+    truth, truth_new = (x[:, :2] > 1 for x in (X, X_new))
+    Y = np.where(rng.random(truth.shape) < 0.3, truth, np.nan)
+    Y[:, 1] = np.where(Y[:, 1] == 1, np.nan, Y[:, 1])  # never shown
+    forest = ExtraTreesClassifier(50, random_state=0)
+    P = peers.Peer(forest, at_once).fit(X, Y).predict_proba(X_new)
+    assert P.shape == Y.shape
+    assert (P[:, 1] == 0).all()
+    assert roc_auc_score(truth_new[:, 0], P[:, 0]) > 0.9
+    unknown = peers.Peer(forest, at_once, weak_negative_weight=1.0).fit(X, Y).predict_proba(X_new)
+    assert unknown[:, 0].mean() < P[:, 0].mean()
+
+
+def test_every_classical_peer_gives_probabilities() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(120, 8)).astype(np.float16)
+    Y = (X[:, :3] > 0.5).astype(np.float32)
+    for name, peer in peers.classical_peers(0, 1).items():
+        P = peer.fit(X, Y).predict_proba(X)
+        assert P.shape == Y.shape, name
+        assert P.min() >= 0, name
+        assert P.max() <= 1, name
+        assert roc_auc_score(Y[:, 0], P[:, 0]) > 0.9, name
