@@ -17,7 +17,9 @@ N_STEPS = (4, 8, 16)  # of a template: 0.16, 0.32 or 0.64 s
 MOST_TEMPLATES = 768  # of all species; each costs every recording
 QUIET = 0.75  # dB; a passage that varies less correlates with nothing
 TEMPLATE_MEASURES = ("best", "top3", "lead")
-TEMPLATE_REACH = FRAMES_PER_STEP * max(N_STEPS) // 2
+HALF = max(N_STEPS) // 2  # steps that a template reaches beyond its centre
+BLOCK = 256  # windows whose correlations are held at a time
+TEMPLATE_REACH = FRAMES_PER_STEP * HALF
 """Frames beyond a window that its correlations may hang on."""
 
 
@@ -113,11 +115,16 @@ def window_correlations(frames: Frames, starts: np.ndarray, length: int, templat
     starts : (n_windows,) first frames.
     length : frames of a window.
     """
-    # A recording of one frame is half a step.
+    # A recording of one frame is half a step. Beyond the ends there is background, 0 dB.
     levels = np.pad(frames.levels, ((0, max(FRAMES_PER_STEP - len(frames), 0)), (0, 0)))
-    found = correlations(np.maximum(steps(levels), 0), templates)
+    levels = np.pad(np.maximum(steps(levels), 0), ((HALF, HALF), (0, 0)))
     first, stop = starts // FRAMES_PER_STEP, (starts + length) // FRAMES_PER_STEP
-    return np.stack([found[a:b].max(axis=0) for a, b in zip(first, stop, strict=True)])
+    highest = []
+    for block in range(0, len(starts), BLOCK):  # a long recording's correlations would fill the memory
+        begin, end = first[block : block + BLOCK], stop[block : block + BLOCK]
+        found = correlations(levels[begin[0] : end[-1] + 2 * HALF], templates)[HALF:-HALF]
+        highest += [found[a:b].max(axis=0) for a, b in zip(begin - begin[0], end - begin[0], strict=True)]
+    return np.stack(highest)
 
 
 def correlations(levels: np.ndarray, templates: Templates) -> np.ndarray:

@@ -58,13 +58,16 @@ def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
 
     As good is within one standard error of the paired difference, over blocks of recordings (the
     rule of Breiman et al. 1984): three spaces times a grid of weights are many draws from noise.
-    Simplest is log odds first, and there the blend that leaves the better member least.
+    Simplest is log odds first, and there the blend nearest to equal weights, which need no fitting.
     """
     scored = score_candidates(members, Y, metric)
     best = max(scored, key=scored.__getitem__)
     reference = best.apply(members)
-    better = int(np.argmax([metric(Y, member) for member in members]))
-    for blend in sorted(scored, key=lambda blend: (list(SPACES).index(blend.space), -blend.weights[better])):
+    equal = 1 / len(members)
+    for blend in sorted(
+        scored,
+        key=lambda blend: (list(SPACES).index(blend.space), max(abs(w - equal) for w in blend.weights)),
+    ):
         P = blend.apply(members)
         if scored[best] - scored[blend] <= difference_error(metric, Y, reference, P):
             return blend
@@ -96,12 +99,13 @@ def blend_or_best(
 ) -> tuple[np.ndarray, Blend, list[Blend]]:
     """Return out-of-fold blended scores, the blend for new recordings, and each fold's.
 
-    Where the cross-fitted blend scores below the best member, that member alone takes its place.
+    Where the best member scores higher than the cross-fitted blend by more than one standard error, it
+    takes its place alone.
     """
     P, fold_blends = cross_fit(members, Y, fold, metric)
     scores = [metric(Y, member) for member in members]
     best = int(np.argmax(scores))
-    if metric(Y, P) >= scores[best]:
+    if scores[best] - metric(Y, P) <= difference_error(metric, Y, members[best], P):
         return P, fit_blend(members, Y, metric), fold_blends
     alone = Blend("probability", tuple(float(k == best) for k in range(len(members))))
     return members[best], alone, [alone] * len(fold_blends)

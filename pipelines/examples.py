@@ -56,13 +56,13 @@ class Examples:
         itself there, as no call of a new recording will.
         """
         Y, groups = self.task.labels, self.task.dataset.groups
-        laid = self._pairs[self._fold_of_window[self._pairs[:, 0]] != k]
+        outside = self._fold_of_window[self._pairs[:, 0]] != k
+        laid = self._pairs[outside]
         plain = self._drawn(k, len(laid))
         windows = np.concatenate([np.stack([plain, plain], axis=1), laid])
         foreign = (self.task.per_window(groups)[windows][:, :, None] != groups[self._origin]).all(axis=1)
         usable = foreign & (self.task.fold[self._origin] != k)
-        overlays = self._overlays[self._fold_of_window[self._pairs[:, 0]] != k]
-        measured = np.concatenate([self._windows[plain], overlays])
+        measured = np.concatenate([self._windows[plain], self._overlays[outside]])
         labels = np.concatenate([Y[plain], overlay_labels(Y[laid[:, 0]], Y[laid[:, 1]])])
         return self._descriptor(k).columns(measured, usable), labels
 

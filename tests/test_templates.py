@@ -103,6 +103,15 @@ def test_no_correlation_exceeds_one_and_silence_has_none(templates: Templates) -
     assert (correlations(silence, templates) == 0).all()
 
 
+def test_a_long_recording_is_correlated_in_blocks(
+    templates: Templates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frames, starts = noise(1000, 2), np.arange(0, 951, 25)
+    whole = window_correlations(frames, starts, 50, templates)
+    monkeypatch.setattr("features.templates.BLOCK", 7)
+    np.testing.assert_allclose(window_correlations(frames, starts, 50, templates), whole, rtol=1e-5)
+
+
 def test_short_recordings_have_a_row(templates: Templates) -> None:
     for n_frames in (1, 2, 7):
         found = window_correlations(noise(n_frames), np.array([0]), 50, templates)
