@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.folds import split
 from models.metrics import lrap
 from models.tuning import Task, tune
 
@@ -36,7 +37,8 @@ def get(url: str, process: subprocess.Popen) -> dict:
 def test_the_dashboard_answers_with_the_study_and_its_trials(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     truth = np.eye(2)[np.arange(12) % 2]
-    task = Task(rng.normal(size=(12, 3)), truth, np.arange(12), np.arange(12) // 2 % 3, truth, lrap)
+    fold = np.arange(12) // 2 % 3
+    task = Task(split(rng.normal(size=(12, 3)), truth, fold), np.arange(12), fold, truth, lrap)
     tune(task, 3, 0, 1, tmp_path / "optuna.db", "gbm-lrap-test")
     port = free_port()
     program = Path(shutil.which("optuna-dashboard", path=Path(__import__("sys").executable).parent) or "")
