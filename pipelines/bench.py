@@ -126,7 +126,7 @@ def bench_gbm(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report
     task = _task(dataset, folder)
     X, X_test = (task.compute(split, _statistics, "statistics") for split in ("train", "test"))
     labels = [_capped(task.labels, seed) for seed in range(settings.n_seeds)]
-    ours = OneVsRestGBM(weak_negative_weight=0.0, extra_trees=False, n_jobs=N_CORES)
+    ours = OneVsRestGBM(weak_negative_weight=0.0, extra_trees=False, feature_fraction=0.2, n_jobs=N_CORES)
     same = {
         name: getattr(ours, name)
         for name in ("n_estimators", "learning_rate", "num_leaves", "min_child_samples", "reg_lambda")
