@@ -50,8 +50,8 @@ def main(args: argparse.Namespace) -> None:
         test = readout(model.predict_proba(X_test), task.first_windows("test"))
     seconds["test"] = time.perf_counter() - started
 
-    model.save(task.results / "gbm")
     examples.descriptor.save(task.results / "gbm")
+    model.save(task.results / "gbm")  # last, for its model.json says that the folder is whole
     config = {
         **task.config(),
         "species": list(task.dataset.species),

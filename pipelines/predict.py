@@ -62,7 +62,7 @@ class Recogniser:
                 model=OneVsRestGBM.load(folder),
                 readout=Readout.from_config(config),
             )
-        except (KeyError, TypeError) as error:  # another version wrote it
+        except (KeyError, TypeError, FileNotFoundError) as error:  # another version wrote it
             raise RunError(
                 f"{folder}: its settings are not those of this version ({error}); {remedy}"
             ) from error

@@ -139,8 +139,11 @@ def test_a_folder_without_a_model_or_recordings_is_named(data: Path, results: Pa
     config = json.loads((old / "config.json").read_text())
     del config["species"]
     (old / "config.json").write_text(json.dumps(config))
+    bare = shutil.copytree(results / "gbm", tmp_path / "bare")
+    (bare / "descriptor.npz").unlink()
     for flags, message in (
         ((data / "test", "--model", tmp_path), "holds no trained model; run"),
+        ((data / "test", "--model", bare), "its settings are not those of this version"),
         ((data / "test", "--model", old), "its settings are not those of this version ('species'); run"),
         ((tmp_path, "--model", results / "gbm"), "holds no recordings; give a folder of .flac"),
     ):
