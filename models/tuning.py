@@ -27,7 +27,7 @@ SPACE = {
     "feature_fraction": FloatDistribution(0.03, 0.3, log=True),
     # No higher: with partial boxes the score, too, takes unknown for absent, so it favours a model that
     # does so strongly, and a common species that few boxes show is lost.
-    "weak_negative_weight": CategoricalDistribution((0.0, 0.03, 0.1)),
+    "weak_negative_weight": CategoricalDistribution((0.03, 0.1)),
 }
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 N_TRIALS_BEFORE_PRUNING = 4
