@@ -11,14 +11,16 @@
 Only `train` and `train_tp.csv` are needed. This is the layout of the RFCX challenge's download.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from features.errors import UserError
+from features.files import refuse_link_outside
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
 BOX_COLUMNS = ("recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max")
@@ -38,6 +40,7 @@ class Dataset:
     tp, fp : boxes with the columns of `BOX_COLUMNS`, seconds and hertz; the index is the table's line.
     train_labels, test_labels : (n_recordings, S) complete 0/1 truth in the order of the recordings.
     groups : (n_train,) group of each training recording; its own where groups.csv is missing.
+    unscored : test recordings that were left out by `without`.
     """
 
     name: str
@@ -50,6 +53,7 @@ class Dataset:
     train_labels: np.ndarray | None
     test_labels: np.ndarray | None
     groups: np.ndarray
+    unscored: tuple[str, ...] = ()
 
     @property
     def n_species(self) -> int:
@@ -59,6 +63,36 @@ class Dataset:
         """Return the names of the species that no TP box shows; nothing can be learned of them."""
         seen = set(self.tp["species_id"])
         return [name for k, name in enumerate(self.species) if k not in seen]
+
+    def without(self, train: Collection[str], test: Collection[str]) -> Self:
+        """Return the data set without some recordings, their boxes and their labels.
+
+        Raises
+        ------
+        DatasetError
+            No training recording is left, or no TP box.
+        """
+        in_train = np.array([r not in train for r in self.train])
+        in_test = np.array([r not in test for r in self.test], bool)
+        tp, fp = (boxes[~boxes["recording_id"].isin(list(train))] for boxes in (self.tp, self.fp))
+        if tp.empty:
+            raise DatasetError(
+                f"{self.root / 'train'}: of {len(self.train)} recordings none with a TP box can be decoded; "
+                f"replace the files"
+            )
+        return replace(
+            self,
+            train={
+                recording_id: path for recording_id, path in self.train.items() if recording_id not in train
+            },
+            test={recording_id: path for recording_id, path in self.test.items() if recording_id not in test},
+            tp=tp,
+            fp=fp,
+            train_labels=None if self.train_labels is None else self.train_labels[in_train],
+            test_labels=None if self.test_labels is None else self.test_labels[in_test],
+            groups=self.groups[in_train],
+            unscored=tuple(r for r in self.test if r in test),
+        )
 
 
 def load_dataset(root: Path, name: str | None = None) -> Dataset:
@@ -155,12 +189,14 @@ def find_recordings(folder: Path) -> dict[str, Path]:
                 f"{path}: recording id '{path.stem}' is also that of {found[path.stem].name}; "
                 f"keep one of the two files"
             )
+        refuse_link_outside(path, folder)
         found[path.stem] = path
     return found
 
 
 def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """Return a CSV table of strings that has `columns`, indexed by line number."""
+    refuse_link_outside(path, path.parent)
     try:
         # utf-8-sig: spreadsheets begin UTF-8 with a mark that is not part of the first column's name.
         table = pd.read_csv(

@@ -12,6 +12,7 @@ from features.frames import Frames
 from features.spectral import SpectralSettings
 from features.statistics import feature_names, window_statistics
 from features.templates import (
+    N_STEPS,
     TEMPLATE_REACH,
     Templates,
     template_columns,
@@ -103,8 +104,30 @@ class Descriptor:
 
     @classmethod
     def load(cls, folder: Path, settings: SpectralSettings) -> Self:
-        """Return the descriptor that `save` wrote."""
+        """Return the descriptor that `save` wrote.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, OSError, BadZipFile
+            The file is another's.
+        """
         with np.load(folder / FILE, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
         bands, band_of, n_drawn = (arrays.pop(name) for name in ("bands", "band_of", "n_drawn"))
-        return cls(settings, bands, band_of, n_drawn, Templates(**arrays))
+        templates = Templates(**arrays)
+        n, n_species = len(templates), len(band_of)
+        in_range = (
+            templates.patches.shape == (n, max(N_STEPS), settings.n_mels)
+            and templates.band.shape == (n, 2)
+            and len(templates.n_steps) == len(templates.species) == n
+            and len(n_drawn) == n_species
+            and bands.shape[1:] == (2,)
+            and all(np.isin(templates.n_steps, N_STEPS))
+            and all(np.isin(templates.species, np.arange(n_species)))
+            and all(np.isin(band_of, np.arange(len(bands))))
+            and ((bands >= 0) & (bands <= settings.n_mels)).all()
+            and (n_drawn >= 0).all()
+        )
+        if not in_range:
+            raise ValueError(f"{FILE} does not fit together")
+        return cls(settings, bands, band_of, n_drawn, templates)

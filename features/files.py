@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,20 +11,73 @@ from typing import Any
 
 import numpy as np
 
+from features.errors import UserError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that becomes `path` when the block ends well.
 
-    The temporary name keeps the suffix, because several writers choose a format by it.
+    The temporary name is hidden, keeps the suffix, because several writers choose a format by it, and is
+    always the same, so that what a killed run leaves is overwritten by the next.
+
+    Raises
+    ------
+    UserError
+        The disk is full, the folder read-only or no folder. `path` is then as it was.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.new{path.suffix}")
+    with _writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.unlink(missing_ok=True)  # what lies there might be a link to elsewhere
+            yield temporary
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_all(folder: Path, last: str) -> Iterator[Path]:
+    """Yield an empty folder whose files take the place of those in `folder` when the block ends well.
+
+    The file named `last` is taken away first and comes back last, so a folder that has it holds files of
+    one run. Other files of `folder` stay.
+
+    Raises
+    ------
+    UserError
+        As `replacing`.
+    """
+    temporary = folder.with_name(f".{folder.name}.new")
+    with _writing(folder):
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
+            yield temporary
+            folder.mkdir(exist_ok=True)
+            (folder / last).unlink(missing_ok=True)
+            for file in sorted(temporary.iterdir(), key=lambda file: file.name == last):
+                os.replace(file, folder / file.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
     try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        raise UserError(
+            f"{path}: cannot be written ({error.strerror or error}); see to space and rights, or write "
+            f"elsewhere; what was there is as it was"
+        ) from error
+
+
+def refuse_link_outside(path: Path, folder: Path) -> None:
+    """Raise UserError if `path` is, or lies behind, a symbolic link that leads out of `folder`."""
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"{path}: is a link out of {folder}; put the file itself there")
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -7,10 +7,10 @@ A recording is transformed at its own sample rate, in frames of the same seconds
 share are then the same frequencies, and resampling, which costs more than the transform, is left out.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, pairwise
 from typing import NamedTuple
 
 import librosa
@@ -66,13 +66,13 @@ class Spectra(NamedTuple):
     contrast: np.ndarray
 
 
-def compute_frames(y: np.ndarray, sr: int, settings: SpectralSettings) -> Spectra:
-    """Return the log-mel bands and the spectral contrast of `y`.
+def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Spectra:
+    """Return the log-mel bands and the spectral contrast of a recording.
 
     Parameters
     ----------
-    y : (n_samples,) float32.
-    sr : sample rate of `y`, Hz. Levels do not depend on it; bands above sr / 2 are silent.
+    blocks : (n,) float32 each, n_samples in all; how they are cut changes nothing.
+    sr : sample rate, Hz. Levels do not depend on it; bands above sr / 2 are silent.
 
     Returns
     -------
@@ -81,7 +81,7 @@ def compute_frames(y: np.ndarray, sr: int, settings: SpectralSettings) -> Spectr
     """
     parts = [
         (_decibel(mel_bands(power, settings)), spectral_contrast(power, settings))
-        for power in _power_spectra(y, sr, settings)
+        for power in _power_spectra(blocks, sr, settings)
     ]
     log_mel, contrast = map(np.concatenate, zip(*parts, strict=True))
     return Spectra(log_mel, contrast)
@@ -122,21 +122,40 @@ def mel_centres(settings: SpectralSettings) -> np.ndarray:
     return edges[1:-1]
 
 
-def _power_spectra(y: np.ndarray, sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:
-    """Yield (<= BLOCK, 1 + n_fft // 2) float32 power of the centred, Hann-windowed frames of `y`."""
+def _power_spectra(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:
+    """Yield (<= BLOCK, 1 + n_fft // 2) float32 power of the centred, Hann-windowed frames of a recording."""
     if sr * settings.n_fft % settings.sr or sr * settings.hop_length % settings.sr:
         # A frame or a hop would not be whole samples, as at 44.1 kHz.
-        y, sr = soxr.resample(y, sr, settings.sr), settings.sr
+        blocks, sr = _resampled(blocks, sr, settings.sr), settings.sr
     n_fft, hop_length = (n * sr // settings.sr for n in (settings.n_fft, settings.hop_length))
     # A tone's magnitude grows with the samples of a frame; that is taken back.
     window = scipy.signal.get_window("hann", n_fft).astype(np.float32) * np.float32(settings.sr / sr)
-    padded = np.pad(y, n_fft // 2)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop_length]
     n_bins = 1 + settings.n_fft // 2
-    for first in range(0, len(frames), BLOCK):
-        spectrum = scipy.fft.rfft(frames[first : first + BLOCK] * window, axis=1)[:, :n_bins]
-        power = spectrum.real**2 + spectrum.imag**2
-        yield power if sr >= settings.sr else np.pad(power, ((0, 0), (0, n_bins - power.shape[1])))
+    for frames in _frames(blocks, n_fft, hop_length):
+        for first in range(0, len(frames), BLOCK):
+            spectrum = scipy.fft.rfft(frames[first : first + BLOCK] * window, axis=1)[:, :n_bins]
+            power = spectrum.real**2 + spectrum.imag**2
+            yield power if sr >= settings.sr else np.pad(power, ((0, 0), (0, n_bins - power.shape[1])))
+
+
+def _frames(blocks: Iterable[np.ndarray], n_fft: int, hop_length: int) -> Iterator[np.ndarray]:
+    """Yield (n, n_fft) views of a recording's centred frames, as many as each block completes."""
+    margin = np.zeros(n_fft // 2, np.float32)
+    waiting = margin
+    for y in chain(blocks, [margin]):
+        waiting = np.concatenate([waiting, y])
+        if len(waiting) >= n_fft:
+            frames = np.lib.stride_tricks.sliding_window_view(waiting, n_fft)[::hop_length]
+            yield frames
+            waiting = waiting[len(frames) * hop_length :]
+
+
+def _resampled(blocks: Iterable[np.ndarray], sr: int, to: int) -> Iterator[np.ndarray]:
+    """Yield the blocks at `to` Hz; those of one recording as if they were one."""
+    resampler = soxr.ResampleStream(sr, to, 1, dtype="float32")
+    for y in blocks:
+        yield resampler.resample_chunk(y)
+    yield resampler.resample_chunk(np.empty(0, np.float32), last=True)
 
 
 def _decibel(power: np.ndarray) -> np.ndarray:

@@ -3,17 +3,18 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
 
-from features.audio import load
+from features.audio import AudioError, Recording
 from features.files import digest, replacing
 from features.frames import Frames
 from features.parallel import in_parallel
 from features.spectral import SpectralSettings, compute_frames
 
-VERSION = 2  # raise it when the same settings give other frames
+VERSION = 2  # raise it when the same settings give other frames, or frames other columns
 
 
 class FrameStore:
@@ -32,18 +33,36 @@ class FrameStore:
         self.settings = settings
         self.folder = folder / digest(VERSION, settings)
 
-    def compute(self, recordings: Mapping[str, Path], split: str, n_jobs: int) -> None:
-        """Compute the frames that are not there yet; what a killed run had done stays done."""
+    def compute(
+        self, recordings: Mapping[str, Path], split: str, n_jobs: int, strict: bool = False
+    ) -> dict[str, str]:
+        """Compute the frames that are not there yet; what a killed run had done stays done.
+
+        Parameters
+        ----------
+        strict : raise AudioError for the first recording that cannot be decoded, in place of going on.
+
+        Returns
+        -------
+        dict of recording id -> why it cannot be decoded.
+        """
         missing = [
-            (path, self._file(recording_id, split))
+            recording_id
             for recording_id, path in recordings.items()
             if not self._is_current(path, self._file(recording_id, split))
         ]
         if not missing:
-            return
-        done = in_parallel(_compute_file, [(path, file, self.settings) for path, file in missing], n_jobs)
-        for _ in tqdm(done, desc=f"features of {split}", total=len(missing), unit="recording"):
-            pass
+            return {}
+        arguments = [(recordings[r], self._file(r, split), self.settings) for r in missing]
+        errors = in_parallel(_compute_file, arguments, n_jobs)
+        failed = {}
+        progress = tqdm(errors, desc=f"features of {split}", total=len(missing), unit="recording")
+        for recording_id, error in zip(missing, progress, strict=True):
+            if error is not None:
+                if strict:
+                    raise error
+                failed[recording_id] = str(error)
+        return failed
 
     def load(self, recording_id: str, split: str) -> Frames:
         """Return the frames of a recording that `compute` has been called for."""
@@ -62,8 +81,11 @@ class FrameStore:
     def _is_current(path: Path, file: Path) -> bool:
         if not file.exists():
             return False
-        with np.load(file, allow_pickle=False) as stored:
-            return np.array_equal(stored["source"], _source(path))
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                return np.array_equal(stored["source"], _source(path))
+        except (ValueError, KeyError, EOFError, OSError, BadZipFile):  # no file of ours
+            return False
 
 
 def _source(path: Path) -> np.ndarray:
@@ -77,18 +99,24 @@ def frames_of(path: Path, settings: SpectralSettings) -> Frames:
     return _unpack(stored, settings)
 
 
-def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> None:
+def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> AudioError | None:
+    """Write the frames of an audio file; return why it cannot be decoded, if so."""
     source = _source(path)
-    stored, duration = _read(path, settings)
+    try:
+        stored, duration = _read(path, settings)
+    except AudioError as error:
+        return error
     with replacing(file) as temporary:
         np.savez(temporary, frames=stored, n_frames=len(stored), duration=duration, source=source)
+    return None
 
 
 def _read(path: Path, settings: SpectralSettings) -> tuple[np.ndarray, float]:
     """Return the (n_frames, n_mels + n_bands + 1) float16 frames of an audio file, and its duration."""
-    y, sr = load(path)
-    stored = np.concatenate(compute_frames(y, sr, settings), axis=1).astype(np.float16)
-    return stored, len(y) / sr
+    recording = Recording(path)
+    frames = compute_frames(recording.blocks(), recording.sr, settings)
+    stored = np.concatenate(frames, axis=1).astype(np.float16)
+    return stored, recording.n_samples / recording.sr
 
 
 def _unpack(stored: np.ndarray, settings: SpectralSettings) -> Frames:

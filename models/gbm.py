@@ -125,14 +125,20 @@ class OneVsRestGBM(BaseEstimator):
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Return the model that `save` wrote to `folder`."""
+        """Return the model that `save` wrote to `folder`.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, OSError
+            The files are not those that `save` writes.
+        """
         stored = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         model = cls(**stored["params"])
-        model.n_features_in_ = stored["n_features"]
-        model.n_species_ = stored["n_species"]
-        constants = {int(k): value for k, value in stored["constants"].items()}
+        model.n_features_in_ = int(stored["n_features"])
+        model.n_species_ = int(stored["n_species"])
+        constants = {int(k): float(value) for k, value in stored["constants"].items()}
         model.boosters_ = [
-            constants[k] if k in constants else lgb.Booster(model_file=folder / f"s{k}.txt")
+            constants[k] if k in constants else _read_booster(folder / f"s{k}.txt", model.n_features_in_)
             for k in range(model.n_species_)
         ]
         return model
@@ -180,3 +186,50 @@ def _predict(booster: lgb.Booster | float, X: np.ndarray) -> np.ndarray:
     if isinstance(booster, lgb.Booster):
         return np.asarray(booster.predict(X, num_threads=1))
     return np.full(len(X), booster)
+
+
+def _read_booster(file: Path, n_features: int) -> lgb.Booster:
+    """Return the booster in `file`, once its trees are known to lead nowhere but to their own leaves.
+
+    LightGBM follows the numbers of a model's text unchecked, into whatever memory they point at.
+    """
+    text = file.read_text(encoding="utf-8")
+    header, *trees = text.split("\nTree=")
+    try:
+        wanted = {"num_class": "1", "num_tree_per_iteration": "1", "max_feature_idx": str(n_features - 1)}
+        stated = _fields(header)
+        if any(stated[key] != value for key, value in wanted.items()) or "\nend of trees" not in text:
+            raise ValueError("its header is another model's, or its end is missing")
+        for tree in trees:
+            _check_tree(_fields(tree.split("\nend of trees")[0]), n_features)
+        return lgb.Booster(model_str=text)
+    except (ValueError, KeyError, lgb.basic.LightGBMError) as error:
+        raise ValueError(f"{file.name} is no model of {n_features} features ({error})") from error
+
+
+def _fields(block: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def _check_tree(fields: dict[str, str], n_features: int) -> None:
+    """Raise ValueError or KeyError where a tree's numbers point outside of it, or in a circle."""
+    n_leaves = int(fields["num_leaves"])
+    n_splits = n_leaves - 1
+    lengths = {"leaf_value": n_leaves}
+    if n_splits:
+        lengths |= dict.fromkeys(("threshold", "decision_type", "left_child", "right_child"), n_splits)
+        lengths["split_feature"] = n_splits
+    if int(fields["num_cat"]) or int(fields.get("is_linear", "0")) or n_leaves < 1:
+        raise ValueError("a tree is of another kind")
+    values = {key: fields[key].split() for key in lengths}
+    if any(len(values[key]) != length for key, length in lengths.items()):
+        raise ValueError("a tree's lists are cut")
+    if not n_splits:
+        return
+    split = np.array(values["split_feature"], int)
+    # The child of a split is a later split, or -1 - the number of a leaf.
+    children = np.array([values["left_child"], values["right_child"]], int)
+    outside = (children >= n_splits) | (children < -n_leaves)
+    backwards = (children >= 0) & (children <= np.arange(n_splits))
+    if (split < 0).any() or (split >= n_features).any() or outside.any() or backwards.any():
+        raise ValueError("a tree leads out of itself")

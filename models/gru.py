@@ -1,8 +1,10 @@
 """A small bidirectional recurrent network with attention pooling, for windows of frames."""
 
+import io
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, Self
 
 import numpy as np
@@ -174,6 +176,11 @@ class GRUClassifier(BaseEstimator):
                 schedule.step()
                 losses.append(loss.detach())
             self.history_.append(float(torch.stack(losses).mean()))
+            if not np.isfinite(self.history_[-1]):
+                raise UserError(
+                    f"the network's loss is {self.history_[-1]} in epoch {len(self.history_)}; lower its "
+                    f"learning rate of {self.learning_rate:g}"
+                )
             if on_epoch is not None:
                 on_epoch(self.history_[-1])
         self.net_.cpu()
@@ -193,34 +200,42 @@ class GRUClassifier(BaseEstimator):
     def save(self, file: Path) -> None:
         """Write the weights and parameters to a file that `load` reads as data only."""
         check_is_fitted(self)
+        stored = io.BytesIO()  # what torch writes to a full disk itself is no OSError
+        torch.save(
+            {
+                "params": self.get_params(),
+                "state": self.net_.state_dict(),
+                "history": self.history_,
+                "seconds": self.seconds_,
+            },
+            stored,
+        )
         with replacing(file) as temporary:
-            torch.save(
-                {
-                    "params": self.get_params(),
-                    "state": self.net_.state_dict(),
-                    "history": self.history_,
-                    "seconds": self.seconds_,
-                },
-                temporary,
-            )
+            temporary.write_bytes(stored.getvalue())
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Return the model that `save` wrote."""
-        stored: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-        model = cls(**stored["params"])
-        state = stored["state"]
-        model.net_ = RecurrentNet(
-            state["mean"],
-            state["std"],
-            torch.full((len(state["heads.bias"]) // 2,), 0.5),
-            model.hidden_size,
-            model.cell,
-            model.dropout,
-        )
-        model.net_.load_state_dict(state)
-        model.history_ = stored["history"]
-        model.seconds_ = stored["seconds"]
+        """Return the model that `save` wrote; UserError if the file is another's, or cut."""
+        try:
+            stored: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+            model = cls(**stored["params"])
+            state = stored["state"]
+            if model.hidden_size != state["rnn.weight_hh_l0"].shape[1]:
+                raise ValueError(f"{model.hidden_size} units in place of those of its weights")
+            model.net_ = RecurrentNet(
+                state["mean"],
+                state["std"],
+                torch.full((len(state["heads.bias"]) // 2,), 0.5),
+                model.hidden_size,
+                model.cell,
+                model.dropout,
+            )
+            model.net_.load_state_dict(state)
+            model.history_ = stored["history"]
+            model.seconds_ = stored["seconds"]
+        except (UnpicklingError, RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
+            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise UserError(f"{file}: holds no network of this version ({reason}); remove it") from error
         return model
 
 

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import optuna
+from lightgbm.basic import LightGBMError
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
+from features.errors import UserError
 from models.folds import Fold, out_of_fold
 from models.gbm import OneVsRestGBM
 from models.pooling import pool
@@ -62,9 +65,25 @@ def tune(task: Task, n_trials: int, seed: int, n_jobs: int, database: Path, name
     ----------
     n_trials : trials wanted in all, those already finished counted in.
     database : SQLite file; `name` names the study in it.
+
+    Raises
+    ------
+    UserError
+        The database cannot be read or written, or LightGBM refuses a trial's parameters or data.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     database.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        return _tune(task, n_trials, seed, n_jobs, database, name)
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        reason = str(error.__cause__ or error).splitlines()[0]
+        raise UserError(
+            f"{database}: the study cannot be read or written ({reason}); see to space and rights, or, if it "
+            f"is no study, remove it"
+        ) from error
+
+
+def _tune(task: Task, n_trials: int, seed: int, n_jobs: int, database: Path, name: str) -> dict[str, Any]:
     study = optuna.create_study(
         study_name=name,
         storage=f"sqlite:///{database}",
@@ -77,12 +96,17 @@ def tune(task: Task, n_trials: int, seed: int, n_jobs: int, database: Path, name
     n_done = len(study.get_trials(deepcopy=False, states=FINISHED))
     with tqdm(desc="study", initial=min(n_done, n_trials), total=n_trials, unit="trial") as progress:
         while n_done < n_trials:
-            if n_done == 0:
+            waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            if n_done == 0 and not waiting:
                 defaults = OneVsRestGBM().get_params()
                 study.enqueue_trial({key: defaults[key] for key in SPACE})
             study.sampler = optuna.samplers.TPESampler(seed=seed + n_done)
             trial = study.ask(SPACE)
-            score = _score(trial, task, OneVsRestGBM(**trial.params, random_state=seed, n_jobs=n_jobs))
+            try:
+                score = _score(trial, task, OneVsRestGBM(**trial.params, random_state=seed, n_jobs=n_jobs))
+            except LightGBMError as error:
+                study.tell(trial, state=TrialState.FAIL)
+                raise UserError(f"trial {trial.number} of the study, {trial.params}: {error}") from error
             study.tell(trial, score, TrialState.PRUNED if score is None else TrialState.COMPLETE)
             n_done += 1
             progress.update()
@@ -95,7 +119,9 @@ def _score(trial: optuna.Trial, task: Task, model: OneVsRestGBM) -> float | None
     for k, P in enumerate(out_of_fold(model, task.folds)):
         # Recordings of folds still to come have no truth yet, so they do not count.
         truth = np.where((task.fold <= k)[:, None], task.truth, np.nan)
-        trial.report(task.metric(truth, pool(P, task.first, "max")), k)
+        so_far = task.metric(truth, pool(P, task.first, "max"))
+        if np.isfinite(so_far):  # else the folds so far show no species
+            trial.report(so_far, k)
         if trial.should_prune() and k < len(task.folds) - 1:
             return None
     readout, _, score = best_readout(P, task.first, task.truth, task.fold, task.metric)

@@ -20,7 +20,7 @@ from models.calibration import PlattCalibrator
 from models.metrics import METRICS, ap_per_species, bootstrap_interval, evaluate, lrap_per_recording
 from models.prevalence import estimate_prevalence, with_prevalence
 from pipelines import report
-from pipelines.common import dataset_parser, open_dataset, presence, run
+from pipelines.common import dataset_parser, open_dataset, presence, print_failed, read_failed, run
 from pipelines.runs import common_folds, read_member, write_run, write_submission
 
 MEMBERS = ("gbm", "gru")
@@ -29,6 +29,7 @@ PRIOR_FILES = ("submission_prior.csv", "prior.csv")
 
 def main(args: argparse.Namespace) -> None:
     dataset, results = open_dataset(args)
+    dataset = dataset.without(**read_failed(results))
     runs = {model: read_member(results, model, dataset) for model in MEMBERS}
     fold = common_folds(results, {model: oof for model, (oof, _) in runs.items()})
     oof_members = np.stack([oof.scores for oof, _ in runs.values()])
@@ -79,6 +80,7 @@ def main(args: argparse.Namespace) -> None:
             f"({row['low']:+.3f} to {row['high']:+.3f})"
         )
     print(f"\nfigures in {figures}")
+    print_failed(results)
 
 
 def write_with_prior(
@@ -95,7 +97,7 @@ def write_with_prior(
     adjusted = with_prevalence(P, prior, prevalence)
     seconds = time.perf_counter() - started
     submission, estimate = (results / "blend" / file for file in PRIOR_FILES)
-    write_submission(submission, dataset, adjusted)
+    write_submission(submission, dataset, adjusted, prevalence)
     with replacing(estimate) as temporary:
         table = pd.DataFrame({"name": dataset.species, "prevalence": prevalence})
         table.to_csv(temporary, index_label="species_id", float_format="%.4f")

@@ -1,22 +1,29 @@
 """What the commands share: flags, errors, and a data set made ready for models."""
 
 import argparse
+import os
+import signal
 import sys
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import joblib
 import numpy as np
+import pandas as pd
+from filelock import BaseFileLock, FileLock, Timeout
+from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from features.dataset import Dataset, check_boxes_begin_inside, load_dataset
 from features.errors import UserError
+from features.files import refuse_link_outside, replacing
 from features.frames import Frames
 from features.parallel import in_parallel
 from features.spectral import SpectralSettings
+from features.store import VERSION as FEATURES_VERSION
 from features.store import FrameStore
 from features.synthetic import write_dataset
 from features.windows import WindowSettings, label_windows, window_starts
@@ -25,23 +32,70 @@ from models.metrics import METRICS
 
 ROOT = Path(__file__).resolve().parents[1]
 
+FAILED = "failed_recordings.csv"
+FAILED_COLUMNS = ["recording_id", "split", "reason"]
+
 PerRecording = Callable[[Frames, np.ndarray, int], np.ndarray]
 """Of a recording's frames, its windows' first frames and their length, to rows of numbers."""
 
 
 def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
-    """Run a command; an error that the user can mend is one line and exit status 2."""
+    """Run a command; an error that the user can mend is one line and exit status 2.
+
+    Ctrl-C ends it at once.
+    """
+    args = parser.parse_args()
+    signal.signal(signal.SIGINT, _interrupted)
     try:
-        main(parser.parse_args())
+        main(args)
     except UserError as error:
-        sys.exit(_fail(f"error: {error}", 2))
-    except KeyboardInterrupt:
-        sys.exit(_fail("interrupted; the same command goes on from what is done", 130))
+        message = str(error)
+    except OSError as error:
+        message = f"{error.filename or 'a file'}: {error.strerror or error}; see to space and rights"
+    else:
+        return
+    _say(f"error: {message}")
+    sys.exit(2)
 
 
-def _fail(message: str, status: int) -> int:
-    print(message, file=sys.stderr)
-    return status
+def _interrupted(*_: object) -> NoReturn:
+    """End at once.
+
+    Threads and processes would otherwise finish what they do, a species or a fold. What is on disk is whole
+    at any moment.
+    """
+    _say("interrupted; the same command goes on from what is done")
+    get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
+    sys.stdout.flush()
+    os._exit(130)
+
+
+def _say(message: str) -> None:
+    below_a_progress_bar = "\n" if sys.stderr.isatty() else ""
+    print(f"{below_a_progress_bar}{message}", file=sys.stderr, flush=True)
+
+
+def _claim(results: Path) -> None:
+    """Keep other commands out of a results folder for as long as this process lives."""
+    try:
+        results.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(results / ".lock", blocking=False, is_singleton=True)
+        lock.acquire()
+    except Timeout as error:
+        raise UserError(
+            f"{results}: another command writes there; wait for it, or give another --results"
+        ) from error
+    except OSError as error:
+        raise UserError(
+            f"{results}: cannot be written ({error.strerror}); give another folder with --results"
+        ) from error
+    _claimed.append(lock)
+    for path in results.rglob("*"):
+        if path.is_symlink():
+            refuse_link_outside(path, results)
+
+
+_claimed: list[BaseFileLock] = []  # a lock that nobody holds is let go
 
 
 def dataset_parser(description: str) -> argparse.ArgumentParser:
@@ -66,6 +120,7 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="cores to use")
     parser.add_argument("--window", type=float, default=window.length, metavar="S", help="window length, s")
     parser.add_argument("--hop", type=float, default=window.hop, metavar="S", help="window hop, s")
+    parser.add_argument("--strict", action="store_true", help="stop at a recording that cannot be decoded")
     return parser
 
 
@@ -84,18 +139,26 @@ def positive(text: str) -> int:
 
 
 def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
-    """Return the data set that the flags name and its results folder; the embedded one is written first."""
+    """Return the data set that the flags name, and its results folder, which is then this process' own.
+
+    The embedded data set is written first.
+    """
+    results = results_folder(args)
     if args.data is not None:
         dataset = load_dataset(args.data)
-        return dataset, (args.results or _results_root() / dataset.name).resolve()
-    results = (args.results or _results_root() / "synthetic").resolve()
+        _claim(results)
+        return dataset, results
+    _claim(results)
     write_dataset(results / "data", n_jobs=joblib.cpu_count())
     return load_dataset(results / "data", name="synthetic"), results
 
 
-def _results_root() -> Path:
+def results_folder(args: argparse.Namespace) -> Path:
+    """Return the results folder that the flags name."""
     # The clone's, from wherever it is called; the working directory's, where there is no clone.
-    return (ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()) / "results"
+    root = ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()
+    name = "synthetic" if args.data is None else args.data.resolve().name
+    return (args.results or root / "results" / name).resolve()
 
 
 def presence(dataset: Dataset) -> np.ndarray:
@@ -202,6 +265,7 @@ class Task:
         return {
             "window": asdict(self.window),
             "spectral": asdict(self.store.settings),
+            "features_version": FEATURES_VERSION,
             "metric": self.metric,
             "folds": self.n_folds,
         }
@@ -262,10 +326,43 @@ def load_task(args: argparse.Namespace) -> Task:
     unseen = dataset.species_without_tp()
     if unseen:
         print(f"no TP box shows {len(unseen)} species, so they cannot be learned: {', '.join(unseen)}")
-    task.store.compute(dataset.train, "train", args.jobs)
-    task.store.compute(dataset.test, "test", args.jobs)
+    failed = {
+        split: task.store.compute(recordings, split, args.jobs, args.strict)
+        for split, recordings in (("train", dataset.train), ("test", dataset.test))
+    }
+    write_failed(results, failed)
+    if any(failed.values()):
+        task = replace(task, dataset=dataset.without(**failed))
+        _ = task.fold  # of fewer recordings
     _ = task.labels  # so that a box beyond a recording's end is said before anything is fitted
     return task
+
+
+def write_failed(results: Path, failed: Mapping[str, Mapping[str, str]]) -> None:
+    """List the recordings that cannot be decoded: by split, id -> reason. Without any there is no list."""
+    rows = [(r, split, reason) for split, reasons in failed.items() for r, reason in reasons.items()]
+    if not rows:
+        (results / FAILED).unlink(missing_ok=True)
+        return
+    with replacing(results / FAILED) as temporary:
+        pd.DataFrame(rows, columns=FAILED_COLUMNS).to_csv(temporary, index=False)
+
+
+def read_failed(results: Path) -> dict[str, list[str]]:
+    """Return by split the recordings that `write_failed` listed."""
+    failed: dict[str, list[str]] = {"train": [], "test": []}
+    if (results / FAILED).exists():
+        rows = pd.read_csv(results / FAILED, dtype=str, keep_default_na=False)
+        for split, of_split in rows.groupby("split"):
+            failed[str(split)] = list(of_split["recording_id"])
+    return failed
+
+
+def print_failed(results: Path) -> None:
+    """Print how many recordings have no scores, if any."""
+    n = sum(map(len, read_failed(results).values()))
+    if n:
+        print(f"{n} recordings cannot be decoded and have no scores: {results / FAILED} says why")
 
 
 def _compute_one(

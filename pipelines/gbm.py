@@ -16,7 +16,7 @@ from models.folds import out_of_fold
 from models.gbm import VERSION, OneVsRestGBM
 from models.metrics import METRICS
 from models.readout import best_readout
-from pipelines.common import load_task, positive, run, training_parser
+from pipelines.common import load_task, positive, print_failed, run, training_parser
 from pipelines.controls import write_controls
 from pipelines.examples import Examples
 from pipelines.report import print_leaderboard
@@ -50,8 +50,6 @@ def main(args: argparse.Namespace) -> None:
         test = readout(model.predict_proba(X_test), task.first_windows("test"))
     seconds["test"] = time.perf_counter() - started
 
-    examples.descriptor.save(task.results / "gbm")
-    model.save(task.results / "gbm")  # last, for its model.json says that the folder is whole
     config = {
         **task.config(),
         "species": list(task.dataset.species),
@@ -62,10 +60,21 @@ def main(args: argparse.Namespace) -> None:
     }
     write_controls(task)
     leaderboard = write_run(
-        task.results, "gbm", task.dataset, oof, test, task.fold, seconds, args.seed, config, metrics={}
+        task.results,
+        "gbm",
+        task.dataset,
+        oof,
+        test,
+        task.fold,
+        seconds,
+        args.seed,
+        config,
+        metrics={},
+        models=(examples.descriptor, model),
     )
     print_leaderboard(leaderboard, task.results)
     print(f"\nthe study: make dashboard, or optuna-dashboard 'sqlite:///{database}'")
+    print_failed(task.results)
 
 
 if __name__ == "__main__":

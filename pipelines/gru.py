@@ -6,6 +6,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
+import os
+import signal
 import time
 
 import joblib
@@ -18,7 +20,7 @@ from features.sequences import window_sequences
 from models.gru import CELLS, DEVICES, VERSION, GRUClassifier, resolve_device
 from models.metrics import METRICS
 from models.readout import best_readout
-from pipelines.common import Task, load_task, positive, run, training_parser
+from pipelines.common import Task, load_task, positive, print_failed, run, training_parser
 from pipelines.controls import write_controls
 from pipelines.report import print_leaderboard
 from pipelines.runs import write_run
@@ -58,6 +60,7 @@ def main(args: argparse.Namespace) -> None:
         task.results, "gru", task.dataset, oof, test, task.fold, seconds, args.seed, config, metrics
     )
     print_leaderboard(leaderboard, task.results)
+    print_failed(task.results)
 
 
 def fit_folds(
@@ -75,18 +78,31 @@ def fit_folds(
     # One process for each fold on a CPU; on a GPU one after the other.
     on_gpu = resolve_device(model.device).type == "cuda"
     joblib.Parallel(n_jobs=1 if on_gpu else task.jobs)(
-        joblib.delayed(fit_fold)(task, model, X, Y, k, files[k]) for k in missing
+        joblib.delayed(fit_fold)(task, model, X, Y, k, files[k], os.getpid()) for k in missing
     )
     return [GRUClassifier.load(file) for file in files]
 
 
-def fit_fold(task: Task, model: GRUClassifier, X: np.ndarray, Y: np.ndarray, k: int, file: Path) -> None:
+def fit_fold(
+    task: Task, model: GRUClassifier, X: np.ndarray, Y: np.ndarray, k: int, file: Path, command: int
+) -> None:
+    """Fit on the windows outside fold `k` and write the model to `file`.
+
+    Parameters
+    ----------
+    command : process id of the command; it may be this process, and if it is another, that may be killed.
+    """
+    is_child = os.getpid() != command
+    if is_child:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the command's to answer
     torch.set_num_threads(1)
     rows = task.per_window(task.fold) != k
     fitted = GRUClassifier(**{**model.get_params(), "random_state": task.seed + k})
     with tqdm(desc=f"fold {k}", total=model.epochs, unit="epoch", position=k) as progress:
 
         def show(loss: float) -> None:
+            if is_child and os.getppid() != command:
+                os._exit(1)  # else it would write beside the command that goes on from here
             progress.update()
             progress.set_postfix(loss=f"{loss:.3f}")
 

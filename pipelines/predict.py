@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Self
+from zipfile import BadZipFile
 
 import joblib
 import numpy as np
@@ -22,6 +23,7 @@ from features.descriptors import Descriptor
 from features.files import replacing
 from features.parallel import in_parallel
 from features.spectral import SpectralSettings
+from features.store import VERSION as FEATURES_VERSION
 from features.store import frames_of
 from features.windows import WindowSettings, window_starts
 from models.gbm import OneVsRestGBM
@@ -53,19 +55,28 @@ class Recogniser:
         remedy = "run pipelines/gbm.py, and give its results/<data set>/gbm"
         if not (folder / "config.json").exists() or not (folder / "model.json").exists():
             raise RunError(f"{folder}: holds no trained model; {remedy}")
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
         try:
-            return cls(
+            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+            found = cls(
                 species=tuple(config["species"]),
                 descriptor=Descriptor.load(folder, SpectralSettings(**config["spectral"])),
                 window=WindowSettings(**config["window"]),
                 model=OneVsRestGBM.load(folder),
                 readout=Readout.from_config(config),
             )
-        except (KeyError, TypeError, FileNotFoundError) as error:  # another version wrote it
-            raise RunError(
-                f"{folder}: its settings are not those of this version ({error}); {remedy}"
-            ) from error
+            if config["features_version"] != FEATURES_VERSION:
+                raise ValueError(f"its features are of version {config['features_version']}")
+            found.check()
+            return found
+        except (KeyError, TypeError, ValueError, OSError, BadZipFile) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else error
+            raise RunError(f"{folder}: is not what this version saves ({reason}); {remedy}") from error
+
+    def check(self) -> None:
+        """Raise ValueError where the parts are of several models."""
+        sizes = {self.descriptor.n_species, self.model.n_species_, len(self.readout.calibrator.coef_)}
+        if sizes != {len(self.species)} or len(self.descriptor.names()) != self.model.n_features_in_:
+            raise ValueError("its files are of several models")
 
     def score(self, path: Path) -> np.ndarray:
         """Return the (n_species,) scores of an audio file, those that the pipeline would give it."""

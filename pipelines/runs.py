@@ -1,11 +1,12 @@
 """A model's run on disk: its scores, settings and metrics, as the results contract says."""
 
 import platform
-from collections.abc import Mapping
+import sys
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 from zipfile import BadZipFile
 
 import numpy as np
@@ -13,7 +14,7 @@ import pandas as pd
 
 from features.dataset import Dataset
 from features.errors import UserError
-from features.files import replacing, write_json
+from features.files import replacing, replacing_all, write_json
 from models.metrics import Evaluation, ap_per_species, auc_per_species, evaluate
 from pipelines.common import presence
 from pipelines.report import update_leaderboard
@@ -23,6 +24,12 @@ LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit
 
 class RunError(UserError):
     """A run that is missing, or does not fit another."""
+
+
+class Saved(Protocol):
+    """What can write itself to a folder."""
+
+    def save(self, folder: Path) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -94,6 +101,7 @@ def write_run(
     seed: int,
     config: Mapping[str, Any],
     metrics: Mapping[str, Any],
+    models: Collection[Saved] = (),
 ) -> pd.DataFrame:
     """Write a run to its folder of `results` and the leaderboard; return the leaderboard.
 
@@ -103,34 +111,48 @@ def write_run(
     fold : (n_train,) fold of each training recording.
     seconds : by split, what fitting and scoring took.
     config, metrics : what config.json and metrics.json hold beside what every run's do.
+    models : what is saved beside the scores.
     """
-    folder = results / model
-    file = folder / "oof.npz"
+    file = results / model / "oof.npz"
     before = file.read_bytes() if file.exists() else None
-    for split in ("oof", "test"):  # while a run is written there is none
-        (folder / f"{split}.npz").unlink(missing_ok=True)
     found = evaluations(dataset, oof, test, seed)
     general = {"model": model, "dataset": dataset.name, "seed": seed, "versions": versions()}
-    write_json(folder / "config.json", {**general, **config})
     evaluated = {name: asdict(evaluation) for name, evaluation in found.items()}
     species = per_species(dataset, oof, test).to_dict("records")
-    write_json(folder / "metrics.json", {**evaluated, **metrics, "per_species": species})
     names = np.array(dataset.species)
-    if test is not None:
-        write_submission(folder / "submission.csv", dataset, test)
-        Scores(np.array(list(dataset.test)), names, test).save(folder / "test.npz")
-    # Last: a folder with out-of-fold scores holds a whole run.
-    Scores(np.array(list(dataset.train)), names, oof, fold).save(file)
+    with replacing_all(results / model, last=file.name) as folder:
+        for part in models:
+            part.save(folder)
+        write_json(folder / "config.json", {**general, **config})
+        write_json(folder / "metrics.json", {**evaluated, **metrics, "per_species": species})
+        if test is not None:
+            write_submission(
+                folder / "submission.csv", dataset, test, np.nan_to_num(presence(dataset)).mean(0)
+            )
+            Scores(np.array(list(dataset.test)), names, test).save(folder / "test.npz")
+        Scores(np.array(list(dataset.train)), names, oof, fold).save(folder / file.name)
+    if test is None:  # an earlier run had test recordings
+        for name in ("test.npz", "submission.csv"):
+            (results / model / name).unlink(missing_ok=True)
     # A blend of scores that are no more is taken off the leaderboard, and what was drawn from a blend.
-    changed = before not in (None, file.read_bytes())
-    outdated = ["blend", "blend+prior"] if changed or model == "blend" else []
+    outdated = ["blend", "blend+prior"] if before != file.read_bytes() or model == "blend" else []
     return update_leaderboard(results, model, found, seconds, outdated)
 
 
-def write_submission(file: Path, dataset: Dataset, test: np.ndarray) -> None:
-    """Write (n_test, n_species) scores of the test recordings as the challenge takes them."""
-    submission = pd.DataFrame(test, columns=[f"s{k}" for k in range(dataset.n_species)])
-    submission.insert(0, "recording_id", list(dataset.test))
+def write_submission(file: Path, dataset: Dataset, test: np.ndarray, prior: np.ndarray) -> None:
+    """Write (n_test, n_species) scores of the test recordings as the challenge takes them.
+
+    It wants a row for every recording, so one that has no scores gets the (n_species,) `prior`.
+    """
+    n_unscored = len(dataset.unscored)
+    if n_unscored:
+        print(
+            f"warning: {file.name} has the prior in place of scores for {n_unscored} recordings",
+            file=sys.stderr,
+        )
+    rows = np.concatenate([test, np.tile(prior, (n_unscored, 1))])
+    submission = pd.DataFrame(rows, columns=[f"s{k}" for k in range(dataset.n_species)])
+    submission.insert(0, "recording_id", [*dataset.test, *dataset.unscored])
     with replacing(file) as temporary:
         submission.to_csv(temporary, index=False)
 

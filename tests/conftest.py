@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 import soundfile
 
+from features.audio import Recording
+
 os.environ.setdefault("TQDM_DISABLE", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +22,12 @@ def shared_data() -> Path:
     if not SHARED.is_dir():
         pytest.skip(f"no real recordings: {SHARED} is absent")
     return SHARED
+
+
+def load(path: Path) -> tuple[np.ndarray, int]:
+    """A recording's samples in one piece, and its rate."""
+    recording = Recording(path)
+    return np.concatenate(list(recording.blocks())), recording.sr
 
 
 def tone(frequency: float, seconds: float, sr: int, seed: int = 0) -> np.ndarray:

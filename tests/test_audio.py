@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import soundfile
 
-from features.audio import AudioError, load
-from tests.conftest import tone
+from features.audio import AudioError
+from tests.conftest import load, tone
 
 
 def peak_frequency(y: np.ndarray, sr: int) -> float:
@@ -45,6 +45,27 @@ def test_undecodable_file_is_named(tmp_path: Path, content: bytes, message: str)
     file.write_bytes(content)
     with pytest.raises(AudioError, match=rf"broken\.flac: {message}.*replace or remove"):
         load(file)
+
+
+@pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3"])
+@pytest.mark.parametrize("kept", [0.3, 0.9])
+def test_a_part_is_not_taken_for_the_whole(tmp_path: Path, suffix: str, kept: float) -> None:
+    file = tmp_path / f"x{suffix}"
+    soundfile.write(file, tone(1000, 5, 32_000), 32_000)
+    content = file.read_bytes()
+    file.write_bytes(content[: int(kept * len(content))])
+    with pytest.raises(AudioError, match=rf"x\{suffix}: (is cut short|cannot be decoded)"):
+        load(file)
+
+
+def test_a_wav_written_to_a_pipe_is_as_long_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "x.wav"
+    soundfile.write(file, tone(1000, 1, 32_000), 32_000)
+    content = bytearray(file.read_bytes())
+    size = content.index(b"data") + 4
+    content[size : size + 4] = b"\xff" * 4
+    file.write_bytes(content)
+    assert len(load(file)[0]) == 32_000
 
 
 @pytest.mark.parametrize("samples", [[], [0.0, np.nan, 0.0], [0.0, np.inf]])

@@ -143,8 +143,8 @@ def test_a_folder_without_a_model_or_recordings_is_named(data: Path, results: Pa
     (bare / "descriptor.npz").unlink()
     for flags, message in (
         ((data / "test", "--model", tmp_path), "holds no trained model; run"),
-        ((data / "test", "--model", bare), "its settings are not those of this version"),
-        ((data / "test", "--model", old), "its settings are not those of this version ('species'); run"),
+        ((data / "test", "--model", bare), "is not what this version saves"),
+        ((data / "test", "--model", old), "is not what this version saves; run"),
         ((tmp_path, "--model", results / "gbm"), "holds no recordings; give a folder of .flac"),
     ):
         done = predict(*flags, "--out", tmp_path / "scores.csv")

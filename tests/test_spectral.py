@@ -43,7 +43,7 @@ def peer(y: np.ndarray, sr: int, settings: SpectralSettings) -> dict[str, np.nda
 
 
 def check_against_librosa(y: np.ndarray, sr: int, settings: SpectralSettings) -> None:
-    frames, expected = compute_frames(y, sr, settings), peer(y, sr, settings)
+    frames, expected = compute_frames([y], sr, settings), peer(y, sr, settings)
     found = {
         "log_mel": frames.log_mel,
         "mfcc": mfcc(frames.log_mel, settings.n_mfcc),
@@ -60,6 +60,17 @@ def check_against_librosa(y: np.ndarray, sr: int, settings: SpectralSettings) ->
             assert error.max() <= 1e-3, name
             error = np.sort(error.ravel())[: max(int(0.999 * error.size), 1)]
         assert error.max() <= 1e-4, name
+
+
+@pytest.mark.parametrize("sr", [32_000, 44_100, 48_000])
+def test_how_a_recording_is_cut_changes_no_frame(sr: int) -> None:
+    y, rng = sound(3 * sr), np.random.default_rng(0)
+    cuts = np.sort(rng.integers(0, len(y), 20))  # blocks of no sample, and shorter than a frame
+    whole = compute_frames([y], sr, SpectralSettings())
+    cut = compute_frames(np.split(y, [*cuts, len(y) - 3]), sr, SpectralSettings())
+    assert len(whole.log_mel) == len(cut.log_mel)
+    for expected, found in zip(whole, cut, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
 # Lengths on, before and after a block's edge, and shorter than a frame.
@@ -81,7 +92,7 @@ def test_the_rate_moves_no_level(sr: int) -> None:
     settings = SpectralSettings()
     y = soxr.resample(sound(64_000), 32_000, 16_000)  # nothing above 8 kHz
     one, other = (
-        compute_frames(soxr.resample(y, 16_000, rate), rate, settings).log_mel for rate in (32_000, sr)
+        compute_frames([soxr.resample(y, 16_000, rate)], rate, settings).log_mel for rate in (32_000, sr)
     )
     assert len(one) == len(other)
     heard = mel_centres(settings) < 7000
@@ -90,7 +101,7 @@ def test_the_rate_moves_no_level(sr: int) -> None:
 
 def test_bands_above_half_the_rate_are_silent() -> None:
     settings = SpectralSettings()
-    frames = compute_frames(sound(16_000), 16_000, settings)
+    frames = compute_frames([sound(16_000)], 16_000, settings)
     centres = mel_centres(settings)
     assert np.allclose(frames.log_mel[:, centres > 8500], -100)
     assert (frames.log_mel[:, centres < 7500] > -60).all()
@@ -101,7 +112,7 @@ def test_a_click_moves_only_the_frames_it_lies_in() -> None:
     y = 1e-4 * sound(64_000)
     clicked = y.copy()
     clicked[32_000] = 1.0
-    before, after = (compute_frames(x, settings.sr, settings) for x in (y, clicked))
+    before, after = (compute_frames([x], settings.sr, settings) for x in (y, clicked))
     moved = np.flatnonzero((before.log_mel != after.log_mel).any(axis=1))
     assert 32_000 // 640 in moved
     assert np.all(np.abs(moved * 640 - 32_000) <= settings.n_fft // 2)
@@ -112,10 +123,10 @@ def test_a_tone_is_loudest_in_its_band() -> None:
     centres = mel_centres(settings)
     for k in (5, 20, 40, 60):
         y = np.sin(2 * np.pi * centres[k] * np.arange(32_000) / 32_000).astype(np.float32)
-        assert compute_frames(y, settings.sr, settings).log_mel[10:40].mean(axis=0).argmax() == k
+        assert compute_frames([y], settings.sr, settings).log_mel[10:40].mean(axis=0).argmax() == k
 
 
 def test_silence_is_the_floor_and_has_no_contrast() -> None:
-    frames = compute_frames(np.zeros(10_000, np.float32), 32_000, SpectralSettings())
+    frames = compute_frames([np.zeros(10_000, np.float32)], 32_000, SpectralSettings())
     assert np.allclose(frames.log_mel, -100)
     assert (frames.contrast == 0).all()

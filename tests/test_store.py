@@ -7,11 +7,11 @@ import pytest
 import soundfile
 
 from features import store as store_module
-from features.audio import AudioError, load
+from features.audio import AudioError, Recording
 from features.files import replacing, write_json
-from features.spectral import SpectralSettings, compute_frames
+from features.spectral import Spectra, SpectralSettings, compute_frames
 from features.store import FrameStore
-from tests.conftest import tone
+from tests.conftest import load, tone
 
 SETTINGS = SpectralSettings()
 
@@ -24,6 +24,11 @@ def recordings(tmp_path: Path) -> dict[str, Path]:
     return files
 
 
+def frames_of_whole(path: Path) -> Spectra:
+    y, sr = load(path)
+    return compute_frames([y], sr, SETTINGS)
+
+
 def written(store: FrameStore) -> dict[str, int]:
     return {file.stem: file.stat().st_mtime_ns for file in store.folder.rglob("*.npz")}
 
@@ -31,7 +36,7 @@ def written(store: FrameStore) -> dict[str, int]:
 def test_frames_come_back_within_half_a_float16_step(tmp_path: Path, recordings: dict[str, Path]) -> None:
     store = FrameStore(tmp_path / "frames", SETTINGS)
     store.compute(recordings, "train", 1)
-    expected = compute_frames(*load(recordings["b"]), SETTINGS)
+    expected = frames_of_whole(recordings["b"])
     found = store.load("b", "train")
     assert store.extent("b", "train") == (len(found), 1.0)
     assert len(found) == len(expected.log_mel)
@@ -54,12 +59,12 @@ def test_only_what_is_missing_is_computed(
     """A run that died after two of three recordings goes on with the third."""
     store = FrameStore(tmp_path / "frames", SETTINGS)
 
-    def die_at_c(path: Path) -> tuple[np.ndarray, int]:
+    def die_at_c(path: Path) -> Recording:
         if path.stem == "c":
             raise KeyboardInterrupt
-        return load(path)
+        return Recording(path)
 
-    monkeypatch.setattr(store_module, "load", die_at_c)
+    monkeypatch.setattr(store_module, "Recording", die_at_c)
     with pytest.raises(KeyboardInterrupt):
         store.compute(recordings, "train", 1)
     before = written(store)
@@ -90,7 +95,7 @@ def test_a_changed_recording_is_computed_anew(tmp_path: Path, recordings: dict[s
     after = written(store)
     assert after["a"] != before["a"]
     assert after["b"] == before["b"]
-    expected = compute_frames(*load(recordings["a"]), SETTINGS)
+    expected = frames_of_whole(recordings["a"])
     np.testing.assert_allclose(store.load("a", "train").log_mel, expected.log_mel, atol=0.0313)
 
 
@@ -102,15 +107,31 @@ def test_train_and_test_recordings_of_one_name_are_two(tmp_path: Path, recording
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_undecodable_audio_is_an_error_and_leaves_no_file(
+def test_what_cannot_be_decoded_is_told_and_the_others_are_computed(
     tmp_path: Path, recordings: dict[str, Path], n_jobs: int
 ) -> None:
     recordings["b"].write_text("not audio")
     store = FrameStore(tmp_path / "frames", SETTINGS)
-    with pytest.raises(AudioError, match=r"b\.wav: cannot be decoded"):
-        store.compute(recordings, "train", n_jobs)
-    assert "b" not in written(store)
+    failed = store.compute(recordings, "train", n_jobs)
+    assert list(failed) == ["b"]
+    assert "b.wav: cannot be decoded" in failed["b"]
+    assert set(written(store)) == {"a", "c"}
     assert not list(store.folder.rglob(".*"))
+    with pytest.raises(AudioError, match=r"b\.wav: cannot be decoded"):
+        store.compute(recordings, "train", n_jobs, strict=True)
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY nothing"])
+def test_frames_that_are_none_are_computed_anew(
+    tmp_path: Path, recordings: dict[str, Path], content: bytes
+) -> None:
+    store = FrameStore(tmp_path / "frames", SETTINGS)
+    store.compute(recordings, "train", 1)
+    (file,) = store.folder.rglob("a.npz")
+    expected = file.read_bytes()
+    file.write_bytes(content)
+    store.compute(recordings, "train", 1)
+    assert file.read_bytes() == expected
 
 
 def test_json_has_no_nan(tmp_path: Path) -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 import scipy.signal
 
-from features.audio import load
 from features.dataset import load_dataset
 from features.synthetic import CALLS, KINDS, SyntheticSettings, confusers, render_call, write_dataset
+from tests.conftest import load
 
 SMALL = SyntheticSettings(n_train=16, n_test=6, duration=12.0, n_train_sites=4, n_test_sites=2)
 
