@@ -11,6 +11,7 @@ from features.errors import UserError
 
 BLOCK = 1 << 22  # samples decoded at a time: a minute at 48 kHz is one block, ten hours fit into memory
 UNKNOWN_SIZE = 0xFFFF_F000  # a WAV that was written to a pipe says this or more of its own size
+LOUDEST = 1e9  # times full scale; the power of far more is none of float32
 MP3_SLACK = 0.05  # an MP3 without an index states its length by a guess
 
 
@@ -33,9 +34,9 @@ class Recording:
     Raises
     ------
     AudioError
-        The file cannot be decoded, ends before the length that it states, holds no samples, or holds
-        NaN or infinity. A recording is never replaced by silence, nor a part taken for the whole. (An
-        OGG file does not state its length.)
+        The file cannot be decoded, ends before the length that it states, holds no samples, or holds NaN,
+        infinity or a multiple of full scale that no recorder writes. A recording is never replaced by
+        silence, nor a part taken for the whole. (An OGG file does not state its length.)
     """
 
     def __init__(self, path: Path) -> None:
@@ -60,9 +61,10 @@ class Recording:
                     break
                 self.n_samples += len(y)
                 y = y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)
-                if not np.isfinite(y).all():
+                if not (y.min() >= -LOUDEST and y.max() <= LOUDEST):  # nor is NaN
                     raise AudioError(
-                        f"{self.path}: holds NaN or infinite samples; replace or remove the file"
+                        f"{self.path}: holds samples of NaN, infinity or over {LOUDEST:g} times full scale; "
+                        f"replace or remove the file"
                     )
                 yield y
             if self.n_samples == 0:

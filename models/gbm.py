@@ -26,6 +26,21 @@ LIGHTGBM = {
     "verbosity": -1,
 }
 
+# The lists of numbers that make a tree in LightGBM's text: of its splits, and of its leaves.
+SPLIT_FIELDS = {
+    "split_feature": int,
+    "split_gain": float,
+    "threshold": float,
+    "decision_type": int,
+    "left_child": int,
+    "right_child": int,
+    "internal_value": float,
+    "internal_weight": float,
+    "internal_count": int,
+}
+LEAF_FIELDS = {"leaf_value": float, "leaf_weight": float, "leaf_count": int}
+NUMERICAL = (0, 2, 4, 6, 8, 10)  # kinds of split; the odd ones are of categories
+
 
 class OneVsRestGBM(BaseEstimator):
     """Independent gradient-boosted trees for each species.
@@ -189,47 +204,66 @@ def _predict(booster: lgb.Booster | float, X: np.ndarray) -> np.ndarray:
 
 
 def _read_booster(file: Path, n_features: int) -> lgb.Booster:
-    """Return the booster in `file`, once its trees are known to lead nowhere but to their own leaves.
+    """Return the booster in a file that `save` wrote.
 
-    LightGBM follows the numbers of a model's text unchecked, into whatever memory they point at.
+    LightGBM trusts a model's text: it follows numbers into whatever memory they point at, and words that
+    it does not expect can end the process. So it is handed a text of its own kind that is written anew from
+    the file's numbers, once they are known to lead nowhere but to their trees' own leaves.
     """
     text = file.read_text(encoding="utf-8")
-    header, *trees = text.split("\nTree=")
     try:
-        wanted = {"num_class": "1", "num_tree_per_iteration": "1", "max_feature_idx": str(n_features - 1)}
-        stated = _fields(header)
-        if any(stated[key] != value for key, value in wanted.items()) or "\nend of trees" not in text:
-            raise ValueError("its header is another model's, or its end is missing")
-        for tree in trees:
-            _check_tree(_fields(tree.split("\nend of trees")[0]), n_features)
-        return lgb.Booster(model_str=text)
-    except (ValueError, KeyError, lgb.basic.LightGBMError) as error:
-        raise ValueError(f"{file.name} is no model of {n_features} features ({error})") from error
+        header, *blocks = text[: text.index("\nend of trees")].split("\nTree=")
+        if _fields(header)["max_feature_idx"] != str(n_features - 1):
+            raise ValueError("it has others")
+        trees = [_tree_text(_fields(block), n_features) for block in blocks]
+    except (ValueError, KeyError) as error:
+        raise ValueError(f"{file.name} is no model of {n_features} features: {error}") from error
+    numbered = [f"Tree={k}\n{tree}\n\n" for k, tree in enumerate(trees)]
+    fields = {
+        "version": "v4",
+        "num_class": "1",
+        "num_tree_per_iteration": "1",
+        "label_index": "0",
+        "max_feature_idx": str(n_features - 1),
+        "objective": "binary sigmoid:1",
+        "feature_names": " ".join(f"Column_{k}" for k in range(n_features)),
+        "feature_infos": " ".join(["none"] * n_features),
+        "tree_sizes": " ".join(str(len(tree)) for tree in numbered),
+    }
+    head = "\n".join(["tree", *(f"{key}={value}" for key, value in fields.items())])
+    return lgb.Booster(model_str=f"{head}\n\n{''.join(numbered)}end of trees\n")
 
 
 def _fields(block: str) -> dict[str, str]:
     return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
 
 
-def _check_tree(fields: dict[str, str], n_features: int) -> None:
-    """Raise ValueError or KeyError where a tree's numbers point outside of it, or in a circle."""
+def _tree_text(fields: dict[str, str], n_features: int) -> str:
+    """Return a tree's text, of its numbers; ValueError or KeyError where they are not those of a tree."""
     n_leaves = int(fields["num_leaves"])
     n_splits = n_leaves - 1
-    lengths = {"leaf_value": n_leaves}
-    if n_splits:
-        lengths |= dict.fromkeys(("threshold", "decision_type", "left_child", "right_child"), n_splits)
-        lengths["split_feature"] = n_splits
-    if int(fields["num_cat"]) or int(fields.get("is_linear", "0")) or n_leaves < 1:
+    if n_leaves < 1 or fields["num_cat"] != "0" or fields["is_linear"] != "0":
         raise ValueError("a tree is of another kind")
-    values = {key: fields[key].split() for key in lengths}
-    if any(len(values[key]) != length for key, length in lengths.items()):
-        raise ValueError("a tree's lists are cut")
-    if not n_splits:
-        return
-    split = np.array(values["split_feature"], int)
-    # The child of a split is a later split, or -1 - the number of a leaf.
-    children = np.array([values["left_child"], values["right_child"]], int)
-    outside = (children >= n_splits) | (children < -n_leaves)
-    backwards = (children >= 0) & (children <= np.arange(n_splits))
-    if (split < 0).any() or (split >= n_features).any() or outside.any() or backwards.any():
-        raise ValueError("a tree leads out of itself")
+    found = {"leaf_value": _numbers(fields["leaf_value"], n_leaves, float), "shrinkage": np.ones(1)}
+    if n_splits:
+        for names, n in ((SPLIT_FIELDS, n_splits), (LEAF_FIELDS, n_leaves)):
+            found |= {name: _numbers(fields[name], n, kind) for name, kind in names.items()}
+        # The child of a split is a later split, or -1 - the number of a leaf.
+        children = np.array([found["left_child"], found["right_child"]])
+        outside = (children >= n_splits) | (children < -n_leaves)
+        backwards = (children >= 0) & (children <= np.arange(n_splits))
+        split = found["split_feature"]
+        if outside.any() or backwards.any() or split.min() < 0 or split.max() >= n_features:
+            raise ValueError("a tree leads out of itself")
+        if not np.isin(found["decision_type"], NUMERICAL).all():
+            raise ValueError("a split is not of numbers")
+    lists = {name: " ".join(map(repr, values.tolist())) for name, values in found.items()}
+    whole = {"num_leaves": str(n_leaves), "num_cat": "0", **lists, "is_linear": "0"}
+    return "\n".join(f"{key}={value}" for key, value in whole.items())
+
+
+def _numbers(text: str, n: int, kind: type) -> np.ndarray:
+    values = np.array(text.split(), np.float64 if kind is float else np.int32)
+    if len(values) != n or not np.isfinite(values).all():
+        raise ValueError("a tree's numbers are cut, or none")
+    return values

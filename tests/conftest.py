@@ -39,8 +39,11 @@ def tone(frequency: float, seconds: float, sr: int, seed: int = 0) -> np.ndarray
 
 @pytest.fixture
 def small_dataset(tmp_path: Path) -> Path:
-    """A valid data set with every table: 6 training and 2 test recordings of 2 s, 3 species."""
-    root = tmp_path / "small"
+    return write_small_dataset(tmp_path / "small")
+
+
+def write_small_dataset(root: Path) -> Path:
+    """Write a valid data set with every table: 6 training and 2 test recordings of 2 s, 3 species."""
     ids = {"train": [f"a{k}" for k in range(6)], "test": ["t0", "t1"]}
     for split, names in ids.items():
         (root / split).mkdir(parents=True)

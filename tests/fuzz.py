@@ -1,0 +1,282 @@
+"""Hostile input and sudden death, for as long as wanted: python tests/fuzz.py --minutes 20.
+
+Audio, tables and model folders have their bytes changed: each either works or is an error in plain
+words. Commands are killed at random moments and called again: what they leave equals what a command
+leaves that was never killed. `test_faults.py` does the same in small.
+"""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import io
+import multiprocessing
+import shutil
+import subprocess
+import tempfile
+import time
+import traceback
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import soundfile
+
+from features.dataset import load_dataset
+from features.errors import UserError
+from features.spectral import SpectralSettings
+from features.store import frames_of
+from models.gru import GRUClassifier
+from pipelines.predict import Recogniser
+from tests.conftest import ROOT, tone, write_small_dataset
+
+SETTINGS = SpectralSettings()
+FORMATS = {".flac": "PCM_16", ".wav": "FLOAT", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
+RATES = (8_000, 16_000, 32_000, 44_100, 48_000)
+TOKENS = ("", "NaN", "inf", "-1", "1e309", "3.5", "99999999999999999999", "s0", "a0", "../a0", "é", '"', "\0")
+BYTES = (b";", b"\r", b"\n", b'"', b",", b"\xff", b"\0", b"\xef\xbb\xbf", b"\t", b"nan")
+FLAGS = {
+    "gbm": ["--trials", "2", "--folds", "3", "--jobs", "1"],
+    "gru": ["--epochs", "2", "--folds", "3", "--jobs", "1"],
+    "blend": [],
+}
+SECONDS_OF_A_CASE = 60
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """Return the bytes cut, flipped, overwritten, doubled or with a foreign part in them."""
+    at, end = np.sort(rng.integers(0, len(content) + 1, 2))
+    match rng.integers(6):
+        case 0:
+            return content[:at]
+        case 1:
+            flipped = bytearray(content)
+            for k in rng.integers(0, max(len(content), 1), rng.integers(1, 9)) if content else ():
+                flipped[k] ^= 1 << int(rng.integers(8))
+            return bytes(flipped)
+        case 2:
+            return content[:at] + rng.bytes(end - at) + content[end:]
+        case 3:
+            return content[:at] + content[end:]
+        case 4:
+            return content[:end] + content[at:]
+        case _:
+            return content[:at] + BYTES[rng.integers(len(BYTES))] + content[at:]
+
+
+def try_audio(folder: Path, rng: np.random.Generator) -> str:
+    """Read the frames of a mutated audio file; say what came of it."""
+    suffix = str(rng.choice(list(FORMATS)))
+    sr = int(rng.choice(RATES))
+    y = tone(1000, rng.uniform(0, 3), sr, int(rng.integers(99)))
+    y = np.stack([y] * rng.integers(1, 3), axis=1)
+    if suffix == ".wav" and len(y) and rng.random() < 0.3:
+        y[rng.integers(len(y))] = rng.choice([np.nan, np.inf, -np.inf, 1e30, 1e-40])
+    file = folder / f"x{suffix}"
+    soundfile.write(file, y, sr, subtype=FORMATS[suffix])
+    file.write_bytes(mutated(file.read_bytes(), rng))
+    try:
+        frames = frames_of(file, SETTINGS)
+    except UserError as error:
+        return check_message(error, file)
+    assert np.isfinite(frames.levels).all()
+    assert np.isfinite(frames.contrast).all()
+    return "read"
+
+
+def try_table(folder: Path, rng: np.random.Generator) -> str:
+    """Load a data set of which a table is mutated, byte by byte or cell by cell; say what came of it."""
+    root = folder / "small"
+    if not root.exists():
+        write_small_dataset(root)
+    tables = sorted(root.glob("*.csv"))
+    file = tables[rng.integers(len(tables))]
+    before = file.read_bytes()
+    if rng.random() < 0.5:
+        file.write_bytes(mutated(before, rng))
+    else:
+        cells = pd.read_csv(io.BytesIO(before), dtype=str)
+        cells.iloc[rng.integers(len(cells)), rng.integers(cells.shape[1])] = rng.choice(TOKENS)
+        cells.to_csv(file, index=False, sep=str(rng.choice([",", ",", ";"])))
+    try:
+        dataset = load_dataset(root)
+    except UserError as error:
+        return check_message(error, root)
+    finally:
+        file.write_bytes(before)
+    assert set(dataset.tp["recording_id"]) <= set(dataset.train)
+    assert dataset.tp["species_id"].between(0, dataset.n_species - 1).all()
+    assert np.isfinite(dataset.tp[["t_min", "t_max", "f_min", "f_max"]]).all(axis=None)
+    return "read"
+
+
+def try_model(folder: Path, rng: np.random.Generator, results: Path, recording: Path) -> str:
+    """Score a recording by a model folder of which a file is mutated; say what came of it."""
+    models = folder / "models"
+    shutil.rmtree(models, ignore_errors=True)
+    shutil.copytree(results, models)
+    files = [models / "gbm" / name for name in ("config.json", "model.json", "descriptor.npz")]
+    files += [*sorted((models / "gbm").glob("s*.txt")), *sorted((models / "gru").glob("fold*.pt"))]
+    file = files[rng.integers(len(files))]
+    file.write_bytes(mutated(file.read_bytes(), rng))
+    try:
+        if file.suffix == ".pt":
+            GRUClassifier.load(file)
+            return "read"
+        scores = Recogniser.load(models / "gbm").score(recording)
+    except UserError as error:
+        return check_message(error, models)
+    assert np.isfinite(scores).all()
+    assert ((scores >= 0) & (scores <= 1)).all()
+    return "read"
+
+
+def check_message(error: UserError, path: Path) -> str:
+    assert str(path) in str(error), f"the message does not name {path}: {error}"
+    return "refused"
+
+
+def call(pipeline: str, data: Path, results: Path) -> list[str]:
+    script = str(ROOT / "pipelines" / f"{pipeline}.py")
+    return [sys.executable, script, "--data", str(data), "--results", str(results), *FLAGS[pipeline]]
+
+
+def run_whole(data: Path, results: Path) -> dict[str, float]:
+    """Run every pipeline; return the seconds that each took."""
+    seconds = {}
+    for pipeline in FLAGS:
+        started = time.perf_counter()
+        subprocess.run(call(pipeline, data, results), check=True, capture_output=True)
+        seconds[pipeline] = time.perf_counter() - started
+    return seconds
+
+
+def kill_and_go_on(pipeline: str, data: Path, results: Path, after: float) -> bool:
+    """Kill a pipeline `after` seconds and call it again, to its end; return whether it was still running."""
+    process = subprocess.Popen(
+        call(pipeline, data, results), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        process.wait(after)
+        running = False
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+        running = True
+    done = subprocess.run(call(pipeline, data, results), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{pipeline} after a kill at {after:.2f} s: {done.stderr}"
+    return running
+
+
+def contents(results: Path) -> dict[str, object]:
+    """Return what must not depend on how a run came about: all but clocks."""
+    found: dict[str, object] = {}
+    for file in sorted(results.rglob("*")):
+        name = str(file.relative_to(results))
+        # A study and a network also hold the times that they took; the scores hang on all else of them.
+        if file.is_file() and file.suffix in (".npz", ".txt", ".csv") and file.name != "leaderboard.csv":
+            found[name] = file.read_bytes()
+        elif file.is_dir():
+            found[name] = "folder"
+    board = pd.read_csv(results / "leaderboard.csv").drop(columns="seconds")
+    return found | {"leaderboard.csv": board.to_csv()}
+
+
+def try_kill(
+    folder: Path, rng: np.random.Generator, whole: Path, data: Path, seconds: dict[str, float]
+) -> str:
+    """Kill a pipeline at a random moment of its run and go on; say what came of it."""
+    results = folder / "killed"
+    shutil.rmtree(results, ignore_errors=True)
+    pipeline = str(rng.choice(list(FLAGS)))
+    shutil.copytree(whole, results)
+    if pipeline != "blend" and rng.random() < 0.7:  # from nothing, or over what is there
+        for made in ("gbm", "gru", "frames", "optuna.db"):
+            if made == pipeline or (pipeline == "gbm" and made in ("frames", "optuna.db")):
+                path = results / made
+                path.unlink() if path.is_file() else shutil.rmtree(path)
+    # Its start is imports; what it does lies in the later part.
+    after = seconds[pipeline] * rng.uniform(0.3, 1.05)
+    running = kill_and_go_on(pipeline, data, results, after)
+    subprocess.run(call("blend", data, results), check=True, capture_output=True)
+    expected, found = contents(whole), contents(results)
+    different = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+    assert not different, f"{pipeline} after a kill at {after:.2f} s: {different}"
+    return f"{pipeline} killed" if running else f"{pipeline} had ended"
+
+
+def _in_child(case: Callable[[], str], report: multiprocessing.SimpleQueue) -> None:
+    try:
+        report.put((True, case()))
+    except BaseException:
+        report.put((False, traceback.format_exc(limit=-3)))
+
+
+def isolated(case: Callable[[], str]) -> tuple[bool, str]:
+    """Run a case in a process of its own, for a crash of it is one of its outcomes."""
+    context = multiprocessing.get_context("fork")
+    report: multiprocessing.SimpleQueue = context.SimpleQueue()
+    child = context.Process(target=_in_child, args=(case, report))
+    child.start()
+    child.join(SECONDS_OF_A_CASE)
+    if child.is_alive():
+        child.kill()
+        child.join()
+        return False, f"no end within {SECONDS_OF_A_CASE} s"
+    return (False, f"exit status {child.exitcode}") if report.empty() else report.get()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    parser.add_argument("--minutes", type=float, default=1.0, help="how long")
+    parser.add_argument("--seed", type=int, default=0, help="seed of the first case")
+    parser.add_argument("--kills", type=int, default=0, help="only kills, so many, however long they take")
+    args = parser.parse_args()
+    outcomes: Counter[str] = Counter()
+    failures = 0
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        data, whole = write_small_dataset(folder / "data"), folder / "whole"
+        seconds = run_whole(data, whole)
+        recording = data / "test" / "t0.flac"
+        cases: dict[str, Callable[[np.random.Generator], str]] = {
+            "audio": lambda rng: try_audio(folder, rng),
+            "table": lambda rng: try_table(folder, rng),
+            "model": lambda rng: try_model(folder, rng, whole, recording),
+            "kill": lambda rng: try_kill(folder, rng, whole, data, seconds),
+        }
+        share = {"audio": 60, "table": 60, "model": 30, "kill": 1}
+        end = time.monotonic() + 60 * args.minutes
+        seed, n_killed = args.seed, 0
+        while n_killed < args.kills if args.kills else time.monotonic() < end:
+            for kind in ("kill",) if args.kills else cases:
+                for _ in range(share[kind]):
+                    seed += 1
+                    rng = np.random.default_rng(seed)
+                    if kind == "kill":
+                        try:
+                            ended, outcome = True, cases[kind](rng)
+                        except (AssertionError, subprocess.CalledProcessError) as error:
+                            ended, outcome = False, str(error)
+                    else:
+                        ended, outcome = isolated(partial(cases[kind], rng))
+                    n_killed += outcome.endswith("killed")
+                    if ended:
+                        outcomes[f"{kind}: {outcome}"] += 1
+                    else:
+                        failures += 1
+                        print(f"FAILED {kind}, --seed {seed - 1}: {outcome}", flush=True)
+    for outcome, n in sorted(outcomes.items()):
+        print(f"{n:6d} {outcome}")
+    print(f"{sum(outcomes.values()) + failures} cases, {n_killed} kills, {failures} failures")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
