@@ -8,9 +8,11 @@ import joblib
 import lightgbm as lgb
 import numpy as np
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from features.files import replacing, write_json
+from models.labels import check_labels, multilabel_tags
 
 VERSION = 3  # raise it when the same parameters and data give other scores
 OWN_BINS = 15  # of a species' few known windows; more say no more
@@ -95,10 +97,8 @@ class OneVsRestGBM(BaseEstimator):
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
         """Fit on (n_windows, n_features) X and (n_windows, n_species) Y of 1, 0 and nan."""
-        if len(X) != len(Y):
-            raise ValueError(f"X has {len(X)} rows and Y {len(Y)}; give a label row per window")
-        X = np.asarray(X, np.float32)
-        self.n_features_in_ = X.shape[1]
+        X = validate_data(self, X, dtype=np.float32)  # sets n_features_in_
+        Y = check_labels(Y, len(X))
         self.n_species_ = Y.shape[1]
         binned = _binned(X, (Y == 1).any(axis=1), self.n_jobs) if self.weak_negative_weight else None
         self.boosters_ = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
@@ -109,13 +109,14 @@ class OneVsRestGBM(BaseEstimator):
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the (n_windows, n_species) probability of each species in each window."""
         check_is_fitted(self)
-        if X.shape[1] != self.n_features_in_:
-            raise ValueError(f"X has {X.shape[1]} features; this model was fitted on {self.n_features_in_}")
-        X = np.asarray(X, np.float32)  # here, else LightGBM does for each species
+        X = validate_data(self, X, dtype=np.float32, reset=False)  # here, else LightGBM does for each species
         columns = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
             joblib.delayed(_predict)(booster, X) for booster in self.boosters_
         )
         return np.column_stack(columns)
+
+    def __sklearn_tags__(self) -> Tags:
+        return multilabel_tags(super().__sklearn_tags__())
 
     def save(self, folder: Path) -> None:
         """Write the model as data: `model.json` and a LightGBM text file per species."""

@@ -9,11 +9,13 @@ from typing import Any, Self
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.validation import check_is_fitted
+from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from features.errors import UserError
 from features.files import replacing
+from models.labels import check_labels, multilabel_tags
 
 CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
 DEVICES = ("auto", "cpu", "cuda")
@@ -122,6 +124,8 @@ class GRUClassifier(BaseEstimator):
         on_epoch : called with each entry of `history_`.
         """
         started = time.perf_counter()
+        X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True)
+        Y = check_labels(Y, len(X))
         device = resolve_device(self.device)
         on_gpu = device.type == "cuda"
         generator = torch.Generator(device).manual_seed(self.random_state)
@@ -189,12 +193,19 @@ class GRUClassifier(BaseEstimator):
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return the (n_windows, n_species) probability of each species in each window."""
         check_is_fitted(self)
+        X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True, reset=False)
         device = resolve_device(self.device)
         net = self.net_.to(device).eval()
         with torch.inference_mode():
             batches = (X[first : first + PREDICT_BATCH] for first in range(0, len(X), PREDICT_BATCH))
             parts = [net(net.normalise(torch.tensor(x, device=device))).sigmoid().cpu() for x in batches]
         return torch.cat(parts).numpy()
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = multilabel_tags(super().__sklearn_tags__())
+        tags.input_tags.two_d_array = False
+        tags.input_tags.three_d_array = True
+        return tags
 
     def save(self, file: Path) -> None:
         """Write the weights and parameters to a file that `load` reads as data only."""

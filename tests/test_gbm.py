@@ -110,9 +110,9 @@ def test_a_saved_model_scores_the_same_and_is_only_text(tmp_path: Path) -> None:
 
 def test_misuse_is_named() -> None:
     X, Y, _ = windows()
-    with pytest.raises(ValueError, match="X has 600 rows and Y 599"):
+    with pytest.raises(ValueError, match="X has 600 windows and Y 599"):
         OneVsRestGBM().fit(X, Y[:-1])
     with pytest.raises(NotFittedError):
         OneVsRestGBM().predict_proba(X)
-    with pytest.raises(ValueError, match="X has 5 features; this model was fitted on 12"):
+    with pytest.raises(ValueError, match="X has 5 features, but OneVsRestGBM is expecting 12"):
         OneVsRestGBM(**FAST).fit(X, Y).predict_proba(X[:, :5])
