@@ -60,13 +60,12 @@ class Recording:
                 if len(y) == 0:
                     break
                 self.n_samples += len(y)
-                y = y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)
                 if not (y.min() >= -LOUDEST and y.max() <= LOUDEST):  # nor is NaN
                     raise AudioError(
                         f"{self.path}: holds samples of NaN, infinity or over {LOUDEST:g} times full scale; "
                         f"replace or remove the file"
                     )
-                yield y
+                yield y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)
             if self.n_samples == 0:
                 raise AudioError(f"{self.path}: holds no samples; replace or remove the file")
             slack = MP3_SLACK if file.format == "MP3" else 0

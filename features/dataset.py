@@ -121,6 +121,7 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
     fp = _boxes(root / "train_fp.csv", train) if (root / "train_fp.csv").exists() else tp.iloc[:0]
 
     n_species = _n_species(
+        root,
         {
             "sample_submission.csv": submission,
             "species.csv": names,
@@ -236,6 +237,19 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     return table
 
 
+def read_numbers(path: Path, key: str, value: str) -> dict[str, float]:
+    """Return a CSV table of two columns, text -> a finite number of at least 0.
+
+    Raises
+    ------
+    DatasetError
+        As `load_dataset`.
+    """
+    table = _read_table(path, (key, value))
+    _check_unique(table, key, path)
+    return dict(zip(table[key], _numbers(table, value, path), strict=True))
+
+
 def _refuse(table: pd.DataFrame, wrong: pd.Series, path: Path, message: str) -> None:
     """Raise DatasetError for the first line that is `wrong`; its values go into the message."""
     if wrong.any():
@@ -309,7 +323,7 @@ def _species_names(path: Path) -> list[str] | None:
     return [str(name) for name in table.loc[ids.sort_values().index, "name"]]
 
 
-def _n_species(tables: dict[str, pd.DataFrame | list[str] | None], boxes: pd.DataFrame) -> int:
+def _n_species(root: Path, tables: dict[str, pd.DataFrame | list[str] | None], boxes: pd.DataFrame) -> int:
     counts = {
         file: table.shape[1] if isinstance(table, pd.DataFrame) else len(table)
         for file, table in tables.items()
@@ -317,13 +331,15 @@ def _n_species(tables: dict[str, pd.DataFrame | list[str] | None], boxes: pd.Dat
     }
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{file} {count}" for file, count in counts.items())
-        raise DatasetError(f"the tables differ in their number of species ({listed}); make them agree")
+        raise DatasetError(
+            f"{root}: the tables differ in their number of species ({listed}); make them agree"
+        )
     if counts:
         return next(iter(counts.values()))
     found, highest = boxes["species_id"].nunique(), int(boxes["species_id"].max())
     if highest > 10 * found + 10:
         raise DatasetError(
-            f"species_id {highest} in the boxes, which show {found} species; number them from 0, "
+            f"{root}: species_id {highest} in the boxes, which show {found} species; number them from 0, "
             f"or list all in species.csv"
         )
     return highest + 1

@@ -77,6 +77,7 @@ class GRUClassifier(BaseEstimator):
     Attributes
     ----------
     net_ : RecurrentNet.
+    n_bands_, n_species_ : int.
     n_windows_ : int, windows that an epoch sees.
     history_ : list of float, the mean training loss of each epoch.
     seconds_ : float, that the fit took.
@@ -134,6 +135,7 @@ class GRUClassifier(BaseEstimator):
         is_known = ~np.isnan(Y).all(axis=1)
         if not is_known.any():
             raise UserError(f"no label is known in the {len(Y)} training windows; check more boxes")
+        self.n_bands_, self.n_species_ = X.shape[2], Y.shape[1]
         mean, std = _moments(X)
         self.net_ = RecurrentNet(
             torch.tensor(mean, dtype=torch.float32),
@@ -241,6 +243,7 @@ class GRUClassifier(BaseEstimator):
                 model.dropout,
             )
             model.net_.load_state_dict(state)
+            model.n_bands_, model.n_species_ = len(state["mean"]), len(state["heads.bias"]) // 2
             model.history_ = stored["history"]
             model.seconds_ = stored["seconds"]
         except Exception as error:  # of a dozen kinds, by where the file is wrong

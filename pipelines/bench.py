@@ -28,7 +28,7 @@ from features.parallel import in_parallel
 from features.sequences import window_sequences
 from features.spectral import SpectralSettings
 from features.statistics import window_statistics
-from features.store import FrameStore
+from features.store import FrameStore, frames_of
 from features.synthetic import SyntheticSettings, write_dataset
 from features.windows import WindowSettings, window_starts
 from models.calibration import IDENTITY, PlattCalibrator
@@ -37,10 +37,13 @@ from models.gru import GRUClassifier
 from models.metrics import lrap
 from models.pooling import pool
 from models.readout import Readout
+from models.thresholds import Thresholds
 from pipelines import peers
-from pipelines.common import ROOT, Task, run
+from pipelines.common import ROOT, Task, presence, run
 from pipelines.examples import Examples
-from pipelines.predict import Recogniser, file_columns, scan
+from pipelines.predict import scan
+from pipelines.recogniser import ALONE, GBMWindows, Member, Recogniser
+from pipelines.runs import median_bands
 from pipelines.timing import Report, alternate, in_new_process
 
 RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of a minute
@@ -75,7 +78,7 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchSettings) -> R
     descriptor = Examples(_task(dataset, folder)).descriptor
     stft = {"n_fft": spectral.n_fft, "hop_length": spectral.hop_length}
     contestants: dict[str, Callable[[Path], Any]] = {
-        "understory": lambda path: file_columns(path, descriptor, window),
+        "understory": lambda path: _file_columns(path, descriptor, window),
         "floor: decode, resample, FFT": lambda path: peers.floor(path, spectral),
         "librosa per window": peers.librosa_per_window,
         "librosa per window, our frames": lambda path: peers.librosa_per_window(path, spectral.sr, **stft),
@@ -186,12 +189,19 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchSettings) -> Repor
     """A new recording's file to its scores, by features and a GBM; and the memory of many."""
     task = _task(dataset, folder)
     examples = Examples(task)
+    model = OneVsRestGBM(n_jobs=N_CORES).fit(*examples.whole()).set_params(n_jobs=1)
+    as_it_is = PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))
+    truth = presence(dataset)
     recogniser = Recogniser(
         species=dataset.species,
-        descriptor=examples.descriptor,
+        settings=task.store.settings,
         window=task.window,
-        model=OneVsRestGBM(n_jobs=N_CORES).fit(*examples.whole()).set_params(n_jobs=1),
-        readout=Readout("max", PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))),
+        members=(Member(GBMWindows(examples.descriptor, model), Readout("max", as_it_is)),),
+        blend=ALONE,
+        bands=median_bands(dataset),
+        prior=0.5,
+        calibrator=None,
+        thresholds=Thresholds.fit(np.zeros(truth.shape), truth),
     )
     report = Report("a recording of a minute")
     with threadpool_limits(1):
@@ -283,6 +293,13 @@ def _feature_run(descriptor: Descriptor, recordings: dict[str, Path], folder: Pa
     for _ in in_parallel(describe, ((r,) for r in recordings), N_CORES):
         pass
     shutil.rmtree(folder)
+
+
+def _file_columns(path: Path, descriptor: Descriptor, window: WindowSettings) -> np.ndarray:
+    """Return the (n_windows, n_features) columns of an audio file's windows."""
+    frames = frames_of(path, descriptor.settings)
+    length, hop = window.in_frames(descriptor.settings.frame_rate)
+    return descriptor.describe(frames, window_starts(len(frames), length, hop), length)
 
 
 def _scan_run(recogniser: Recogniser, recordings: dict[str, Path]) -> None:

@@ -18,9 +18,10 @@ from features.files import replacing
 from models.blending import blend_or_best, score_candidates
 from models.calibration import PlattCalibrator
 from models.metrics import METRICS, ap_per_species, bootstrap_interval, evaluate, lrap_per_recording
-from models.prevalence import estimate_prevalence, with_prevalence
+from models.prevalence import with_prevalence
 from pipelines import report
 from pipelines.common import dataset_parser, open_dataset, presence, print_failed, read_failed, run
+from pipelines.priors import PRIOR_HELP, prevalence_of
 from pipelines.runs import common_folds, read_member, write_run, write_submission
 
 MEMBERS = ("gbm", "gru")
@@ -51,8 +52,10 @@ def main(args: argparse.Namespace) -> None:
             scored["test"] = (dataset.test_labels.astype(float), test, test_members)
 
     differences = [row for split in scored for row in compare(split, *scored[split], args.seed)]
+    calibrator = PlattCalibrator(np.inf).fit(oof, truth)  # a blend of ranks is no probability yet
     config = {
         "members": MEMBERS,
+        "calibration": calibrator.coef_.tolist(),
         "metric": args.metric,
         **asdict(chosen),
         "fold_blends": [asdict(blend) for blend in fold_blends],
@@ -61,11 +64,10 @@ def main(args: argparse.Namespace) -> None:
     leaderboard = write_run(results, "blend", dataset, oof, test, fold, seconds, args.seed, config, metrics)
     for file in PRIOR_FILES:
         (results / "blend" / file).unlink(missing_ok=True)
-    if args.prior == "estimate" and test is not None:
-        calibrator = PlattCalibrator(np.inf).fit(oof, truth)  # a blend of ranks is no probability yet
-        leaderboard = write_with_prior(
-            results, dataset, calibrator.transform(test), truth.mean(), args.seed, leaderboard
-        )
+    if args.prior != "none" and test is not None:
+        P, prior = calibrator.transform(test), truth.mean()
+        prevalence = prevalence_of(args.prior, P, prior, dataset.species)
+        leaderboard = write_with_prior(results, dataset, P, prior, prevalence, args.seed, leaderboard)
 
     figures = results / "figures"
     report.plot_leaderboard(leaderboard, figures / "leaderboard.png")
@@ -84,16 +86,22 @@ def main(args: argparse.Namespace) -> None:
 
 
 def write_with_prior(
-    results: Path, dataset: Dataset, P: np.ndarray, prior: float, seed: int, leaderboard: pd.DataFrame
+    results: Path,
+    dataset: Dataset,
+    P: np.ndarray,
+    prior: float,
+    prevalence: np.ndarray,
+    seed: int,
+    leaderboard: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Write the scores and the prevalence that the test recordings' own scores tell; return the leaderboard.
+    """Write the scores of the test recordings where species are as frequent as told; return the leaderboard.
 
     Parameters
     ----------
     P : (n_test, n_species) probabilities where each species has prevalence `prior`.
+    prevalence : (n_species,).
     """
     started = time.perf_counter()
-    prevalence = estimate_prevalence(P, prior)
     adjusted = with_prevalence(P, prior, prevalence)
     seconds = time.perf_counter() - started
     submission, estimate = (results / "blend" / file for file in PRIOR_FILES)
@@ -130,9 +138,6 @@ def ap_table(dataset: Dataset, Y: np.ndarray, blend: np.ndarray, members: np.nda
 if __name__ == "__main__":
     parser = dataset_parser(__doc__)
     parser.add_argument(
-        "--prior",
-        choices=("none", "estimate"),
-        default="none",
-        help="estimate: also score the test recordings at the prevalence that their scores tell",
+        "--prior", default="none", metavar="none|estimate|FILE", help=f"{PRIOR_HELP}; adds a row"
     )
     run(main, parser)

@@ -52,7 +52,6 @@ def main(args: argparse.Namespace) -> None:
 
     config = {
         **task.config(),
-        "species": list(task.dataset.species),
         "params": params,
         **readout.config(),
         "study": study,

@@ -1,4 +1,4 @@
-"""New recordings to scores per species, by a GBM that `gbm.py` trained."""
+"""New recordings to scores, detections and tables for Raven and Audacity, by what a pipeline learned."""
 
 import sys
 from pathlib import Path
@@ -6,129 +6,159 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
-import csv
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Self
-from zipfile import BadZipFile
 
 import joblib
 import numpy as np
+import pandas as pd
+import torch
 from tqdm import tqdm
 
 from features.audio import AudioError
 from features.dataset import AUDIO_SUFFIXES, find_recordings
-from features.descriptors import Descriptor
+from features.errors import UserError
 from features.files import replacing
 from features.parallel import in_parallel
-from features.spectral import SpectralSettings
-from features.store import VERSION as FEATURES_VERSION
-from features.store import frames_of
-from features.windows import WindowSettings, window_starts
-from models.gbm import OneVsRestGBM
-from models.readout import Readout
-from pipelines.common import positive, run
-from pipelines.runs import RunError
+from models.prevalence import with_prevalence
+from models.thresholds import LEVELS
+from pipelines.common import FAILED, positive, run, write_failed
+from pipelines.detections import detect, write_audacity, write_detections, write_raven
+from pipelines.priors import PRIOR_HELP, prevalence_of
+from pipelines.recogniser import Recogniser, Scored
 
 
-def file_columns(path: Path, descriptor: Descriptor, window: WindowSettings) -> np.ndarray:
-    """Return the (n_windows, n_features) columns of an audio file's windows."""
-    frames = frames_of(path, descriptor.settings)
-    length, hop = window.in_frames(descriptor.settings.frame_rate)
-    return descriptor.describe(frames, window_starts(len(frames), length, hop), length)
-
-
-@dataclass(frozen=True)
-class Recogniser:
-    """All that stands between a recording and its scores."""
-
-    species: tuple[str, ...]
-    descriptor: Descriptor
-    window: WindowSettings
-    model: OneVsRestGBM
-    readout: Readout
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        """Return the recogniser that `gbm.py` left in a results folder's `gbm`."""
-        remedy = "run pipelines/gbm.py, and give its results/<data set>/gbm"
-        if not (folder / "config.json").exists() or not (folder / "model.json").exists():
-            raise RunError(f"{folder}: holds no trained model; {remedy}")
-        try:
-            config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-            found = cls(
-                species=tuple(config["species"]),
-                descriptor=Descriptor.load(folder, SpectralSettings(**config["spectral"])),
-                window=WindowSettings(**config["window"]),
-                model=OneVsRestGBM.load(folder),
-                readout=Readout.from_config(config),
-            )
-            if config["features_version"] != FEATURES_VERSION:
-                raise ValueError(f"its features are of version {config['features_version']}")
-            found.check()
-            return found
-        except (KeyError, TypeError, ValueError, OSError, BadZipFile) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else error
-            raise RunError(f"{folder}: is not what this version saves ({reason}); {remedy}") from error
-
-    def check(self) -> None:
-        """Raise ValueError where the parts are of several models."""
-        sizes = {self.descriptor.n_species, self.model.n_species_, len(self.readout.calibrator.coef_)}
-        if sizes != {len(self.species)} or len(self.descriptor.names()) != self.model.n_features_in_:
-            raise ValueError("its files are of several models")
-
-    def score(self, path: Path) -> np.ndarray:
-        """Return the (n_species,) scores of an audio file, those that the pipeline would give it."""
-        X = file_columns(path, self.descriptor, self.window)
-        return self.readout(self.model.predict_proba(X), np.array([0]))[0]
+def recordings_of(paths: list[Path]) -> dict[str, Path]:
+    """Return recording id -> file of files and of the audio in folders; UserError where an id comes twice."""
+    found: dict[str, Path] = {}
+    for path in paths:
+        if not path.exists():
+            raise AudioError(f"{path}: no such file or folder")
+        for recording_id, file in (find_recordings(path) if path.is_dir() else {path.stem: path}).items():
+            if recording_id in found:
+                raise UserError(
+                    f"{file}: recording id '{recording_id}' is also that of {found[recording_id]}; rename one"
+                )
+            found[recording_id] = file
+    if not found:
+        raise AudioError(
+            f"{', '.join(map(str, paths))}: holds no recordings; give {', '.join(AUDIO_SUFFIXES)} files, or "
+            f"folders of them"
+        )
+    return found
 
 
 def scan(
     recogniser: Recogniser, recordings: Mapping[str, Path], n_jobs: int
-) -> Iterator[tuple[str, np.ndarray | AudioError]]:
-    """Yield each recording's id, and its (n_species,) scores or why it has none, as they come."""
+) -> Iterator[tuple[str, Scored | AudioError]]:
+    """Yield each recording's id, and its scores or why it has none, as they come."""
 
-    def score(path: Path) -> np.ndarray | AudioError:
+    def score(path: Path) -> Scored | AudioError:
         try:
             return recogniser.score(path)
         except AudioError as error:
             return error
 
+    torch.set_num_threads(1)  # the parallel work is outside
     scored = in_parallel(score, ((path,) for path in recordings.values()), n_jobs)
     yield from zip(recordings, scored, strict=True)
 
 
 def main(args: argparse.Namespace) -> None:
-    recogniser = Recogniser.load(args.model)
-    recordings = find_recordings(args.recordings)
-    if not recordings:
-        raise AudioError(
-            f"{args.recordings}: holds no recordings; give a folder of {', '.join(AUDIO_SUFFIXES)} files"
-        )
-    failed = []
-    with replacing(args.out) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow(["recording_id", *(f"s{k}" for k in range(len(recogniser.species)))])
-        results = scan(recogniser, recordings, args.jobs)
-        for recording_id, result in tqdm(results, desc="predict", total=len(recordings), unit="recording"):
-            if isinstance(result, AudioError):
-                failed.append(result)
-            else:
-                table.writerow([recording_id, *result.tolist()])
-    for error in failed:
+    recogniser = Recogniser.load(args.model.resolve())
+    recordings = recordings_of(args.recordings)
+    name = "recall" if args.recall else "precision"
+    threshold = getattr(recogniser.thresholds, name)[args.recall or args.precision]
+
+    scored: dict[str, Scored] = {}
+    failed: dict[str, str] = {}
+    results = scan(recogniser, recordings, args.jobs)
+    for recording_id, result in tqdm(results, desc="predict", total=len(recordings), unit="recording"):
+        if isinstance(result, AudioError):
+            if args.strict:
+                raise result
+            failed[recording_id] = str(result)
+        else:
+            scored[recording_id] = result
+    write_failed(args.out, {"test": failed})
+    for error in failed.values():
         print(f"no scores: {error}", file=sys.stderr)
-    print(f"{args.out}: {len(recordings) - len(failed)} recordings scored, {len(failed)} failed")
+
+    prior = np.full(len(recogniser.species), recogniser.prior)
+    if args.prior != "none" and scored:
+        P = recogniser.probabilities(np.stack([one.recording for one in scored.values()]))
+        prevalence = prevalence_of(args.prior, P, recogniser.prior, recogniser.species)
+        scored = {r: at_prevalence(recogniser, one, prevalence) for r, one in scored.items()}
+        prior = prevalence
+        with replacing(args.out / "prior.csv") as temporary:
+            table = pd.DataFrame({"name": recogniser.species, "prevalence": prevalence})
+            table.to_csv(temporary, index_label="species_id", float_format="%.4f")
+    write_scores(args.out, recogniser.species, scored, failed, prior)
+    detections = {r: detect(one, threshold, recogniser.bands) for r, one in scored.items()}
+    write_detections(args.out / "detections.csv", detections, recogniser.species)
+    for recording_id, found in detections.items():
+        write_raven(args.out / "raven" / f"{recording_id}.Table.1.selections.txt", found, recogniser.species)
+        write_audacity(args.out / "audacity" / f"{recording_id}.txt", found, recogniser.species)
+    n = sum(map(len, detections.values()))
+    print(
+        f"{args.out}: {len(scored)} recordings scored, {n} detections; {len(failed)} recordings failed",
+        end="",
+    )
+    print(f", as {args.out / FAILED} says" if failed else "")
+
+
+def at_prevalence(recogniser: Recogniser, scored: Scored, prevalence: np.ndarray) -> Scored:
+    """Return the probabilities that a recording's scores become where species are as frequent as told."""
+    recording, windows = (
+        with_prevalence(recogniser.probabilities(P), recogniser.prior, prevalence)
+        for P in (scored.recording[None], scored.windows)
+    )
+    return scored._replace(recording=recording[0], windows=windows)
+
+
+def write_scores(
+    out: Path,
+    species: tuple[str, ...],
+    scored: Mapping[str, Scored],
+    failed: Mapping[str, str],
+    prior: np.ndarray,
+) -> None:
+    """Write `scores.csv`, a column for each species' name, and `submission.csv` as the challenge takes it.
+
+    A submission wants a row for every recording, so one that has no scores gets the (n_species,) `prior`.
+    """
+    P = np.array([one.recording for one in scored.values()]).reshape(len(scored), len(species))
+    with replacing(out / "scores.csv") as temporary:
+        table = pd.DataFrame(P, index=pd.Index(list(scored)), columns=list(species))
+        table.to_csv(temporary, index_label="recording_id")
+    rows = np.concatenate([P, np.tile(prior, (len(failed), 1))])
+    with replacing(out / "submission.csv") as temporary:
+        columns = [f"s{k}" for k in range(len(species))]
+        table = pd.DataFrame(rows, index=pd.Index([*scored, *failed]), columns=columns)
+        table.to_csv(temporary, index_label="recording_id")
+
+
+def level(text: str) -> float:
+    value = float(text)
+    if value not in LEVELS:
+        raise argparse.ArgumentTypeError(f"{text} is none of {', '.join(map(str, LEVELS))}")
+    return value
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("recordings", type=Path, help="folder of recordings")
-    parser.add_argument("--model", type=Path, required=True, metavar="DIR", help="results/<data set>/gbm")
+    parser.add_argument("recordings", type=Path, nargs="+", help="recordings, or folders of them")
     parser.add_argument(
-        "--out", type=Path, default=Path("scores.csv"), metavar="FILE", help="table of scores"
+        "--model", type=Path, required=True, metavar="DIR", help="results/<data set>/gbm, gru or blend"
     )
+    parser.add_argument("--out", type=Path, default=Path("predicted"), metavar="DIR", help="where tables go")
+    wanted = parser.add_mutually_exclusive_group()
+    wanted.add_argument(
+        "--precision", type=level, default=0.7, metavar="P", help=f"of the detections: {LEVELS}"
+    )
+    wanted.add_argument("--recall", type=level, metavar="R", help="share of recordings to find, in its place")
+    parser.add_argument("--prior", default="none", metavar="none|estimate|FILE", help=PRIOR_HELP)
+    parser.add_argument("--strict", action="store_true", help="stop at a recording that cannot be decoded")
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="cores to use")
     run(main, parser)

@@ -16,6 +16,7 @@ from features.dataset import Dataset
 from features.errors import UserError
 from features.files import replacing, replacing_all, write_json
 from models.metrics import Evaluation, ap_per_species, auc_per_species, evaluate
+from models.thresholds import Thresholds
 from pipelines.common import presence
 from pipelines.report import update_leaderboard
 
@@ -90,6 +91,14 @@ def per_species(dataset: Dataset, oof: np.ndarray, test: np.ndarray | None) -> p
     return table
 
 
+def median_bands(dataset: Dataset) -> np.ndarray:
+    """Return the (n_species, 2) median f_min and f_max of each species' TP boxes, or of all, Hz."""
+    columns = ["f_min", "f_max"]
+    by_species = dataset.tp.groupby("species_id")[columns].median()
+    bands = by_species.reindex(range(dataset.n_species)).fillna(dataset.tp[columns].median())
+    return bands.to_numpy(float)
+
+
 def write_run(
     results: Path,
     model: str,
@@ -116,7 +125,17 @@ def write_run(
     file = results / model / "oof.npz"
     before = file.read_bytes() if file.exists() else None
     found = evaluations(dataset, oof, test, seed)
-    general = {"model": model, "dataset": dataset.name, "seed": seed, "versions": versions()}
+    truth = presence(dataset)
+    general = {
+        "model": model,
+        "dataset": dataset.name,
+        "species": dataset.species,
+        "bands": median_bands(dataset).tolist(),
+        "prior": float(np.nan_to_num(truth).mean()),
+        "thresholds": Thresholds.fit(oof, np.nan_to_num(truth)).config(),
+        "seed": seed,
+        "versions": versions(),
+    }
     evaluated = {name: asdict(evaluation) for name, evaluation in found.items()}
     species = per_species(dataset, oof, test).to_dict("records")
     names = np.array(dataset.species)

@@ -67,3 +67,14 @@ def write_small_dataset(root: Path) -> Path:
         root / "groups.csv", index=False
     )
     return root
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A small data set, and the results of commands that nothing befell."""
+    from tests import fuzz
+
+    folder = tmp_path_factory.mktemp("trained")
+    data = write_small_dataset(folder / "small")
+    fuzz.run_whole(data, folder / "whole")
+    return data, folder / "whole"

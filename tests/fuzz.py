@@ -30,8 +30,7 @@ from features.dataset import load_dataset
 from features.errors import UserError
 from features.spectral import SpectralSettings
 from features.store import frames_of
-from models.gru import GRUClassifier
-from pipelines.predict import Recogniser
+from pipelines.recogniser import Recogniser
 from tests.conftest import ROOT, tone, write_small_dataset
 
 SETTINGS = SpectralSettings()
@@ -43,6 +42,11 @@ FLAGS = {
     "gbm": ["--trials", "2", "--folds", "3", "--jobs", "1"],
     "gru": ["--epochs", "2", "--folds", "3", "--jobs", "1"],
     "blend": [],
+}
+MODEL_FILES = {
+    "gbm": ("gbm/config.json", "gbm/model.json", "gbm/descriptor.npz", "gbm/s*.txt"),
+    "gru": ("gru/config.json", "gru/fold*.pt"),
+    "blend": ("blend/config.json",),
 }
 SECONDS_OF_A_CASE = 60
 
@@ -119,15 +123,13 @@ def try_model(folder: Path, rng: np.random.Generator, results: Path, recording: 
     models = folder / "models"
     shutil.rmtree(models, ignore_errors=True)
     shutil.copytree(results, models)
-    files = [models / "gbm" / name for name in ("config.json", "model.json", "descriptor.npz")]
-    files += [*sorted((models / "gbm").glob("s*.txt")), *sorted((models / "gru").glob("fold*.pt"))]
+    model = str(rng.choice(list(FLAGS)))
+    of_model = MODEL_FILES[model if model != "blend" else str(rng.choice(list(FLAGS)))]
+    files = sorted(file for pattern in of_model for file in models.glob(pattern))
     file = files[rng.integers(len(files))]
     file.write_bytes(mutated(file.read_bytes(), rng))
     try:
-        if file.suffix == ".pt":
-            GRUClassifier.load(file)
-            return "read"
-        scores = Recogniser.load(models / "gbm").score(recording)
+        scores = Recogniser.load(models / model).score(recording).recording
     except UserError as error:
         return check_message(error, models)
     assert np.isfinite(scores).all()

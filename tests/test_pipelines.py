@@ -1,6 +1,5 @@
 """The commands end to end, in small, as a person calls them."""
 
-import csv
 import io
 import json
 import runpy
@@ -123,45 +122,6 @@ def test_results_follow_the_contract(data: Path, results: Path) -> None:
         "species.png",
         "weights.png",
     }
-
-
-def predict(*flags: str | Path) -> subprocess.CompletedProcess:
-    return called("predict", *flags, cwd=Path.cwd())
-
-
-def test_new_recordings_get_the_scores_that_the_pipeline_gave_them(
-    data: Path, results: Path, tmp_path: Path
-) -> None:
-    shutil.copytree(data / "test", tmp_path / "field")
-    (tmp_path / "field" / "broken.flac").write_bytes(b"fLaC")
-    done = predict(tmp_path / "field", "--model", results / "gbm", "--out", tmp_path / "scores.csv")
-    assert done.returncode == 0, done.stderr
-    assert "broken.flac: cannot be decoded" in done.stderr
-    assert "8 recordings scored, 1 failed" in done.stdout
-    expected = Scores.load(results / "gbm" / "test.npz")
-    header, *rows = csv.reader((tmp_path / "scores.csv").read_text().splitlines())
-    assert header == ["recording_id", *(f"s{k}" for k in range(24))]
-    assert [row[0] for row in rows] == list(expected.recording_id)
-    np.testing.assert_array_equal(np.array([row[1:] for row in rows], float), expected.scores)
-
-
-def test_a_folder_without_a_model_or_recordings_is_named(data: Path, results: Path, tmp_path: Path) -> None:
-    old = shutil.copytree(results / "gbm", tmp_path / "old")
-    config = json.loads((old / "config.json").read_text())
-    del config["species"]
-    (old / "config.json").write_text(json.dumps(config))
-    bare = shutil.copytree(results / "gbm", tmp_path / "bare")
-    (bare / "descriptor.npz").unlink()
-    for flags, message in (
-        ((data / "test", "--model", tmp_path), "holds no trained model; run"),
-        ((data / "test", "--model", bare), "is not what this version saves"),
-        ((data / "test", "--model", old), "is not what this version saves (no 'species'); run"),
-        ((tmp_path, "--model", results / "gbm"), "holds no recordings; give a folder of .flac"),
-    ):
-        done = predict(*flags, "--out", tmp_path / "scores.csv")
-        assert done.returncode == 2
-        assert message in done.stderr
-        assert len(done.stderr.splitlines()) == 1
 
 
 def test_the_same_seed_gives_the_same_bytes_with_any_number_of_jobs(
