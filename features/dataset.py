@@ -195,8 +195,14 @@ def find_recordings(folder: Path) -> dict[str, Path]:
     return found
 
 
-def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return a CSV table of strings that has `columns`, indexed by line number."""
+def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+    """Return a CSV table of strings that has `columns`, indexed by line number.
+
+    Raises
+    ------
+    DatasetError
+        The file is missing, is no table, or lacks a column; or a recording's id is no file's name.
+    """
     refuse_link_outside(path, path.parent)
     try:
         # utf-8-sig: spreadsheets begin UTF-8 with a mark that is not part of the first column's name.
@@ -245,7 +251,7 @@ def read_numbers(path: Path, key: str, value: str) -> dict[str, float]:
     DatasetError
         As `load_dataset`.
     """
-    table = _read_table(path, (key, value))
+    table = read_table(path, (key, value))
     _check_unique(table, key, path)
     return dict(zip(table[key], _numbers(table, value, path), strict=True))
 
@@ -271,7 +277,7 @@ def _check_unique(table: pd.DataFrame, column: str, path: Path) -> None:
 
 
 def _boxes(path: Path, recordings: dict[str, Path]) -> pd.DataFrame:
-    table = _read_table(path, BOX_COLUMNS)
+    table = read_table(path, BOX_COLUMNS)
     boxes = pd.DataFrame({"recording_id": table["recording_id"]})
     for column in BOX_COLUMNS[1:]:
         boxes[column] = _numbers(table, column, path)
@@ -296,7 +302,7 @@ def _score_table(path: Path) -> pd.DataFrame | None:
     """Return a table of recording_id,s0..s{S-1} as float, indexed by recording; None without the file."""
     if not path.exists():
         return None
-    table = _read_table(path, ("recording_id", "s0"))
+    table = read_table(path, ("recording_id", "s0"))
     expected = ["recording_id", *(f"s{k}" for k in range(table.shape[1] - 1))]
     if list(table.columns) != expected:
         wrong = next(name for name, want in zip(table.columns, expected, strict=True) if name != want)
@@ -313,7 +319,7 @@ def _score_table(path: Path) -> pd.DataFrame | None:
 def _species_names(path: Path) -> list[str] | None:
     if not path.exists():
         return None
-    table = _read_table(path, ("species_id", "name"))
+    table = read_table(path, ("species_id", "name"))
     ids = _numbers(table, "species_id", path)
     if sorted(ids) != list(range(len(table))):
         raise DatasetError(
@@ -389,7 +395,7 @@ def _groups(path: Path, recordings: dict[str, Path]) -> np.ndarray:
     """Return the (n_recordings,) group of each recording, numbered from 0."""
     if not path.exists():
         return np.arange(len(recordings))
-    table = _read_table(path, ("recording_id", "group"))
+    table = read_table(path, ("recording_id", "group"))
     _check_unique(table, "recording_id", path)
     _refuse(table, table["group"] == "", path, "recording '{recording_id}' has no group; name one")
     group = table.set_index("recording_id")["group"]

@@ -1,6 +1,5 @@
-"""Where in a recording a species is found, and the tables that other programs open."""
+"""Where in a recording a species is found."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -10,11 +9,6 @@ import pandas as pd
 
 from features.files import replacing
 from pipelines.recogniser import Scored
-
-RAVEN_COLUMNS = (
-    *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
-    *("Species", "Score"),
-)
 
 
 class Detection(NamedTuple):
@@ -52,35 +46,17 @@ def detect(scored: Scored, threshold: np.ndarray, bands: np.ndarray) -> list[Det
     return sorted(found, key=lambda detection: (detection.t_min, detection.species))
 
 
+def boxes(found: list[Detection], species: tuple[str, ...]) -> pd.DataFrame:
+    """Return detections as a table of boxes, as `features.annotations` has them."""
+    table = pd.DataFrame(found, columns=list(Detection._fields))
+    return table.assign(species=[species[d.species] for d in found])
+
+
 def write_detections(file: Path, detections: Mapping[str, list[Detection]], species: tuple[str, ...]) -> None:
     """Write the detections of all recordings: recording_id, species, seconds, Hz and score."""
-    rows = [
-        (recording_id, species[d.species], *d[1:])
-        for recording_id, found in detections.items()
-        for d in found
-    ]
+    columns = ["recording_id", *Detection._fields]
+    parts = [boxes(found, species).assign(recording_id=r) for r, found in detections.items() if found]
     with replacing(file) as temporary:
-        columns = ["recording_id", "species", "t_min", "t_max", "f_min", "f_max", "score"]
-        pd.DataFrame(rows, columns=columns).to_csv(temporary, index=False, float_format="%.6g")
-
-
-def write_raven(file: Path, found: list[Detection], species: tuple[str, ...]) -> None:
-    """Write a selection table as Raven Pro does, with columns for the species and the score."""
-    rows = [
-        (n, "Spectrogram 1", 1, *d[1:5], species[d.species], d.score) for n, d in enumerate(found, start=1)
-    ]
-    with replacing(file) as temporary:
-        pd.DataFrame(rows, columns=list(RAVEN_COLUMNS)).to_csv(
-            temporary, index=False, sep="\t", float_format="%.6g"
+        pd.concat([pd.DataFrame(columns=columns), *parts])[columns].to_csv(
+            temporary, index=False, float_format="%.6g"
         )
-
-
-def write_audacity(file: Path, found: list[Detection], species: tuple[str, ...]) -> None:
-    """Write a label track with frequencies, as Audacity exports it."""
-    with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as opened:
-        table = csv.writer(
-            opened, delimiter="\t", lineterminator="\n", quoting=csv.QUOTE_NONE, quotechar=None
-        )
-        for d in found:
-            table.writerow([f"{d.t_min:.6f}", f"{d.t_max:.6f}", species[d.species].replace("\t", " ")])
-            table.writerow(["\\", f"{d.f_min:.6f}", f"{d.f_max:.6f}"])

@@ -14,6 +14,7 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
+from features.annotations import write_audacity, write_raven
 from features.audio import AudioError
 from features.dataset import AUDIO_SUFFIXES, find_recordings
 from features.errors import UserError
@@ -22,7 +23,7 @@ from features.parallel import in_parallel
 from models.prevalence import with_prevalence
 from models.thresholds import LEVELS
 from pipelines.common import FAILED, positive, run, write_failed
-from pipelines.detections import detect, write_audacity, write_detections, write_raven
+from pipelines.detections import boxes, detect, write_detections
 from pipelines.priors import PRIOR_HELP, prevalence_of
 from pipelines.recogniser import Recogniser, Scored
 
@@ -96,8 +97,9 @@ def main(args: argparse.Namespace) -> None:
     detections = {r: detect(one, threshold, recogniser.bands) for r, one in scored.items()}
     write_detections(args.out / "detections.csv", detections, recogniser.species)
     for recording_id, found in detections.items():
-        write_raven(args.out / "raven" / f"{recording_id}.Table.1.selections.txt", found, recogniser.species)
-        write_audacity(args.out / "audacity" / f"{recording_id}.txt", found, recogniser.species)
+        table = boxes(found, recogniser.species)
+        write_raven(args.out / "raven" / f"{recording_id}.Table.1.selections.txt", table)
+        write_audacity(args.out / "audacity" / f"{recording_id}.txt", table)
     n = sum(map(len, detections.values()))
     print(
         f"{args.out}: {len(scored)} recordings scored, {n} detections; {len(failed)} recordings failed",

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from models.thresholds import LEVELS
-from pipelines.detections import RAVEN_COLUMNS, Detection, detect, write_audacity, write_raven
+from pipelines.detections import Detection, detect
 from pipelines.recogniser import Recogniser, Scored
 from pipelines.runs import Scores
 from tests.conftest import ROOT
@@ -181,21 +181,6 @@ def test_a_species_that_is_found_is_found_somewhere() -> None:
     found = detect(scored([[0.4], [0.5]], [0.7]), np.array([0.6]), np.array([[0.0, 1.0]]))
     assert [(d.t_min, d.score) for d in found] == [(0.5, 0.5)]
     assert detect(scored([[0.9]], [0.5]), np.array([0.6]), np.array([[0.0, 1.0]])) == []
-
-
-def test_tables_open_in_raven_and_audacity(tmp_path: Path) -> None:
-    found = [Detection(1, 0.5, 2.0, 500.0, 900.0, 0.9), Detection(0, 3.0, 3.8, 100.0, 200.0, 0.7)]
-    write_raven(tmp_path / "raven.txt", found, ("coqui", "owl"))
-    assert (tmp_path / "raven.txt").read_text().splitlines() == [
-        "\t".join(RAVEN_COLUMNS),
-        "1\tSpectrogram 1\t1\t0.5\t2\t500\t900\towl\t0.9",
-        "2\tSpectrogram 1\t1\t3\t3.8\t100\t200\tcoqui\t0.7",
-    ]
-    write_audacity(tmp_path / "audacity.txt", found, ("coqui", "owl"))
-    assert (tmp_path / "audacity.txt").read_text().splitlines()[:2] == [
-        "0.500000\t2.000000\towl",
-        "\\\t500.000000\t900.000000",
-    ]
 
 
 def test_every_level_has_a_threshold(trained: tuple[Path, Path]) -> None:
