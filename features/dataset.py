@@ -114,7 +114,8 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
     submission = _score_table(root / "sample_submission.csv")
     train_truth = _score_table(root / "train_labels.csv")
     test_truth = _score_table(root / "test_labels.csv")
-    names = _species_names(root / "species.csv")
+    listed = root / "species.csv"
+    names = species_names(listed) if listed.exists() else None
     tp = _boxes(root / "train_tp.csv", train)
     if tp.empty:
         raise DatasetError(f"{root / 'train_tp.csv'}: holds no boxes; at least one TP box is needed")
@@ -316,9 +317,8 @@ def _score_table(path: Path) -> pd.DataFrame | None:
     )
 
 
-def _species_names(path: Path) -> list[str] | None:
-    if not path.exists():
-        return None
+def species_names(path: Path) -> list[str]:
+    """Return the names in a table of species_id,name, by number; DatasetError as `load_dataset`."""
     table = read_table(path, ("species_id", "name"))
     ids = _numbers(table, "species_id", path)
     if sorted(ids) != list(range(len(table))):

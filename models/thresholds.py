@@ -48,6 +48,8 @@ class Thresholds:
             part = {level: np.array(config[name][str(level)], float) for level in LEVELS}
             if any(values.shape != (n_species,) for values in part.values()):
                 raise ValueError("thresholds of other species")
+            if not all(np.isfinite(values).all() for values in part.values()):
+                raise ValueError("thresholds that are no numbers")
             parts.append(part)
         return cls(*parts)
 

@@ -193,6 +193,7 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchSettings) -> Repor
     as_it_is = PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))
     truth = presence(dataset)
     recogniser = Recogniser(
+        folder=folder,
         species=dataset.species,
         settings=task.store.settings,
         window=task.window,

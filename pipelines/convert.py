@@ -22,13 +22,14 @@ from features.annotations import (
     write_audacity,
     write_raven,
 )
-from features.dataset import BOX_COLUMNS, Dataset, find_recordings, load_dataset, read_table
+from features.dataset import BOX_COLUMNS, Dataset, find_recordings, load_dataset, read_table, species_names
 from features.files import replacing
 from pipelines.common import run
 
 SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
 WRITERS = {"raven": (write_raven, SUFFIXES[0]), "audacity": (write_audacity, SUFFIXES[2])}
 PRESENCE = "presence.csv"
+SPECIES = "species.csv"
 UNKNOWN_SONGTYPE = "1"
 
 
@@ -42,6 +43,8 @@ def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
     for recording_id in dataset.train:
         found = by_recording.get(recording_id, boxes.iloc[:0])
         write(out / f"{recording_id}{suffix}", found.sort_values(["t_min", "species_id"]))
+    species = pd.DataFrame({"species_id": range(dataset.n_species), "name": dataset.species})
+    _write(out / SPECIES, species)
     if dataset.train_labels is not None:
         table = pd.DataFrame(dataset.train_labels, index=list(dataset.train), columns=list(dataset.species))
         with replacing(out / PRESENCE) as temporary:
@@ -52,8 +55,9 @@ def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
 def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
     """Copy recordings and write the tables that their boxes make; return the data set.
 
-    Species are numbered by name. `folder` has a file of boxes for each recording, named after it, or for
-    several, which then names them; and `presence.csv`, if for every recording it is known what is there.
+    `folder` has a file of boxes for each recording, named after it, or for several, which then names them;
+    `presence.csv`, if for every recording it is known what is there; and `species.csv`, if species are to have
+    other numbers than by name, or some have no box.
     """
     audio = find_recordings(recordings)
     if not audio:
@@ -77,6 +81,12 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
     presence = read_table(folder / PRESENCE, ("recording_id",)) if (folder / PRESENCE).exists() else None
     named = set(boxes["species"]) | set([] if presence is None else presence.columns[1:])
     species = sorted(named)
+    if (folder / SPECIES).exists():
+        species = species_names(folder / SPECIES)
+        for name in sorted(named - set(species)):
+            raise AnnotationError(
+                f"{folder / SPECIES}: lacks '{name}', which boxes name; add it, or correct them"
+            )
     boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)})
     songtype = boxes.get("songtype", pd.Series("", boxes.index)).fillna("").replace("", UNKNOWN_SONGTYPE)
     boxes["songtype_id"] = songtype
@@ -88,7 +98,7 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
     no = rejected(boxes)
     for name, part in (("train_tp.csv", boxes[~no]), ("train_fp.csv", boxes[no])):
         _write(out / name, part[list(BOX_COLUMNS)])
-    _write(out / "species.csv", pd.DataFrame({"species_id": range(len(species)), "name": species}))
+    _write(out / SPECIES, pd.DataFrame({"species_id": range(len(species)), "name": species}))
     if presence is not None:
         labels = presence.reindex(columns=["recording_id", *species], fill_value="0")
         labels.columns = pd.Index(["recording_id", *(f"s{k}" for k in range(len(species)))])

@@ -79,12 +79,14 @@ class Scored(NamedTuple):
 class Recogniser:
     """What a pipeline learned.
 
+    folder : where it was read from.
     bands : (n_species, 2) Hz, the median of each species' boxes.
     prior : prevalence that every species has, as far as the scores know.
     calibrator : of the scores, where they are no probabilities yet.
     thresholds : scores from which a species counts as found.
     """
 
+    folder: Path
     species: tuple[str, ...]
     settings: SpectralSettings
     window: WindowSettings
@@ -127,14 +129,18 @@ class Recogniser:
                     raise ValueError("its members are of several runs")
                 if other["features_version"] != FEATURES_VERSION:
                     raise ValueError(f"its features are of version {other['features_version']}")
+            bands, prior = np.array(config["bands"], float), float(config["prior"])
+            if bands.shape != (len(species), 2) or not np.isfinite(bands).all() or not 0 < prior < 1:
+                raise ValueError("its bands or prior are none")
             return cls(
+                folder=folder,
                 species=species,
                 settings=SpectralSettings(**settings),
                 window=WindowSettings(**window),
                 members=tuple(_member(*member) for member in members),
                 blend=blend,
-                bands=np.array(config["bands"], float).reshape(len(species), 2),
-                prior=float(config["prior"]),
+                bands=bands,
+                prior=prior,
                 calibrator=calibrator,
                 thresholds=Thresholds.from_config(config["thresholds"], len(species)),
             )
@@ -148,8 +154,19 @@ class Recogniser:
         return P if self.calibrator is None else self.calibrator.transform(P)
 
     def score(self, path: Path) -> Scored:
-        """Return the scores of an audio file; AudioError if it cannot be decoded."""
-        return self.score_frames(frames_of(path, self.settings))
+        """Return the scores of an audio file.
+
+        Raises
+        ------
+        AudioError
+            It cannot be decoded.
+        RunError
+            The model's numbers, though of the right shapes, give none.
+        """
+        scored = self.score_frames(frames_of(path, self.settings))
+        if not (np.isfinite(scored.recording).all() and np.isfinite(scored.windows).all()):
+            raise RunError(f"{self.folder}: gives '{path.name}' scores that are no numbers; train it anew")
+        return scored
 
     def score_frames(self, frames: Frames) -> Scored:
         """Return the scores of a recording's frames."""
