@@ -1,4 +1,4 @@
-# make demo   install, then gbm, gru and blend on the embedded data set
+# make demo   install, then gbm, gru, blend and the report on the embedded data set
 # make test   install, then lint, types and tests
 PYTHON ?= python3
 BIN := .venv/bin
@@ -10,6 +10,7 @@ demo: $(INSTALLED)
 	$(BIN)/python pipelines/gbm.py
 	$(BIN)/python pipelines/gru.py
 	$(BIN)/python pipelines/blend.py
+	$(BIN)/python pipelines/page.py
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

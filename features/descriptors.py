@@ -7,12 +7,13 @@ from typing import Self
 import numpy as np
 
 from features.bands import BAND_MEASURES, BAND_REACH, band_measures, band_names
-from features.files import replacing
+from features.files import read_arrays, replacing
 from features.frames import Frames
-from features.spectral import SpectralSettings
-from features.statistics import feature_names, window_statistics
+from features.spectral import SpectralSettings, mel_edges
+from features.statistics import feature_extents, feature_names, window_statistics
 from features.templates import (
     N_STEPS,
+    TEMPLATE_MEASURES,
     TEMPLATE_REACH,
     Templates,
     template_columns,
@@ -57,6 +58,19 @@ class Descriptor:
             *band_names(self.bands[self.band_of], self.settings),
             *template_names(self.n_species),
         ]
+
+    def extents(self) -> np.ndarray:
+        """Return the (n_features, 2) lowest and highest frequency that each column tells of, Hz, or nan."""
+        edges = mel_edges(self.settings)
+        own = edges[self.bands[self.band_of] + [0, 1]]
+        own[self.bands[self.band_of, 1] == 0] = np.nan  # of a species without a box
+        return np.concatenate(
+            [
+                feature_extents(self.settings),
+                np.repeat(own, len(BAND_MEASURES), axis=0),
+                np.tile(own, (len(TEMPLATE_MEASURES), 1)),
+            ]
+        )
 
     def measure(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
         """Return (n_windows, n_measures) float16: statistics, measures of each band, correlations.
@@ -108,11 +122,10 @@ class Descriptor:
 
         Raises
         ------
-        ValueError, KeyError, TypeError, OSError, BadZipFile
+        ValueError, KeyError, TypeError
             The file is another's.
         """
-        with np.load(folder / FILE, allow_pickle=False) as stored:
-            arrays = {name: stored[name] for name in stored.files}
+        arrays = read_arrays(folder / FILE)
         bands, band_of, n_drawn = (arrays.pop(name) for name in ("bands", "band_of", "n_drawn"))
         templates = Templates(**arrays)
         n, n_species = len(templates), len(band_of)

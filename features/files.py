@@ -80,6 +80,21 @@ def refuse_link_outside(path: Path, folder: Path) -> None:
         raise UserError(f"{path}: is a link out of {folder}; put the file itself there")
 
 
+def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file, or those of some names; pickled ones are refused.
+
+    Raises
+    ------
+    ValueError
+        It is no such file, or cut, or lacks a name.
+    """
+    try:
+        with np.load(file, allow_pickle=False) as stored:
+            return {name: stored[name] for name in names or stored.files}
+    except Exception as error:  # of a dozen kinds, by where the file is wrong
+        raise ValueError(f"{file.name} holds no such arrays ({error})") from error
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as JSON, which has no nan: such a number becomes null."""
     value = json.loads(json.dumps(value), parse_constant=lambda _: None)

@@ -118,8 +118,12 @@ def spectral_contrast(power: np.ndarray, settings: SpectralSettings) -> np.ndarr
 
 def mel_centres(settings: SpectralSettings) -> np.ndarray:
     """Return the (n_mels,) centre frequencies of the mel bands, Hz."""
-    edges = librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.fmin, fmax=settings.fmax)
-    return edges[1:-1]
+    return mel_edges(settings)[1:-1]
+
+
+def mel_edges(settings: SpectralSettings) -> np.ndarray:
+    """Return the (n_mels + 2,) frequencies between which mel band k rises and falls: k to k + 2, Hz."""
+    return librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.fmin, fmax=settings.fmax)
 
 
 def _power_spectra(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from features.frames import Frames, percentile_rank, windowed
-from features.spectral import SpectralSettings, mel_centres, mfcc
+from features.spectral import SpectralSettings, mel_centres, mel_edges, mfcc
 
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
 
@@ -18,6 +18,19 @@ def feature_names(settings: SpectralSettings) -> list[str]:
         *(f"{name}_{statistic}" for statistic in ("mean", "sd") for name in cepstrum),
         *(f"{name}_{statistic}" for statistic in ("mean", "sd", "p90") for name in contrast),
     ]
+
+
+def feature_extents(settings: SpectralSettings) -> np.ndarray:
+    """Return the (n_features, 2) lowest and highest frequency that each column tells of, Hz.
+
+    nan for cepstral coefficients, which tell of all.
+    """
+    edges = mel_edges(settings)
+    bands = np.stack([edges[:-2], edges[2:]], axis=1)
+    cepstrum = np.full((settings.n_mfcc, 2), np.nan)
+    octaves = settings.contrast_fmin * 2.0 ** np.arange(settings.n_bands)
+    contrast = np.stack([np.r_[0.0, octaves], np.r_[octaves, settings.sr / 2]], axis=1)
+    return np.concatenate([*[bands] * (3 + len(PERCENTILES)), *[cepstrum] * 2, *[contrast] * 3])
 
 
 def window_statistics(

@@ -3,13 +3,12 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from zipfile import BadZipFile
 
 import numpy as np
 from tqdm import tqdm
 
 from features.audio import AudioError, Recording
-from features.files import digest, replacing
+from features.files import digest, read_arrays, replacing
 from features.frames import Frames
 from features.parallel import in_parallel
 from features.spectral import SpectralSettings, compute_frames
@@ -66,13 +65,13 @@ class FrameStore:
 
     def load(self, recording_id: str, split: str) -> Frames:
         """Return the frames of a recording that `compute` has been called for."""
-        with np.load(self._file(recording_id, split), allow_pickle=False) as stored:
-            return _unpack(stored["frames"], self.settings)
+        stored = read_arrays(self._file(recording_id, split), "frames")
+        return _unpack(stored["frames"], self.settings)
 
     def extent(self, recording_id: str, split: str) -> tuple[int, float]:
         """Return a recording's number of frames and its duration in seconds."""
-        with np.load(self._file(recording_id, split), allow_pickle=False) as stored:
-            return int(stored["n_frames"]), float(stored["duration"])
+        stored = read_arrays(self._file(recording_id, split), "n_frames", "duration")
+        return int(stored["n_frames"]), float(stored["duration"])
 
     def _file(self, recording_id: str, split: str) -> Path:
         return self.folder / split / f"{recording_id}.npz"
@@ -82,9 +81,8 @@ class FrameStore:
         if not file.exists():
             return False
         try:
-            with np.load(file, allow_pickle=False) as stored:
-                return np.array_equal(stored["source"], _source(path))
-        except (ValueError, KeyError, EOFError, OSError, BadZipFile):  # no file of ours
+            return np.array_equal(read_arrays(file, "source")["source"], _source(path))
+        except ValueError:  # no file of ours
             return False
 
 

@@ -115,6 +115,27 @@ class OneVsRestGBM(BaseEstimator):
         )
         return np.column_stack(columns)
 
+    def gain(self) -> np.ndarray:
+        """Return (n_species, n_features) the share of each species' loss that splits on a feature took."""
+        check_is_fitted(self)
+        total = np.zeros((self.n_species_, self.n_features_in_))
+        for k, booster in enumerate(self.boosters_):
+            if isinstance(booster, lgb.Booster):
+                total[k] = booster.feature_importance("gain")
+        return total / np.maximum(total.sum(axis=1, keepdims=True), np.finfo(float).tiny)
+
+    def contributions(self, X: np.ndarray, species: int) -> np.ndarray:
+        """Return (n_windows, n_features) what each feature adds to the log odds of a species: SHAP values.
+
+        Exact for trees, after Lundberg et al. (2020), by LightGBM.
+        """
+        check_is_fitted(self)
+        X = validate_data(self, X, dtype=np.float32, reset=False)
+        booster = self.boosters_[species]
+        if not isinstance(booster, lgb.Booster):
+            return np.zeros(X.shape)
+        return np.asarray(booster.predict(X, pred_contrib=True))[:, :-1]
+
     def __sklearn_tags__(self) -> Tags:
         return multilabel_tags(super().__sklearn_tags__())
 

@@ -14,6 +14,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 N_BLOCKS = 10  # of recordings, whose spread says how sure a difference is
 N_BOOTSTRAP = 2000
+LEAST_POSITIVES = 5  # of a species whose calibration can be told
+N_BINS = 10  # of probability
+EPSILON = 1e-6  # probabilities are kept this far from 0 and 1 before the logarithm
 ROWS_AT_A_TIME = 512  # of a ranking, which takes n_species ** 2 bytes each
 
 
@@ -137,3 +140,45 @@ def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
     if not finite.any():
         return float("nan")
     return float(np.average(values[finite], weights=None if weights is None else weights[finite]))
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How far probabilities are from what comes true; 0 is best.
+
+    brier : mean squared error. log_loss : mean cross-entropy, nats. ece : expected calibration error, the
+    mean over species with `LEAST_POSITIVES` of what `reliability` shows, weighted by its counts.
+    """
+
+    brier: float
+    log_loss: float
+    ece: float
+
+
+def calibration(Y: np.ndarray, P: np.ndarray) -> Calibration:
+    """Return the calibration of (n_recordings, n_species) probabilities P; nan in Y does not count."""
+    known = ~np.isnan(Y)
+    p, y = np.clip(P[known], EPSILON, 1 - EPSILON), Y[known]
+    errors = []
+    for k in np.flatnonzero(np.nansum(Y, axis=0) >= LEAST_POSITIVES):
+        predicted, observed, count = reliability(Y[:, [k]], P[:, [k]])
+        errors.append(np.sum(count * np.abs(predicted - observed)) / count.sum())
+    return Calibration(
+        brier=float(np.mean((P[known] - y) ** 2)),
+        log_loss=float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))),
+        ece=float(np.mean(errors)) if errors else float("nan"),
+    )
+
+
+def reliability(Y: np.ndarray, P: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return for each of ten equal bins of probability that is not empty: mean probability, share, count.
+
+    The share is of the cells whose species is present.
+    """
+    known = ~np.isnan(Y)
+    p, y = P[known], Y[known]
+    bins = np.minimum((p * N_BINS).astype(int), N_BINS - 1)
+    count = np.bincount(bins, minlength=N_BINS)
+    full = count > 0
+    predicted, observed = (np.bincount(bins, values, N_BINS)[full] / count[full] for values in (p, y))
+    return predicted, observed, count[full]

@@ -7,6 +7,7 @@ import numpy as np
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Precisions and recalls that can be asked for."""
+DEFAULT_PRECISION = 0.7
 ABOVE_ALL = 1e-6  # added to the highest score of recordings that lack a species
 
 

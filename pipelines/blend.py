@@ -22,7 +22,7 @@ from models.prevalence import with_prevalence
 from pipelines import report
 from pipelines.common import dataset_parser, open_dataset, presence, print_failed, read_failed, run
 from pipelines.priors import PRIOR_HELP, prevalence_of
-from pipelines.runs import common_folds, read_member, write_run, write_submission
+from pipelines.runs import calibrations, common_folds, read_member, write_run, write_submission
 
 MEMBERS = ("gbm", "gru")
 PRIOR_FILES = ("submission_prior.csv", "prior.csv")
@@ -60,7 +60,11 @@ def main(args: argparse.Namespace) -> None:
         **asdict(chosen),
         "fold_blends": [asdict(blend) for blend in fold_blends],
     }
-    metrics = {"differences": differences}
+    probabilities = calibrator.transform(oof), None if test is None else calibrator.transform(test)
+    metrics = {
+        "differences": differences,
+        "calibration": calibrations(dataset, (oof, test), probabilities),
+    }
     leaderboard = write_run(results, "blend", dataset, oof, test, fold, seconds, args.seed, config, metrics)
     for file in PRIOR_FILES:
         (results / "blend" / file).unlink(missing_ok=True)

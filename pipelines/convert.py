@@ -56,8 +56,8 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
     """Copy recordings and write the tables that their boxes make; return the data set.
 
     `folder` has a file of boxes for each recording, named after it, or for several, which then names them;
-    `presence.csv`, if for every recording it is known what is there; and `species.csv`, if species are to have
-    other numbers than by name, or some have no box.
+    `presence.csv`, if for every recording it is known what is there; and `species.csv`, if species are to
+    have other numbers than by name, or some have no box.
     """
     audio = find_recordings(recordings)
     if not audio:

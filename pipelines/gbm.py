@@ -15,12 +15,13 @@ from models import tuning
 from models.folds import out_of_fold
 from models.gbm import VERSION, OneVsRestGBM
 from models.metrics import METRICS
+from models.pooling import pool
 from models.readout import best_readout
 from pipelines.common import load_task, positive, print_failed, run, training_parser
 from pipelines.controls import write_controls
 from pipelines.examples import Examples
 from pipelines.report import print_leaderboard
-from pipelines.runs import write_run
+from pipelines.runs import calibrations, write_run
 
 
 def main(args: argparse.Namespace) -> None:
@@ -44,10 +45,12 @@ def main(args: argparse.Namespace) -> None:
 
     started = time.perf_counter()
     model.fit(*examples.whole())
-    test = None
+    test, raw_test = None, None
     if task.dataset.test:
         X_test = task.compute("test", examples.descriptor.describe, "descriptors")
-        test = readout(model.predict_proba(X_test), task.first_windows("test"))
+        P_test = model.predict_proba(X_test)
+        test = readout(P_test, task.first_windows("test"))
+        raw_test = pool(P_test, task.first_windows("test"), readout.pooling)
     seconds["test"] = time.perf_counter() - started
 
     config = {
@@ -57,6 +60,7 @@ def main(args: argparse.Namespace) -> None:
         "study": study,
         "features": examples.descriptor.names(),
     }
+    raw = pool(P, first, readout.pooling), raw_test
     write_controls(task)
     leaderboard = write_run(
         task.results,
@@ -68,7 +72,7 @@ def main(args: argparse.Namespace) -> None:
         seconds,
         args.seed,
         config,
-        metrics={},
+        metrics={"calibration": calibrations(task.dataset, raw, (oof, test))},
         models=(examples.descriptor, model),
     )
     print_leaderboard(leaderboard, task.results)

@@ -19,11 +19,12 @@ from features.files import digest, write_json
 from features.sequences import window_sequences
 from models.gru import CELLS, DEVICES, VERSION, GRUClassifier, resolve_device
 from models.metrics import METRICS
+from models.pooling import pool
 from models.readout import best_readout
 from pipelines.common import Task, load_task, positive, print_failed, run, training_parser
 from pipelines.controls import write_controls
 from pipelines.report import print_leaderboard
-from pipelines.runs import write_run
+from pipelines.runs import calibrations, write_run
 
 
 def main(args: argparse.Namespace) -> None:
@@ -42,11 +43,12 @@ def main(args: argparse.Namespace) -> None:
     seconds = {"oof": sum(fitted.seconds_ for fitted in models)}
 
     # The test recordings are new to all folds' models, so their mean scores them.
-    started, test = time.perf_counter(), None
+    started, test, raw_test = time.perf_counter(), None, None
     if task.dataset.test:
         X_test = task.compute("test", window_sequences, "sequences")
         mean = np.stack([fitted.predict_proba(X_test) for fitted in models]).mean(axis=0, dtype=np.float64)
         test = readout(mean, task.first_windows("test"))
+        raw_test = pool(mean, task.first_windows("test"), readout.pooling)
     seconds["test"] = time.perf_counter() - started
 
     config = {
@@ -54,7 +56,11 @@ def main(args: argparse.Namespace) -> None:
         "params": model.get_params(),
         **readout.config(),
     }
-    metrics = {"loss": [fitted.history_ for fitted in models]}
+    raw = pool(windows, first, readout.pooling), raw_test
+    metrics = {
+        "loss": [fitted.history_ for fitted in models],
+        "calibration": calibrations(task.dataset, raw, (oof, test)),
+    }
     write_controls(task)
     leaderboard = write_run(
         task.results, "gru", task.dataset, oof, test, task.fold, seconds, args.seed, config, metrics

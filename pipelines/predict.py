@@ -21,7 +21,7 @@ from features.errors import UserError
 from features.files import replacing
 from features.parallel import in_parallel
 from models.prevalence import with_prevalence
-from models.thresholds import LEVELS
+from models.thresholds import DEFAULT_PRECISION, LEVELS
 from pipelines.common import FAILED, positive, run, write_failed
 from pipelines.detections import boxes, detect, write_detections
 from pipelines.priors import PRIOR_HELP, prevalence_of
@@ -157,7 +157,7 @@ if __name__ == "__main__":
     parser.add_argument("--out", type=Path, default=Path("predicted"), metavar="DIR", help="where tables go")
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument(
-        "--precision", type=level, default=0.7, metavar="P", help=f"of the detections: {LEVELS}"
+        "--precision", type=level, default=DEFAULT_PRECISION, metavar="P", help=f"of the detections: {LEVELS}"
     )
     wanted.add_argument("--recall", type=level, metavar="R", help="share of recordings to find, in its place")
     parser.add_argument("--prior", default="none", metavar="none|estimate|FILE", help=PRIOR_HELP)

@@ -4,7 +4,6 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol, Self
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -146,7 +145,7 @@ class Recogniser:
             )
         except RunError:
             raise
-        except (KeyError, TypeError, ValueError, OSError, BadZipFile) as error:
+        except (KeyError, TypeError, ValueError, OSError) as error:
             raise _foreign(folder, error) from error
 
     def probabilities(self, P: np.ndarray) -> np.ndarray:

@@ -9,11 +9,14 @@ import numpy as np
 import pandas as pd
 
 from features.files import replacing
+from features.spectral import SpectralSettings, mel_centres
 from models.blending import SPACES, STEPS, Blend
 from models.metrics import Evaluation
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from matplotlib.axis import Axis
+from matplotlib.ticker import MaxNLocator
 
 MODELS = ("prior", "background", "gbm", "gru", "blend", "blend+prior")
 SPLITS = ("oof", "test")
@@ -147,12 +150,116 @@ def plot_weights(
     _save(figure, file)
 
 
-def _save(figure: plt.Figure, file: Path) -> None:
+def plot_reliability(
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], split: str, file: Path
+) -> None:
+    """Draw how often what a model gives a probability comes true, a line per model.
+
+    Parameters
+    ----------
+    curves : by model, what `metrics.reliability` returns.
+    """
+    figure, axis = plt.subplots(figsize=(4.6, 4.2))
+    axis.plot([0, 1], [0, 1], color="#cccccc", lw=1)
+    for model, (predicted, observed, count) in curves.items():
+        axis.plot(predicted, observed, color=COLOURS[model], lw=1, label=model)
+        axis.scatter(predicted, observed, s=6 + 60 * np.sqrt(count / count.max()), color=COLOURS[model])
+    axis.set_xlabel("probability given (larger dots: more cells)")
+    axis.set_ylabel(f"share that is present, {split}")
+    axis.legend(frameon=False)
+    _save(figure, file)
+
+
+def plot_reasons(
+    by_band: np.ndarray,
+    species: Sequence[str],
+    bands: np.ndarray,
+    settings: SpectralSettings,
+    file: Path,
+) -> None:
+    """Draw the share of each species' gain by frequency, and the species' own band.
+
+    Parameters
+    ----------
+    by_band : (n_species, n_mels) shares.
+    bands : (n_species, 2) Hz.
+    """
+    centres = mel_centres(settings)
+    figure, axis = plt.subplots(figsize=(8, 1.6 + 0.22 * len(species)))
+    axis.imshow(
+        by_band, aspect="auto", cmap="Greens", vmax=np.quantile(by_band, 0.995), interpolation="nearest"
+    )
+    position = np.interp(bands, centres, np.arange(len(centres)))
+    for row, (low, high) in enumerate(position):
+        box = plt.Rectangle((low - 0.5, row - 0.45), high - low + 1, 0.9, fill=False, ec="#d95f0e", lw=1)
+        axis.add_patch(box)
+    _kilohertz(axis.xaxis, centres)
+    axis.set_yticks(range(len(species)), species, fontsize=8)
+    axis.set_xlabel("kHz")
+    _save(figure, file)
+
+
+def plot_example(
+    levels: np.ndarray,
+    settings: SpectralSettings,
+    start: float,
+    length: float,
+    band: tuple[float, float],
+    file: Path,
+) -> None:
+    """Draw a spectrogram with a window and a band in it.
+
+    Parameters
+    ----------
+    levels : (n_frames, n_mels) dB above the background.
+    start, length : of the window, seconds from the first frame.
+    band : Hz.
+    """
+    centres = mel_centres(settings)
+    seconds = len(levels) / settings.frame_rate
+    figure, axis = plt.subplots(figsize=(7, 2.4))
+    extent = (0, seconds, -0.5, len(centres) - 0.5)
+    axis.imshow(levels.T, origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=40, extent=extent)
+    low, high = np.interp(band, centres, np.arange(len(centres)))
+    axis.add_patch(plt.Rectangle((start, low), length, high - low, fill=False, ec="#78c679", lw=2))
+    _kilohertz(axis.yaxis, centres)
+    axis.set_xlabel("s")
+    axis.set_ylabel("kHz")
+    _save(figure, file, dpi=90)
+
+
+def plot_study(values: np.ndarray, file: Path) -> None:
+    """Draw the score of each trial, (n_trials,) with nan for a pruned one, and the best so far."""
+    number = np.arange(1, len(values) + 1)
+    figure, axis = plt.subplots(figsize=(6, 2.6))
+    axis.plot(number, np.fmax.accumulate(values), color=COLOURS["gbm"], lw=1, label="best so far")
+    axis.plot(number, values, "o", color=COLOURS["gbm"], label="trial")
+    pruned = np.isnan(values)
+    if pruned.any():
+        axis.plot(
+            number[pruned], np.full(pruned.sum(), np.nanmin(values)), "x", color="#999999", label="pruned"
+        )
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("trial")
+    axis.set_ylabel("out-of-fold score")
+    axis.legend(frameon=False, fontsize=8)
+    _save(figure, file)
+
+
+def _kilohertz(axis: Axis, centres: np.ndarray) -> None:
+    shown = [f for f in (0.5, 1, 2, 4, 8, 16) if centres[0] / 1000 <= f <= centres[-1] / 1000]
+    axis.set_ticks(
+        np.interp(1000 * np.array(shown), centres, np.arange(len(centres))), [f"{f:g}" for f in shown]
+    )
+
+
+def _save(figure: plt.Figure, file: Path, dpi: int = 150) -> None:
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
-        axis.grid(axis="x", color="#eeeeee")
+        if not axis.images:  # over which lines would lie
+            axis.grid(axis="x", color="#eeeeee")
         axis.set_axisbelow(True)
     figure.set_layout_engine("constrained")
     with replacing(file) as temporary:
-        figure.savefig(temporary, dpi=150)
+        figure.savefig(temporary, dpi=dpi)
     plt.close(figure)

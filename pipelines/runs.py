@@ -7,15 +7,14 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, Self
-from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
 
 from features.dataset import Dataset
 from features.errors import UserError
-from features.files import replacing, replacing_all, write_json
-from models.metrics import Evaluation, ap_per_species, auc_per_species, evaluate
+from features.files import read_arrays, replacing, replacing_all, write_json
+from models.metrics import Evaluation, ap_per_species, auc_per_species, calibration, evaluate
 from models.thresholds import Thresholds
 from pipelines.common import presence
 from pipelines.report import update_leaderboard
@@ -55,8 +54,8 @@ class Scores:
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        with np.load(file, allow_pickle=False) as stored:
-            return cls(**{name: stored[name] for name in stored.files})
+        """Return the scores that `save` wrote; ValueError or TypeError if the file is another's."""
+        return cls(**read_arrays(file))
 
 
 def evaluations(
@@ -77,6 +76,28 @@ def evaluations(
     if dataset.test_labels is not None and test is not None:
         found["test"] = evaluate(dataset.test_labels.astype(float), test, seed)
     return found
+
+
+def calibrations(
+    dataset: Dataset,
+    before: tuple[np.ndarray, np.ndarray | None],
+    after: tuple[np.ndarray, np.ndarray | None],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return by split how good probabilities are before and after calibration.
+
+    Parameters
+    ----------
+    before, after : out-of-fold and test (n_recordings, n_species) probabilities.
+    """
+    truths = {"oof": np.nan_to_num(presence(dataset)), "test": dataset.test_labels}
+    return {
+        split: {
+            "uncalibrated": asdict(calibration(truth.astype(float), P)),
+            "calibrated": asdict(calibration(truth.astype(float), calibrated)),
+        }
+        for (split, truth), P, calibrated in zip(truths.items(), before, after, strict=True)
+        if truth is not None and P is not None and calibrated is not None
+    }
 
 
 def per_species(dataset: Dataset, oof: np.ndarray, test: np.ndarray | None) -> pd.DataFrame:
@@ -193,7 +214,7 @@ def read_member(results: Path, model: str, dataset: Dataset) -> tuple[Scores, Sc
             raise RunError(f"{file}: is missing, so there is no whole run of {model}; {remedy}")
         try:
             scores = member[split] = Scores.load(file)
-        except (ValueError, TypeError, OSError, BadZipFile) as error:
+        except (ValueError, TypeError) as error:
             raise RunError(f"{file}: holds no scores ({error}); {remedy}") from error
         for what, found, wanted in (
             ("recordings", scores.recording_id, list(recordings)),

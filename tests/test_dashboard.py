@@ -15,6 +15,7 @@ import pytest
 from models.folds import split
 from models.metrics import lrap
 from models.tuning import Task, tune
+from tests.browser import rendered
 
 
 def free_port() -> int:
@@ -52,6 +53,8 @@ def test_the_dashboard_answers_with_the_study_and_its_trials(tmp_path: Path) -> 
         assert summary["study_name"] == "gbm-lrap-test"
         detail = get(f"http://127.0.0.1:{port}/api/studies/{summary['study_id']}?after=0", process)
         assert [trial["number"] for trial in detail["trials"]] == [0, 1, 2]
+        if shutil.which("chromium"):  # as a person sees it
+            assert "gbm-lrap-test" in rendered(f"http://127.0.0.1:{port}/dashboard")
     finally:
         process.terminate()
         process.wait(10)

@@ -6,11 +6,13 @@ from models.metrics import (
     ap_per_species,
     auc_per_species,
     bootstrap_interval,
+    calibration,
     difference_error,
     evaluate,
     lrap,
     lrap_per_recording,
     lwlrap,
+    reliability,
 )
 
 
@@ -129,3 +131,26 @@ def test_the_error_of_a_difference_is_that_of_its_mean() -> None:
     expected = np.nanstd(difference) / np.sqrt(np.isfinite(difference).sum())
     assert 0.5 * expected < difference_error(lrap, Y, P, Q) < 2 * expected
     assert difference_error(lrap, Y, P, P) == 0
+
+
+def test_calibration_is_perfect_where_probabilities_come_true() -> None:
+    rng = np.random.default_rng(0)
+    P = rng.random((20_000, 3))
+    Y = (rng.random(P.shape) < P).astype(float)
+    true, off = calibration(Y, P), calibration(Y, P**3)
+    assert true.ece < 0.02
+    assert off.ece > 0.1
+    assert off.brier > true.brier == pytest.approx(1 / 6, abs=0.01)
+    assert off.log_loss > true.log_loss == pytest.approx(0.5, abs=0.01)
+    predicted, observed, count = reliability(Y, P)
+    np.testing.assert_allclose(predicted, observed, atol=0.02)
+    assert count.sum() == P.size
+
+
+def test_calibration_leaves_out_unknown_cells_and_rare_species() -> None:
+    Y = np.array([[1.0, np.nan], [0.0, 0.0]] * 5)
+    P = np.full(Y.shape, 0.5)
+    P[:, 1] = 0.0
+    found = calibration(Y, P)
+    assert found.ece == 0  # of the first species alone, whose half is right
+    assert found.brier == pytest.approx(0.25 * 10 / 15)

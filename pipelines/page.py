@@ -1,0 +1,457 @@
+"""`report.html`: what the models reached, why, and where they err, on one page that needs no network."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import argparse
+import json
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+from typing import Any, NamedTuple
+
+import joblib
+import numpy as np
+import optuna
+import pandas as pd
+import torch
+
+from features.dataset import Dataset
+from features.files import replacing
+from features.frames import Frames, concatenate
+from features.parallel import in_parallel
+from features.spectral import compute_frames
+from features.store import FrameStore
+from features.windows import window_starts
+from models.metrics import reliability
+from models.thresholds import DEFAULT_PRECISION
+from pipelines import reasons, report
+from pipelines.common import dataset_parser, open_dataset, presence, read_failed, run
+from pipelines.detections import detect
+from pipelines.recogniser import GBMWindows, Recogniser
+from pipelines.runs import RunError, Scores
+
+MODELS = ("gbm", "gru", "blend")
+N_EXAMPLES = 3  # of each kind
+AROUND = 2.0  # seconds shown on either side of a window
+NOISE_MINUTES = 10
+QUIET_SECONDS = 2.0  # of each training recording
+
+
+class Run(NamedTuple):
+    """A model's run, as its folder holds it."""
+
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    oof: Scores
+    test: Scores | None
+
+
+class Example(NamedTuple):
+    """A recording's best window for a species, and what the picture shows of it."""
+
+    title: str
+    frames: Frames
+    start: float
+    length: float
+    band: tuple[float, float]
+    why: list[tuple[str, float]]
+
+
+def read_runs(results: Path) -> dict[str, Run]:
+    """Return the runs that a results folder holds, by model."""
+    runs = {}
+    for model in MODELS:
+        folder = results / model
+        if (folder / "oof.npz").exists():
+            config, metrics = (
+                json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+                for name in ("config", "metrics")
+            )
+            test = Scores.load(folder / "test.npz") if (folder / "test.npz").exists() else None
+            runs[model] = Run(config, metrics, Scores.load(folder / "oof.npz"), test)
+    if not runs:
+        raise RunError(f"{results}: holds no run; call pipelines/gbm.py or gru.py first")
+    return runs
+
+
+def gbm_of(results: Path) -> GBMWindows:
+    windows = Recogniser.load(results / "gbm").members[0].windows
+    assert isinstance(windows, GBMWindows)  # of a folder of this name
+    return windows
+
+
+def truth_of(dataset: Dataset) -> tuple[str, np.ndarray]:
+    """Return the split that pictures are drawn from, test where its truth is known, and its (R, S) truth."""
+    if dataset.test_labels is not None:
+        return "test", dataset.test_labels.astype(float)
+    return "train", np.nan_to_num(presence(dataset))
+
+
+def noises(store: FrameStore, dataset: Dataset, seed: int) -> dict[str, list[Frames]]:
+    """Return minutes of silence, of white noise and of the training recordings' quietest moments."""
+    rng, settings = np.random.default_rng(seed), store.settings
+    n = 60 * settings.sr
+    silence = Frames.of(*compute_frames([np.zeros(n, np.float32)], settings.sr, settings))
+    white = [
+        Frames.of(*compute_frames([0.1 * rng.standard_normal(n, np.float32)], settings.sr, settings))
+        for _ in range(NOISE_MINUTES)
+    ]
+    length = round(QUIET_SECONDS * settings.frame_rate)
+    quiet = []
+    for recording_id in rng.permutation(list(dataset.train))[: round(NOISE_MINUTES * 60 / QUIET_SECONDS)]:
+        frames = store.load(str(recording_id), "train")
+        loudness = frames.levels.mean(axis=1)
+        moving = np.convolve(loudness, np.ones(min(length, len(frames))), mode="valid")
+        quiet.append(frames.excerpt(int(moving.argmin()), min(length, len(frames))))
+    a_minute = round(60 / QUIET_SECONDS)
+    minutes = [concatenate(quiet[first : first + a_minute]) for first in range(0, len(quiet), a_minute)]
+    return {
+        "silence": [silence] * NOISE_MINUTES,
+        "white noise": white,
+        "quietest moments of the training recordings": minutes,
+    }
+
+
+def false_alarms(recogniser: Recogniser, kinds: dict[str, list[Frames]], n_jobs: int) -> pd.DataFrame:
+    """Return a row per kind of noise: minutes, detections per hour, and the species most often found."""
+    threshold = recogniser.thresholds.precision[DEFAULT_PRECISION]
+    rows = []
+    for kind, parts in kinds.items():
+        scored = list(in_parallel(recogniser.score_frames, [(frames,) for frames in parts], n_jobs))
+        found = [d.species for one in scored for d in detect(one, threshold, recogniser.bands)]
+        hours = sum(one.duration for one in scored) / 3600
+        most = np.bincount(found, minlength=len(recogniser.species)) / hours
+        below = np.stack([one.recording for one in scored]).max(axis=0) < threshold
+        rows.append(
+            {
+                "ten minutes of": kind,
+                "minutes": 60 * hours,
+                "detections per hour": len(found) / hours,
+                "species below their threshold": f"{below.sum()} of {len(below)}",
+                "most often": ", ".join(
+                    f"{recogniser.species[k]} {most[k]:.0f}"
+                    for k in np.argsort(-most)[:N_EXAMPLES]
+                    if most[k]
+                )
+                or "none",
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def examples(
+    recogniser: Recogniser,
+    gbm: GBMWindows | None,
+    store: FrameStore,
+    recordings: Sequence[str],
+    split: str,
+    P: np.ndarray,
+    Y: np.ndarray,
+) -> dict[str, list[Example]]:
+    """Return the surest detections that are right, the surest that are wrong, and the species most missed.
+
+    One for each species at most, so that they show several.
+
+    Parameters
+    ----------
+    P, Y : (n_recordings, n_species) scores and truth of the recordings.
+    """
+    absent = "wrong, as far as is known" if split == "train" else "wrong"
+    kinds = {
+        "Surest and right": ("right", np.where(Y == 1, -P, np.inf)),
+        "Surest and wrong": (absent, np.where(Y == 0, -P, np.inf)),
+        "Missed most": ("missed", np.where(Y == 1, P, np.inf)),
+    }
+    found: dict[str, list[Example]] = {}
+    for heading, (verdict, order) in kinds.items():
+        found[heading] = []
+        shown: set[int] = set()
+        for cell in np.argsort(order, axis=None):
+            row, species = map(int, np.unravel_index(cell, order.shape))
+            if not np.isfinite(order[row, species]) or len(shown) == N_EXAMPLES:
+                break
+            if species in shown:
+                continue
+            shown.add(species)
+            title = f"{recogniser.species[species]} in {recordings[row]}: {P[row, species]:.2f}, {verdict}"
+            frames = store.load(recordings[row], split)
+            found[heading].append(_example(recogniser, gbm, frames, species, title))
+    return found
+
+
+def _example(
+    recogniser: Recogniser, gbm: GBMWindows | None, frames: Frames, species: int, title: str
+) -> Example:
+    scored, rate = recogniser.score_frames(frames), recogniser.settings.frame_rate
+    best = int(scored.windows[:, species].argmax())
+    why = []
+    if gbm is not None:
+        length, hop = recogniser.window.in_frames(rate)
+        starts = window_starts(len(frames), length, hop)[[best]]
+        x = gbm.descriptor.describe(frames, starts, length)[0]
+        why = reasons.of_window(gbm, x, species, recogniser.species)
+    n_frames = min(round((scored.length + 2 * AROUND) * rate), len(frames))
+    begin = min(max(round((scored.start[best] - AROUND) * rate), 0), len(frames) - n_frames)
+    low, high = recogniser.bands[species]
+    start = float(scored.start[best]) - begin / rate
+    return Example(title, frames.excerpt(begin, n_frames), start, scored.length, (low, high), why)
+
+
+def write_page(results: Path, dataset: Dataset, seed: int, n_jobs: int) -> Path:
+    """Write `report.html` and the figures that are in it; return its path."""
+    torch.set_num_threads(1)  # the parallel work is outside
+    runs = read_runs(results)
+    best = list(runs)[-1]
+    recogniser = Recogniser.load(results / best)
+    gbm = gbm_of(results) if "gbm" in runs else None
+    store = FrameStore(results / "frames", recogniser.settings)
+    figures = results / "figures"
+    leaderboard = pd.read_csv(results / "leaderboard.csv")
+    split, truth = truth_of(dataset)
+    scores = {model: (one.oof if split == "train" else one.test) for model, one in runs.items()}
+    P = {model: found.scores for model, found in scores.items() if found is not None}
+
+    report.plot_leaderboard(leaderboard, figures / "leaderboard.png")
+    curves = {model: reliability(truth, p) for model, p in P.items()}
+    report.plot_reliability(curves, "oof" if split == "train" else split, figures / "reliability.png")
+
+    def pictures(*names: str) -> str:
+        return "".join(
+            _image(figures / f"{name}.png") for name in names if (figures / f"{name}.png").exists()
+        )
+
+    parts = [
+        _section("Leaderboard", _leaderboard(leaderboard, dataset), pictures("leaderboard")),
+        _section("Species", _species_table(dataset, runs, recogniser, gbm)),
+        _section("Are the probabilities true?", _calibration(runs), pictures("reliability")),
+    ]
+    if gbm is not None:
+        report.plot_reasons(
+            reasons.gain_by_band(gbm),
+            recogniser.species,
+            recogniser.bands,
+            recogniser.settings,
+            figures / "reasons.png",
+        )
+        parts.append(_section("What decides", WHAT_DECIDES, pictures("reasons")))
+    recordings = list(dataset.test if split == "test" else dataset.train)
+    found = examples(recogniser, gbm, store, recordings, split, P[best], truth)
+    parts += [
+        _section(heading, *[_example_html(example, recogniser, figures) for example in shown])
+        for heading, shown in found.items()
+    ]
+    alarms = false_alarms(recogniser, noises(store, dataset, seed), n_jobs)
+    parts.append(
+        _section("Where nothing calls", FALSE_ALARMS.format(best, DEFAULT_PRECISION), _table(alarms))
+    )
+    if "gbm" in runs:
+        values = study_values(results / "optuna.db", runs["gbm"].config["study"])
+        report.plot_study(values, figures / "study.png")
+        parts.append(_section("The study", pictures("study")))
+    if "blend" in runs:
+        parts.append(_section("The blend", pictures("weights", "species")))
+    parts.append(_section("Settings", _settings(runs)))
+    n_failed = sum(map(len, read_failed(results).values()))
+    lead = (
+        f"{len(dataset.train)} training and {len(dataset.test)} test recordings, {dataset.n_species} "
+        f"species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes; {n_failed} recordings could not be "
+        f"decoded."
+    )
+    page = PAGE.replace("{{title}}", escape(dataset.name)).replace("{{lead}}", lead)
+    with replacing(results / "report.html") as temporary:
+        temporary.write_text(page.replace("{{body}}", "\n".join(parts)), encoding="utf-8")
+    return results / "report.html"
+
+
+def study_values(database: Path, name: str) -> np.ndarray:
+    """Return the (n_trials,) out-of-fold score of each finished trial, nan for a pruned one."""
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
+    trials = [t for t in study.trials if t.state.is_finished() and t.state.name != "FAIL"]
+    return np.array([t.value if t.state.name == "COMPLETE" else np.nan for t in trials], float)
+
+
+def _section(heading: str, *parts: str) -> str:
+    title = f"<h2>{escape(heading)}</h2>" if heading else ""
+    return f"<section>{title}{''.join(parts)}</section>"
+
+
+def _image(file: Path) -> str:
+    data = b64encode(file.read_bytes()).decode("ascii")
+    return f'<img alt="{escape(file.stem)}" src="data:image/png;base64,{data}">'
+
+
+def _table(table: pd.DataFrame, sortable: bool = False) -> str:
+    head = "".join(f"<th>{escape(str(column))}</th>" for column in table.columns)
+    rows = "".join(
+        "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in table.itertuples(index=False)
+    )
+    kind = ' class="sortable"' if sortable else ""
+    return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f'<td class="number">{"-" if np.isnan(value) else f"{value:.3f}"}</td>'
+    if isinstance(value, int | np.integer):
+        return f'<td class="number">{value}</td>'
+    return f"<td>{escape(str(value))}</td>"
+
+
+def _leaderboard(leaderboard: pd.DataFrame, dataset: Dataset) -> str:
+    table = leaderboard.copy()
+    interval = [
+        f"{low:.3f} to {high:.3f}" for low, high in zip(table["lrap_low"], table["lrap_high"], strict=True)
+    ]
+    table.insert(4, "95 % interval", interval)
+    table = table.drop(columns=["lrap_low", "lrap_high"]).rename(
+        columns={"n_recordings": "recordings", "lrap": "LRAP", "lwlrap": "LWLRAP"}
+    )
+    partial = (
+        ""
+        if dataset.train_labels is not None
+        else " Unannotated species count as absent in oof, a pessimistic view."
+    )
+    return _table(table) + f"<p>{LEADERBOARD}{partial}</p>"
+
+
+def _species_table(
+    dataset: Dataset, runs: dict[str, Run], recogniser: Recogniser, gbm: GBMWindows | None
+) -> str:
+    table = pd.DataFrame({"species": dataset.species})
+    for name, boxes in (("TP", dataset.tp), ("FP", dataset.fp)):
+        table[name] = np.bincount(boxes["species_id"], minlength=dataset.n_species)
+    for split in ("oof", "test"):
+        for model, one in runs.items():
+            values = [row.get(f"{split}_ap") for row in one.metrics["per_species"]]
+            if any(value is not None for value in values):
+                table[f"{model} AP, {split}"] = np.array(values, float)
+    table["threshold"] = recogniser.thresholds.precision[DEFAULT_PRECISION]
+    if gbm is not None:
+        table["decides most"] = [
+            "; ".join(name for name, _ in found) or "-" for found in reasons.of_species(gbm, dataset.species)
+        ]
+    return _table(table, sortable=True) + f"<p>{SPECIES.format(DEFAULT_PRECISION)}</p>"
+
+
+def _calibration(runs: dict[str, Run]) -> str:
+    rows = []
+    for model, one in runs.items():
+        for split, found in one.metrics["calibration"].items():
+            row: dict[str, Any] = {"model": model, "split": split}
+            for measure, name in (("brier", "Brier score"), ("log_loss", "log loss"), ("ece", "ECE")):
+                for when in ("uncalibrated", "calibrated"):
+                    value = found[when][measure]
+                    row[f"{name}, {when}"] = float("nan") if value is None else value
+            rows.append(row)
+    return _table(pd.DataFrame(rows)) + f"<p>{CALIBRATION}</p>"
+
+
+def _example_html(example: Example, recogniser: Recogniser, figures: Path) -> str:
+    file = figures / "example.png"
+    report.plot_example(
+        example.frames.levels, recogniser.settings, example.start, example.length, example.band, file
+    )
+    image = _image(file)
+    file.unlink()
+    why = ", ".join(f"{escape(name)} ({value:+.2f})" for name, value in example.why)
+    because = f"<br>The GBM's reasons, in log odds: {why}" if why else ""
+    return f"<figure>{image}<figcaption>{escape(example.title)}{because}</figcaption></figure>"
+
+
+def _settings(runs: dict[str, Run]) -> str:
+    left_out = ("features", "thresholds", "species", "bands", "calibration", "fold_blends")
+    parts = []
+    for model, one in runs.items():
+        config = {key: value for key, value in one.config.items() if key not in left_out}
+        text = escape(json.dumps(config, indent=1))
+        parts.append(f"<details><summary>{model}</summary><pre>{text}</pre></details>")
+    return "".join(parts)
+
+
+LEADERBOARD = (
+    "<b>oof</b>: each training recording scored by models that never saw its fold. <b>prior</b> ranks by "
+    "the training counts alone, <b>background</b> by each recording's median spectrum alone: what a model "
+    "has above them it learned from calls. <b>blend+prior</b> is the blend at another prevalence, estimated from "
+    "the test recordings' own scores or given in a table. Seconds are those of fitting and scoring."
+)
+PARTIAL = " In oof, species that nobody annotated count as absent: a pessimistic view."
+SPECIES = (
+    "AP is average precision over recordings. A species counts as found from its threshold on, which gave a "
+    "precision of {0:g} out of fold, or lies above every recording that lacks the species where none did. "
+    "Click a column's head to sort."
+)
+CALIBRATION = (
+    "Brier score, log loss and expected calibration error (over species with five or more positives): 0 is "
+    "best. Calibrated probabilities are those of a world where each species is as frequent as all are in "
+    "training; where a test set's prevalence differs, they are off by as much."
+)
+WHAT_DECIDES = (
+    "<p>The share of each species' gain by frequency, from the GBM's columns that tell of one band; the box "
+    "is the species' own band, the median of its TP boxes. Weight far outside the box says that the model "
+    "leans on what else sounds where the species lives.</p>"
+)
+FALSE_ALARMS = (
+    "<p>What the {0} finds, at the thresholds of precision {1:g}, where nothing is to be found. The training "
+    "recordings' quietest moments may still hold a far call.</p>"
+)
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{title}} - Understory</title>
+<style>
+:root { color-scheme: light; --ink: #1d2b24; --line: #dfe6e1; --leaf: #238b45; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); }
+body { max-width: 70rem; margin: 0 auto; padding: 1rem; }
+h1 { margin: .5rem 0 0; } h2 { margin: 2rem 0 .5rem; border-bottom: 2px solid var(--leaf); }
+p { max-width: 46rem; } .lead { color: #52635a; }
+img { max-width: 100%; height: auto; display: block; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .875rem; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { background: #f3f7f4; } td { white-space: nowrap; }
+td:last-child { white-space: normal; min-width: 12rem; }
+.number { text-align: right; font-variant-numeric: tabular-nums; min-width: 0 !important; }
+.sortable th { cursor: pointer; }
+figure { margin: 0 0 1.5rem; } figcaption { font-size: .875rem; max-width: 46rem; }
+pre { overflow-x: auto; background: #f3f7f4; padding: .5rem; font-size: .8rem; }
+</style>
+</head>
+<body>
+<h1>{{title}}</h1>
+<p class="lead">{{lead}}</p>
+{{body}}
+<script>
+for (const table of document.querySelectorAll("table.sortable")) {
+  table.querySelectorAll("th").forEach((head, column) => {
+    let down = false;
+    head.addEventListener("click", () => {
+      down = !down;
+      const key = (row) => row.cells[column].textContent;
+      const compare = (a, b) => {
+        const x = parseFloat(key(a)), y = parseFloat(key(b));
+        const order = isNaN(x) || isNaN(y) ? key(a).localeCompare(key(b)) : x - y;
+        return down ? -order : order;
+      };
+      const body = table.tBodies[0];
+      body.append(...[...body.rows].sort(compare));
+    });
+  });
+}
+</script>
+</body>
+</html>
+"""
+
+
+def main(args: argparse.Namespace) -> None:
+    dataset, results = open_dataset(args)
+    print(write_page(results, dataset.without(**read_failed(results)), args.seed, joblib.cpu_count()))
+
+
+if __name__ == "__main__":
+    run(main, dataset_parser(__doc__))
