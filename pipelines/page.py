@@ -374,8 +374,8 @@ def _settings(runs: dict[str, Run]) -> str:
 LEADERBOARD = (
     "<b>oof</b>: each training recording scored by models that never saw its fold. <b>prior</b> ranks by "
     "the training counts alone, <b>background</b> by each recording's median spectrum alone: what a model "
-    "has above them it learned from calls. <b>blend+prior</b> is the blend at another prevalence, estimated from "
-    "the test recordings' own scores or given in a table. Seconds are those of fitting and scoring."
+    "has above them it learned from calls. <b>blend+prior</b> is the blend at another prevalence, estimated "
+    "from the test recordings' own scores or given in a table. Seconds are those of fitting and scoring."
 )
 PARTIAL = " In oof, species that nobody annotated count as absent: a pessimistic view."
 SPECIES = (
