@@ -1,10 +1,14 @@
 """The same work on many recordings, on several cores."""
 
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import joblib
 from threadpoolctl import threadpool_limits
+
+# Of whoever stops at the first recording that fails; its error says more.
+warnings.filterwarnings("ignore", r"\d+ tasks (have been successfully|which were)", UserWarning)
 
 
 def in_parallel(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int) -> Iterator[Any]:

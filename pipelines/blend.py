@@ -14,14 +14,13 @@ import numpy as np
 import pandas as pd
 
 from features.dataset import Dataset
-from features.files import replacing
 from models.blending import blend_or_best, score_candidates
 from models.calibration import PlattCalibrator
 from models.metrics import METRICS, ap_per_species, bootstrap_interval, evaluate, lrap_per_recording
 from models.prevalence import with_prevalence
 from pipelines import report
 from pipelines.common import dataset_parser, open_dataset, presence, print_failed, read_failed, run
-from pipelines.priors import PRIOR_HELP, prevalence_of
+from pipelines.priors import PRIOR_HELP, prevalence_of, write_prevalence
 from pipelines.runs import calibrations, common_folds, read_member, write_run, write_submission
 
 MEMBERS = ("gbm", "gru")
@@ -110,9 +109,7 @@ def write_with_prior(
     seconds = time.perf_counter() - started
     submission, estimate = (results / "blend" / file for file in PRIOR_FILES)
     write_submission(submission, dataset, adjusted, prevalence)
-    with replacing(estimate) as temporary:
-        table = pd.DataFrame({"name": dataset.species, "prevalence": prevalence})
-        table.to_csv(temporary, index_label="species_id", float_format="%.4f")
+    write_prevalence(estimate, dataset.species, prevalence)
     if dataset.test_labels is None:
         return leaderboard
     found = {"test": evaluate(dataset.test_labels.astype(float), adjusted, seed)}

@@ -14,7 +14,6 @@ import joblib
 import numpy as np
 import pandas as pd
 from filelock import BaseFileLock, FileLock, Timeout
-from joblib.externals.loky import get_reusable_executor
 from tqdm import tqdm
 
 from features.dataset import Dataset, check_boxes_begin_inside, load_dataset
@@ -61,11 +60,10 @@ def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentPar
 def _interrupted(*_: object) -> NoReturn:
     """End at once.
 
-    Threads and processes would otherwise finish what they do, a species or a fold. What is on disk is whole
-    at any moment.
+    Threads would otherwise finish what they do. What is on disk is whole at any moment, and processes of this
+    command end of themselves once it is gone.
     """
     _say("interrupted; the same command goes on from what is done")
-    get_reusable_executor(reuse=True).shutdown(wait=False, kill_workers=True)
     sys.stdout.flush()
     os._exit(130)
 

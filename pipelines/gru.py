@@ -81,6 +81,8 @@ def fit_folds(
         write_json(checkpoints, {"digest": state})
     files = [folder / f"fold{k}.pt" for k in range(task.n_folds)]
     missing = [k for k, file in enumerate(files) if not file.exists()]
+    # What Ctrl-C leaves in shared memory is cleared away; that need not be said.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     # One process for each fold on a CPU; on a GPU one after the other.
     on_gpu = resolve_device(model.device).type == "cuda"
     joblib.Parallel(n_jobs=1 if on_gpu else task.jobs)(

@@ -23,8 +23,8 @@ from features.parallel import in_parallel
 from models.prevalence import with_prevalence
 from models.thresholds import DEFAULT_PRECISION, LEVELS
 from pipelines.common import FAILED, positive, run, write_failed
-from pipelines.detections import boxes, detect, write_detections
-from pipelines.priors import PRIOR_HELP, prevalence_of
+from pipelines.detections import Detection, boxes, detect, write_detections
+from pipelines.priors import PRIOR_HELP, prevalence_of, write_prevalence
 from pipelines.recogniser import Recogniser, Scored
 
 
@@ -70,7 +70,9 @@ def main(args: argparse.Namespace) -> None:
     name = "recall" if args.recall else "precision"
     threshold = getattr(recogniser.thresholds, name)[args.recall or args.precision]
 
-    scored: dict[str, Scored] = {}
+    scores: dict[str, np.ndarray] = {}
+    detections: dict[str, list[Detection]] = {}
+    held: dict[str, Scored] = {}  # until all scores tell the prevalence
     failed: dict[str, str] = {}
     results = scan(recogniser, recordings, args.jobs)
     for recording_id, result in tqdm(results, desc="predict", total=len(recordings), unit="recording"):
@@ -78,34 +80,36 @@ def main(args: argparse.Namespace) -> None:
             if args.strict:
                 raise result
             failed[recording_id] = str(result)
+            continue
+        scores[recording_id] = result.recording
+        if args.prior == "none":
+            detections[recording_id] = detect(result, threshold, recogniser.bands)
         else:
-            scored[recording_id] = result
+            held[recording_id] = result._replace(windows=result.windows.astype(np.float32))
     write_failed(args.out, {"test": failed})
     for error in failed.values():
         print(f"no scores: {error}", file=sys.stderr)
 
-    prior = np.full(len(recogniser.species), recogniser.prior)
-    if args.prior != "none" and scored:
-        P = recogniser.probabilities(np.stack([one.recording for one in scored.values()]))
+    prevalence = np.full(len(recogniser.species), recogniser.prior)
+    if held:
+        P = recogniser.probabilities(np.stack(list(scores.values())))
         prevalence = prevalence_of(args.prior, P, recogniser.prior, recogniser.species)
-        scored = {r: at_prevalence(recogniser, one, prevalence) for r, one in scored.items()}
-        prior = prevalence
-        with replacing(args.out / "prior.csv") as temporary:
-            table = pd.DataFrame({"name": recogniser.species, "prevalence": prevalence})
-            table.to_csv(temporary, index_label="species_id", float_format="%.4f")
-    write_scores(args.out, recogniser.species, scored, failed, prior)
-    detections = {r: detect(one, threshold, recogniser.bands) for r, one in scored.items()}
+        for recording_id, result in held.items():
+            adjusted = at_prevalence(recogniser, result, prevalence)
+            scores[recording_id] = adjusted.recording
+            detections[recording_id] = detect(adjusted, threshold, recogniser.bands)
+        write_prevalence(args.out / "prior.csv", recogniser.species, prevalence)
+    write_scores(args.out, recogniser.species, scores, failed, prevalence)
     write_detections(args.out / "detections.csv", detections, recogniser.species)
     for recording_id, found in detections.items():
         table = boxes(found, recogniser.species)
         write_raven(args.out / "raven" / f"{recording_id}.Table.1.selections.txt", table)
         write_audacity(args.out / "audacity" / f"{recording_id}.txt", table)
     n = sum(map(len, detections.values()))
+    says = f", as {args.out / FAILED} says" if failed else ""
     print(
-        f"{args.out}: {len(scored)} recordings scored, {n} detections; {len(failed)} recordings failed",
-        end="",
+        f"{args.out}: {len(scores)} recordings scored, {n} detections; {len(failed)} recordings failed{says}"
     )
-    print(f", as {args.out / FAILED} says" if failed else "")
 
 
 def at_prevalence(recogniser: Recogniser, scored: Scored, prevalence: np.ndarray) -> Scored:
@@ -120,7 +124,7 @@ def at_prevalence(recogniser: Recogniser, scored: Scored, prevalence: np.ndarray
 def write_scores(
     out: Path,
     species: tuple[str, ...],
-    scored: Mapping[str, Scored],
+    scores: Mapping[str, np.ndarray],
     failed: Mapping[str, str],
     prior: np.ndarray,
 ) -> None:
@@ -128,14 +132,14 @@ def write_scores(
 
     A submission wants a row for every recording, so one that has no scores gets the (n_species,) `prior`.
     """
-    P = np.array([one.recording for one in scored.values()]).reshape(len(scored), len(species))
+    P = np.array(list(scores.values())).reshape(len(scores), len(species))
     with replacing(out / "scores.csv") as temporary:
-        table = pd.DataFrame(P, index=pd.Index(list(scored)), columns=list(species))
+        table = pd.DataFrame(P, index=pd.Index(list(scores)), columns=list(species))
         table.to_csv(temporary, index_label="recording_id")
     rows = np.concatenate([P, np.tile(prior, (len(failed), 1))])
     with replacing(out / "submission.csv") as temporary:
         columns = [f"s{k}" for k in range(len(species))]
-        table = pd.DataFrame(rows, index=pd.Index([*scored, *failed]), columns=columns)
+        table = pd.DataFrame(rows, index=pd.Index([*scores, *failed]), columns=columns)
         table.to_csv(temporary, index_label="recording_id")
 
 

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from features.dataset import DatasetError, read_numbers
+from features.files import replacing
 from models.prevalence import estimate_prevalence
 
 PRIOR_HELP = (
@@ -47,3 +49,10 @@ def prevalence_of(source: str, P: np.ndarray, prior: float, species: Sequence[st
     if missing:
         raise DatasetError(f"{path}: lacks {', '.join(missing)}; add their lines")
     return np.clip(prevalence, LEAST, MOST)
+
+
+def write_prevalence(file: Path, species: Sequence[str], prevalence: np.ndarray) -> None:
+    """Write a table of species_id, name and prevalence."""
+    with replacing(file) as temporary:
+        table = pd.DataFrame({"name": list(species), "prevalence": prevalence})
+        table.to_csv(temporary, index_label="species_id", float_format="%.4f")
