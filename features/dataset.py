@@ -23,6 +23,7 @@ from features.errors import UserError
 from features.files import refuse_link_outside
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
+MOST_SPECIES = 1_000_000
 BOX_COLUMNS = ("recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max")
 
 
@@ -282,8 +283,8 @@ def _boxes(path: Path, recordings: dict[str, Path]) -> pd.DataFrame:
     boxes = pd.DataFrame({"recording_id": table["recording_id"]})
     for column in BOX_COLUMNS[1:]:
         boxes[column] = _numbers(table, column, path)
-    fraction = boxes["species_id"] % 1 != 0
-    _refuse(table, fraction, path, "species_id '{species_id}' is not a whole number; correct it")
+    no_number = (boxes["species_id"] % 1 != 0) | (boxes["species_id"] > MOST_SPECIES)
+    _refuse(table, no_number, path, "species_id '{species_id}' is not a species' number; correct it")
     boxes["species_id"] = boxes["species_id"].astype(int)
     for low, high in (("t_min", "t_max"), ("f_min", "f_max")):
         empty = boxes[high] <= boxes[low]

@@ -56,7 +56,11 @@ BAD = {
     ),
     "species not whole": (
         replace_text("train_tp.csv", "a1,1,", "a1,1.5,"),
-        r"train_tp\.csv line 3: species_id '1\.5' is not a whole number; correct",
+        r"train_tp\.csv line 3: species_id '1\.5' is not a species' number; correct",
+    ),
+    "species beyond all numbers": (
+        replace_text("train_tp.csv", "a1,1,", "a1,99999999999999999999,"),
+        r"train_tp\.csv line 3: species_id '9{20}' is not a species' number; correct",
     ),
     "time not a number": (
         replace_text("train_tp.csv", "a1,1,1,0.2", "a1,1,1,soon"),
