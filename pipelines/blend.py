@@ -55,6 +55,7 @@ def main(args: argparse.Namespace) -> None:
     config = {
         "members": MEMBERS,
         "calibration": calibrator.coef_.tolist(),
+        "prior_from": args.prior,
         "metric": args.metric,
         **asdict(chosen),
         "fold_blends": [asdict(blend) for blend in fold_blends],

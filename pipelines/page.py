@@ -224,7 +224,7 @@ def write_page(results: Path, dataset: Dataset, seed: int, n_jobs: int) -> Path:
         )
 
     parts = [
-        _section("Leaderboard", _leaderboard(leaderboard, dataset), pictures("leaderboard")),
+        _section("Leaderboard", _leaderboard(leaderboard, dataset, runs), pictures("leaderboard")),
         _section("Species", _species_table(dataset, runs, recogniser, gbm)),
         _section("Are the probabilities true?", _calibration(runs), pictures("reliability")),
     ]
@@ -300,7 +300,7 @@ def _cell(value: object) -> str:
     return f"<td>{escape(str(value))}</td>"
 
 
-def _leaderboard(leaderboard: pd.DataFrame, dataset: Dataset) -> str:
+def _leaderboard(leaderboard: pd.DataFrame, dataset: Dataset, runs: dict[str, Run]) -> str:
     table = leaderboard.copy()
     interval = [
         f"{low:.3f} to {high:.3f}" for low, high in zip(table["lrap_low"], table["lrap_high"], strict=True)
@@ -314,7 +314,7 @@ def _leaderboard(leaderboard: pd.DataFrame, dataset: Dataset) -> str:
         if dataset.train_labels is not None
         else " Unannotated species count as absent in oof, a pessimistic view."
     )
-    return _table(table) + f"<p>{LEADERBOARD}{partial}</p>"
+    return _table(table) + f"<p>{LEADERBOARD}{prior}{partial}</p>"
 
 
 def _species_table(
@@ -374,9 +374,12 @@ def _settings(runs: dict[str, Run]) -> str:
 LEADERBOARD = (
     "<b>oof</b>: each training recording scored by models that never saw its fold. <b>prior</b> ranks by "
     "the training counts alone, <b>background</b> by each recording's median spectrum alone: what a model "
-    "has above them it learned from calls. <b>blend+prior</b> is the blend at another prevalence, estimated "
-    "from the test recordings' own scores or given in a table. Seconds are those of fitting and scoring."
+    "has above them it learned from calls. Seconds are those of fitting and scoring."
 )
+PRIOR_FROM = {
+    "estimate": " <b>blend+prior</b> is the blend at the prevalence that the test recordings' own scores tell.",
+    "table": " <b>blend+prior</b> is the blend at the prevalence that {0} tells.",
+}
 PARTIAL = " In oof, species that nobody annotated count as absent: a pessimistic view."
 SPECIES = (
     "AP is average precision over recordings. A species counts as found from its threshold on, which gave a "
