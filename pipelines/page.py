@@ -309,6 +309,8 @@ def _leaderboard(leaderboard: pd.DataFrame, dataset: Dataset, runs: dict[str, Ru
     table = table.drop(columns=["lrap_low", "lrap_high"]).rename(
         columns={"n_recordings": "recordings", "lrap": "LRAP", "lwlrap": "LWLRAP"}
     )
+    source = runs["blend"].config["prior_from"] if "blend" in runs else "none"
+    prior = "" if source == "none" else PRIOR_FROM.get(source, PRIOR_FROM["table"].format(escape(source)))
     partial = (
         ""
         if dataset.train_labels is not None
@@ -377,7 +379,8 @@ LEADERBOARD = (
     "has above them it learned from calls. Seconds are those of fitting and scoring."
 )
 PRIOR_FROM = {
-    "estimate": " <b>blend+prior</b> is the blend at the prevalence that the test recordings' own scores tell.",
+    "estimate": " <b>blend+prior</b> is the blend at the prevalence that the test recordings' own scores "
+    "tell.",
     "table": " <b>blend+prior</b> is the blend at the prevalence that {0} tells.",
 }
 PARTIAL = " In oof, species that nobody annotated count as absent: a pessimistic view."
