@@ -208,6 +208,8 @@ def write_page(results: Path, dataset: Dataset, seed: int, n_jobs: int) -> Path:
     recogniser = Recogniser.load(results / best)
     gbm = gbm_of(results) if "gbm" in runs else None
     store = FrameStore(results / "frames", recogniser.settings)
+    for name, of_split in (("train", dataset.train), ("test", dataset.test)):
+        store.compute(of_split, name, n_jobs, strict=True)  # where they were cleared away
     figures = results / "figures"
     leaderboard = pd.read_csv(results / "leaderboard.csv")
     split, truth = truth_of(dataset)
