@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Self
 
+import joblib
 import librosa
 import lightgbm as lgb
 import numpy as np
@@ -109,11 +110,15 @@ class Peer(BaseEstimator):
     ----------
     estimator : regressor or classifier of one species' windows; or of all species at once, where `at_once`. A
         window then weighs as its best known label.
+    n_jobs : species fitted at a time, where not all at once.
     """
 
-    def __init__(self, estimator: Any, at_once: bool, weak_negative_weight: float = 0.1) -> None:
+    def __init__(
+        self, estimator: Any, at_once: bool, weak_negative_weight: float = 0.1, n_jobs: int = 1
+    ) -> None:
         self.estimator = estimator
         self.at_once = at_once
+        self.n_jobs = n_jobs
         self.weak_negative_weight = weak_negative_weight
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
@@ -123,11 +128,13 @@ class Peer(BaseEstimator):
         if self.at_once:
             self.fitted_ = [clone(self.estimator).fit(X, label, sample_weight=weight.max(axis=1))]
         else:
-            self.fitted_ = [
-                clone(self.estimator).fit(X, y, sample_weight=w) if y.any() else None
-                for y, w in zip(label.T, weight.T, strict=True)
-            ]
+            self.fitted_ = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
+                joblib.delayed(self._fit_species)(X, y, w) for y, w in zip(label.T, weight.T, strict=True)
+            )
         return self
+
+    def _fit_species(self, X: np.ndarray, label: np.ndarray, weight: np.ndarray) -> Any:
+        return clone(self.estimator).fit(X, label, sample_weight=weight) if label.any() else None
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
         """Return (n_windows, n_species) scores in [0, 1]."""
@@ -149,7 +156,7 @@ def classical_peers(seed: int, n_jobs: int) -> dict[str, Peer]:
         "ExtraTrees(500)": Peer(ExtraTreesClassifier(**forest), at_once=True),
         "RandomForest(500)": Peer(RandomForestClassifier(**forest), at_once=True),
         "default LightGBM": Peer(
-            lgb.LGBMClassifier(random_state=seed, n_jobs=n_jobs, verbosity=-1), at_once=False
+            lgb.LGBMClassifier(random_state=seed, n_jobs=1, verbosity=-1), at_once=False, n_jobs=n_jobs
         ),
         "ridge": Peer(_Standardised(), at_once=True),
     }
