@@ -197,7 +197,10 @@ class GRUClassifier(BaseEstimator):
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True, reset=False)
         device = resolve_device(self.device)
-        net = self.net_.to(device).eval()
+        net = self.net_.eval()
+        if net.mean.device.type != device.type:
+            # Only then: even to where it is, a move takes the weights apart under another thread's hands.
+            net.to(device)
         with torch.inference_mode():
             batches = (X[first : first + PREDICT_BATCH] for first in range(0, len(X), PREDICT_BATCH))
             parts = [net(net.normalise(torch.tensor(x, device=device))).sigmoid().cpu() for x in batches]
@@ -249,6 +252,7 @@ class GRUClassifier(BaseEstimator):
         except Exception as error:  # of a dozen kinds, by where the file is wrong
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(f"{file}: holds no network of this version ({reason}); remove it") from error
+        model.net_.to(resolve_device(model.device)).eval()
         return model
 
 

@@ -1,3 +1,4 @@
+from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
 import numpy as np
@@ -62,6 +63,16 @@ def test_a_saved_model_scores_the_same_and_holds_only_data(tmp_path: Path) -> No
     assert loaded.get_params() == model.get_params()
     assert loaded.history_ == model.history_
     torch.load(tmp_path / "fold0.pt", weights_only=True)
+
+
+def test_threads_may_share_a_network(tmp_path: Path) -> None:
+    model, X, _ = fit(epochs=1)
+    model.save(tmp_path / "model.pt")
+    loaded = GRUClassifier.load(tmp_path / "model.pt")
+    expected = loaded.predict_proba(X[:8])
+    with ThreadPool(4) as pool:
+        for found in pool.imap_unordered(loaded.predict_proba, [X[:8]] * 400):
+            np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.5])
