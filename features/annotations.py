@@ -86,7 +86,7 @@ def write_audacity(file: Path, boxes: pd.DataFrame) -> None:
     """Write a label track with frequencies, as Audacity exports it."""
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as opened:
         for box in boxes.to_dict("records"):
-            label = str(box["species"]).replace("\t", " ")
+            label = " ".join(str(box["species"]).split())  # a tab or a new line would be the track's own
             if "songtype" in box:
                 label += f" | songtype {box['songtype']}"
             if box.get("verified", "yes") == "no":

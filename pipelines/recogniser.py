@@ -23,6 +23,7 @@ from models.readout import Readout
 from models.thresholds import Thresholds
 from pipelines.runs import RunError
 
+REMEDY = "give --model the gbm, gru or blend folder of a results folder, once the pipeline has run"
 ALONE = Blend("probability", (1.0,))
 
 
@@ -108,6 +109,8 @@ class Recogniser:
         config = _config(folder)
         try:
             if config["model"] == "blend":
+                if not set(config["members"]) <= {"gbm", "gru"}:  # nor a way out of the results folder
+                    raise ValueError(f"its members are {config['members']}")
                 members = [
                     (folder.parent / name, _config(folder.parent / name)) for name in config["members"]
                 ]
@@ -188,10 +191,10 @@ class Recogniser:
 
 def _config(folder: Path) -> dict[str, Any]:
     if not (folder / "config.json").exists() or not (folder / "oof.npz").exists():
-        raise RunError(f"{folder}: holds no trained model; {_remedy(folder)}")
+        raise RunError(f"{folder}: holds no trained model; {REMEDY}")
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-        if config["model"] != folder.name and config["model"] not in ("gbm", "gru", "blend"):
+        if config["model"] not in ("gbm", "gru", "blend"):
             raise ValueError(f"its model is {config['model']}")
         return config
     except (KeyError, TypeError, ValueError, OSError) as error:
@@ -214,10 +217,6 @@ def _member(folder: Path, config: dict[str, Any]) -> Member:
     if {(net.n_bands_, net.n_species_) for net in networks} != {(config["spectral"]["n_mels"], n_species)}:
         raise ValueError("its networks are of other bands or species")
     return Member(GRUWindows(networks), readout)
-
-
-def _remedy(folder: Path) -> str:
-    return "give --model the gbm, gru or blend folder of a results folder, once the pipeline has run"
 
 
 def _foreign(folder: Path, error: Exception) -> RunError:

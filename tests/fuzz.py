@@ -20,6 +20,7 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
 import numpy as np
@@ -157,20 +158,19 @@ def run_whole(data: Path, results: Path) -> dict[str, float]:
     return seconds
 
 
-def kill_and_go_on(pipeline: str, data: Path, results: Path, after: float) -> bool:
-    """Kill a pipeline `after` seconds and call it again, to its end; return whether it was still running."""
+def kill_and_go_on(
+    pipeline: str, data: Path, results: Path, wait: Callable[[subprocess.Popen], None]
+) -> bool:
+    """Kill a pipeline once `wait` returns and call it again, to its end; return whether it still ran."""
     process = subprocess.Popen(
         call(pipeline, data, results), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    try:
-        process.wait(after)
-        running = False
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-        running = True
+    wait(process)
+    running = process.poll() is None
+    process.kill()
+    process.wait()
     done = subprocess.run(call(pipeline, data, results), capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{pipeline} after a kill at {after:.2f} s: {done.stderr}"
+    assert done.returncode == 0, f"{pipeline} after a kill: {done.stderr}"
     return running
 
 
@@ -203,7 +203,12 @@ def try_kill(
                 path.unlink() if path.is_file() else shutil.rmtree(path)
     # Its start is imports; what it does lies in the later part.
     after = seconds[pipeline] * rng.uniform(0.3, 1.05)
-    running = kill_and_go_on(pipeline, data, results, after)
+
+    def wait(process: subprocess.Popen) -> None:
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(after)
+
+    running = kill_and_go_on(pipeline, data, results, wait)
     subprocess.run(call("blend", data, results), check=True, capture_output=True)
     expected, found = contents(whole), contents(results)
     different = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))

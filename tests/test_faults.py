@@ -232,14 +232,20 @@ def test_links_do_not_lead_out(data: Path, whole: Path, tmp_path: Path) -> None:
 # Kills
 
 
-@pytest.mark.parametrize(("pipeline", "seconds"), [("gbm", 2.5), ("gru", 3.0)])
+@pytest.mark.parametrize(("pipeline", "made"), [("gbm", "optuna.db"), ("gru", "gru/checkpoints.json")])
 def test_a_killed_command_goes_on_to_the_same_end(
-    data: Path, whole: Path, tmp_path: Path, pipeline: str, seconds: float
+    data: Path, whole: Path, tmp_path: Path, pipeline: str, made: str
 ) -> None:
     results = tmp_path / "results"
     if pipeline == "gru":
         shutil.copytree(whole / "frames", results / "frames")
-    fuzz.kill_and_go_on(pipeline, data, results, seconds)
+
+    def until_made(process: subprocess.Popen) -> None:
+        while not (results / made).exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+
+    assert fuzz.kill_and_go_on(pipeline, data, results, until_made)
     expected, found = fuzz.contents(whole), fuzz.contents(results)
     assert {k for k in found if expected[k] != found[k]} == {"leaderboard.csv"}  # it lacks the others' rows
 
