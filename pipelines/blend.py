@@ -30,6 +30,7 @@ PRIOR_FILES = ("submission_prior.csv", "prior.csv")
 def main(args: argparse.Namespace) -> None:
     dataset, results = open_dataset(args)
     dataset = dataset.without(**read_failed(results))
+    tell_prevalence = prevalence_of(args.prior, dataset.species)
     runs = {model: read_member(results, model, dataset) for model in MEMBERS}
     fold = common_folds(results, {model: oof for model, (oof, _) in runs.items()})
     oof_members = np.stack([oof.scores for oof, _ in runs.values()])
@@ -68,9 +69,9 @@ def main(args: argparse.Namespace) -> None:
     leaderboard = write_run(results, "blend", dataset, oof, test, fold, seconds, args.seed, config, metrics)
     for file in PRIOR_FILES:
         (results / "blend" / file).unlink(missing_ok=True)
-    if args.prior != "none" and test is not None:
+    if tell_prevalence is not None and test is not None:
         P, prior = calibrator.transform(test), truth.mean()
-        prevalence = prevalence_of(args.prior, P, prior, dataset.species)
+        prevalence = tell_prevalence(P, prior)
         leaderboard = write_with_prior(results, dataset, P, prior, prevalence, args.seed, leaderboard)
 
     figures = results / "figures"

@@ -67,6 +67,7 @@ def scan(
 def main(args: argparse.Namespace) -> None:
     recogniser = Recogniser.load(args.model.resolve())
     recordings = recordings_of(args.recordings)
+    tell_prevalence = prevalence_of(args.prior, recogniser.species)
     name = "recall" if args.recall else "precision"
     threshold = getattr(recogniser.thresholds, name)[args.recall or args.precision]
 
@@ -82,7 +83,7 @@ def main(args: argparse.Namespace) -> None:
             failed[recording_id] = str(result)
             continue
         scores[recording_id] = result.recording
-        if args.prior == "none":
+        if tell_prevalence is None:
             detections[recording_id] = detect(result, threshold, recogniser.bands)
         else:
             held[recording_id] = result._replace(windows=result.windows.astype(np.float32))
@@ -91,9 +92,9 @@ def main(args: argparse.Namespace) -> None:
         print(f"no scores: {error}", file=sys.stderr)
 
     prevalence = np.full(len(recogniser.species), recogniser.prior)
-    if held:
+    if tell_prevalence is not None and held:
         P = recogniser.probabilities(np.stack(list(scores.values())))
-        prevalence = prevalence_of(args.prior, P, recogniser.prior, recogniser.species)
+        prevalence = tell_prevalence(P, recogniser.prior)
         for recording_id, result in held.items():
             adjusted = at_prevalence(recogniser, result, prevalence)
             scores[recording_id] = adjusted.recording

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,13 +18,22 @@ PRIOR_HELP = (
 LEAST, MOST = 1e-4, 1 - 1e-4  # a table's 0 would mean that no sound could prove the species
 
 
-def prevalence_of(source: str, P: np.ndarray, prior: float, species: Sequence[str]) -> np.ndarray:
-    """Return the (n_species,) prevalence that `--prior` asks for.
+class Prevalence(Protocol):
+    """What `--prior` asks for, of (n_recordings, n_species) probabilities where each species has `prior`."""
+
+    def __call__(self, P: np.ndarray, prior: float) -> np.ndarray:
+        """Return the (n_species,) prevalence."""
+        ...
+
+
+def prevalence_of(source: str, species: Sequence[str]) -> Prevalence | None:
+    """Return what gives the prevalence that `--prior` asks for; None for "none".
+
+    A table is read at once, so that what is wrong in it is said before anything is computed.
 
     Parameters
     ----------
-    source : "estimate", or a table's path.
-    P : (n_recordings, n_species) probabilities where every species has prevalence `prior`.
+    source : "none", "estimate", or a table's path.
     species : names.
 
     Raises
@@ -31,8 +41,10 @@ def prevalence_of(source: str, P: np.ndarray, prior: float, species: Sequence[st
     DatasetError
         The table lacks a species, or has a number that is no share.
     """
+    if source == "none":
+        return None
     if source == "estimate":
-        return estimate_prevalence(P, prior)
+        return estimate_prevalence
     path = Path(source)
     table = read_numbers(path, "species", "prevalence")
     ids = {name: k for k, name in enumerate(species)} | {f"s{k}": k for k in range(len(species))}
@@ -48,7 +60,7 @@ def prevalence_of(source: str, P: np.ndarray, prior: float, species: Sequence[st
     missing = [name for name, value in zip(species, prevalence, strict=True) if np.isnan(value)]
     if missing:
         raise DatasetError(f"{path}: lacks {', '.join(missing)}; add their lines")
-    return np.clip(prevalence, LEAST, MOST)
+    return lambda P, prior: np.clip(prevalence, LEAST, MOST)
 
 
 def write_prevalence(file: Path, species: Sequence[str], prevalence: np.ndarray) -> None:

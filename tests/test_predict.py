@@ -129,6 +129,7 @@ def test_a_prior_that_is_wrong_is_named(
     )
     assert status == 2
     assert message in stderr
+    assert not (tmp_path / "out").exists()  # it is said before anything is computed
 
 
 def test_rfcx_prevalence_is_of_its_24_species() -> None:
