@@ -7,7 +7,6 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import json
-from base64 import b64encode
 from collections.abc import Sequence
 from html import escape
 from typing import Any, NamedTuple
@@ -27,7 +26,7 @@ from features.store import FrameStore
 from features.windows import window_starts
 from models.metrics import reliability
 from models.thresholds import DEFAULT_PRECISION
-from pipelines import reasons, report
+from pipelines import markup, reasons, report
 from pipelines.common import dataset_parser, open_dataset, presence, read_failed, run
 from pipelines.detections import detect
 from pipelines.recogniser import GBMWindows, Recogniser
@@ -222,13 +221,13 @@ def write_page(results: Path, dataset: Dataset, seed: int, n_jobs: int) -> Path:
 
     def pictures(*names: str) -> str:
         return "".join(
-            _image(figures / f"{name}.png") for name in names if (figures / f"{name}.png").exists()
+            markup.image(figures / f"{name}.png") for name in names if (figures / f"{name}.png").exists()
         )
 
     parts = [
-        _section("Leaderboard", _leaderboard(leaderboard, dataset, runs), pictures("leaderboard")),
-        _section("Species", _species_table(dataset, runs, recogniser, gbm)),
-        _section("Are the probabilities true?", _calibration(runs), pictures("reliability")),
+        markup.section("Leaderboard", _leaderboard(leaderboard, dataset, runs), pictures("leaderboard")),
+        markup.section("Species", _species_table(dataset, runs, recogniser, gbm)),
+        markup.section("Are the probabilities true?", _calibration(runs), pictures("reliability")),
     ]
     if gbm is not None:
         report.plot_reasons(
@@ -238,33 +237,34 @@ def write_page(results: Path, dataset: Dataset, seed: int, n_jobs: int) -> Path:
             recogniser.settings,
             figures / "reasons.png",
         )
-        parts.append(_section("What decides", WHAT_DECIDES, pictures("reasons")))
+        parts.append(markup.section("What decides", WHAT_DECIDES, pictures("reasons")))
     recordings = list(dataset.test if split == "test" else dataset.train)
     found = examples(recogniser, gbm, store, recordings, split, P[best], truth)
     parts += [
-        _section(heading, *[_example_html(example, recogniser, figures) for example in shown])
+        markup.section(heading, *[_example_html(example, recogniser, figures) for example in shown])
         for heading, shown in found.items()
     ]
     alarms = false_alarms(recogniser, noises(store, dataset, seed), n_jobs)
     parts.append(
-        _section("Where nothing calls", FALSE_ALARMS.format(best, DEFAULT_PRECISION), _table(alarms))
+        markup.section(
+            "Where nothing calls", FALSE_ALARMS.format(best, DEFAULT_PRECISION), markup.table(alarms)
+        )
     )
     if "gbm" in runs:
         values = study_values(results / "optuna.db", runs["gbm"].config["study"])
         report.plot_study(values, figures / "study.png")
-        parts.append(_section("The study", pictures("study")))
+        parts.append(markup.section("The study", pictures("study")))
     if "blend" in runs:
-        parts.append(_section("The blend", pictures("weights", "species")))
-    parts.append(_section("Settings", _settings(runs)))
+        parts.append(markup.section("The blend", pictures("weights", "species")))
+    parts.append(markup.section("Settings", _settings(runs)))
     n_failed = sum(map(len, read_failed(results).values()))
     lead = (
         f"{len(dataset.train)} training and {len(dataset.test)} test recordings, {dataset.n_species} "
         f"species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes; {n_failed} recordings could not be "
         f"decoded."
     )
-    page = PAGE.replace("{{title}}", escape(dataset.name)).replace("{{lead}}", lead)
     with replacing(results / "report.html") as temporary:
-        temporary.write_text(page.replace("{{body}}", "\n".join(parts)), encoding="utf-8")
+        temporary.write_text(markup.whole(dataset.name, lead, parts), encoding="utf-8")
     return results / "report.html"
 
 
@@ -273,33 +273,6 @@ def study_values(database: Path, name: str) -> np.ndarray:
     study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
     trials = [t for t in study.trials if t.state.is_finished() and t.state.name != "FAIL"]
     return np.array([t.value if t.state.name == "COMPLETE" else np.nan for t in trials], float)
-
-
-def _section(heading: str, *parts: str) -> str:
-    title = f"<h2>{escape(heading)}</h2>" if heading else ""
-    return f"<section>{title}{''.join(parts)}</section>"
-
-
-def _image(file: Path) -> str:
-    data = b64encode(file.read_bytes()).decode("ascii")
-    return f'<img alt="{escape(file.stem)}" src="data:image/png;base64,{data}">'
-
-
-def _table(table: pd.DataFrame, sortable: bool = False) -> str:
-    head = "".join(f"<th>{escape(str(column))}</th>" for column in table.columns)
-    rows = "".join(
-        "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in table.itertuples(index=False)
-    )
-    kind = ' class="sortable"' if sortable else ""
-    return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>'
-
-
-def _cell(value: object) -> str:
-    if isinstance(value, float):
-        return f'<td class="number">{"-" if np.isnan(value) else f"{value:.3f}"}</td>'
-    if isinstance(value, int | np.integer):
-        return f'<td class="number">{value}</td>'
-    return f"<td>{escape(str(value))}</td>"
 
 
 def _leaderboard(leaderboard: pd.DataFrame, dataset: Dataset, runs: dict[str, Run]) -> str:
@@ -313,12 +286,8 @@ def _leaderboard(leaderboard: pd.DataFrame, dataset: Dataset, runs: dict[str, Ru
     )
     source = runs["blend"].config["prior_from"] if "blend" in runs else "none"
     prior = "" if source == "none" else PRIOR_FROM.get(source, PRIOR_FROM["table"].format(escape(source)))
-    partial = (
-        ""
-        if dataset.train_labels is not None
-        else " Unannotated species count as absent in oof, a pessimistic view."
-    )
-    return _table(table) + f"<p>{LEADERBOARD}{prior}{partial}</p>"
+    partial = "" if dataset.train_labels is not None else PARTIAL
+    return markup.table(table) + f"<p>{LEADERBOARD}{prior}{partial}</p>"
 
 
 def _species_table(
@@ -337,7 +306,7 @@ def _species_table(
         table["decides most"] = [
             "; ".join(name for name, _ in found) or "-" for found in reasons.of_species(gbm, dataset.species)
         ]
-    return _table(table, sortable=True) + f"<p>{SPECIES.format(DEFAULT_PRECISION)}</p>"
+    return markup.table(table, sortable=True) + f"<p>{SPECIES.format(DEFAULT_PRECISION)}</p>"
 
 
 def _calibration(runs: dict[str, Run]) -> str:
@@ -350,7 +319,7 @@ def _calibration(runs: dict[str, Run]) -> str:
                     value = found[when][measure]
                     row[f"{name}, {when}"] = float("nan") if value is None else value
             rows.append(row)
-    return _table(pd.DataFrame(rows)) + f"<p>{CALIBRATION}</p>"
+    return markup.table(pd.DataFrame(rows)) + f"<p>{CALIBRATION}</p>"
 
 
 def _example_html(example: Example, recogniser: Recogniser, figures: Path) -> str:
@@ -358,7 +327,7 @@ def _example_html(example: Example, recogniser: Recogniser, figures: Path) -> st
     report.plot_example(
         example.frames.levels, recogniser.settings, example.start, example.length, example.band, file
     )
-    image = _image(file)
+    image = markup.image(file)
     file.unlink()
     why = ", ".join(f"{escape(name)} ({value:+.2f})" for name, value in example.why)
     because = f"<br>The GBM's reasons, in log odds: {why}" if why else ""
@@ -405,55 +374,6 @@ FALSE_ALARMS = (
     "<p>What the {0} finds, at the thresholds of precision {1:g}, where nothing is to be found. The training "
     "recordings' quietest moments may still hold a far call.</p>"
 )
-PAGE = """<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>{{title}} - Understory</title>
-<style>
-:root { color-scheme: light; --ink: #1d2b24; --line: #dfe6e1; --leaf: #238b45; }
-body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); }
-body { max-width: 70rem; margin: 0 auto; padding: 1rem; }
-h1 { margin: .5rem 0 0; } h2 { margin: 2rem 0 .5rem; border-bottom: 2px solid var(--leaf); }
-p { max-width: 46rem; } .lead { color: #52635a; }
-img { max-width: 100%; height: auto; display: block; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-size: .875rem; }
-th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
-th { background: #f3f7f4; } td { white-space: nowrap; }
-td:last-child { white-space: normal; min-width: 12rem; }
-.number { text-align: right; font-variant-numeric: tabular-nums; min-width: 0 !important; }
-.sortable th { cursor: pointer; }
-figure { margin: 0 0 1.5rem; } figcaption { font-size: .875rem; max-width: 46rem; }
-pre { overflow-x: auto; background: #f3f7f4; padding: .5rem; font-size: .8rem; }
-</style>
-</head>
-<body>
-<h1>{{title}}</h1>
-<p class="lead">{{lead}}</p>
-{{body}}
-<script>
-for (const table of document.querySelectorAll("table.sortable")) {
-  table.querySelectorAll("th").forEach((head, column) => {
-    let down = false;
-    head.addEventListener("click", () => {
-      down = !down;
-      const key = (row) => row.cells[column].textContent;
-      const compare = (a, b) => {
-        const x = parseFloat(key(a)), y = parseFloat(key(b));
-        const order = isNaN(x) || isNaN(y) ? key(a).localeCompare(key(b)) : x - y;
-        return down ? -order : order;
-      };
-      const body = table.tBodies[0];
-      body.append(...[...body.rows].sort(compare));
-    });
-  });
-}
-</script>
-</body>
-</html>
-"""
 
 
 def main(args: argparse.Namespace) -> None:

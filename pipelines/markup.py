@@ -1,0 +1,92 @@
+"""HTML: sections, pictures and tables of one page that needs no network."""
+
+from base64 import b64encode
+from html import escape
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+
+def section(heading: str, *parts: str) -> str:
+    title = f"<h2>{escape(heading)}</h2>" if heading else ""
+    return f"<section>{title}{''.join(parts)}</section>"
+
+
+def image(file: Path) -> str:
+    data = b64encode(file.read_bytes()).decode("ascii")
+    return f'<img alt="{escape(file.stem)}" src="data:image/png;base64,{data}">'
+
+
+def table(rows: pd.DataFrame, sortable: bool = False) -> str:
+    head = "".join(f"<th>{escape(str(column))}</th>" for column in rows.columns)
+    body = "".join(
+        "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows.itertuples(index=False)
+    )
+    kind = ' class="sortable"' if sortable else ""
+    return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        return f'<td class="number">{"-" if np.isnan(value) else f"{value:.3f}"}</td>'
+    if isinstance(value, int | np.integer):
+        return f'<td class="number">{value}</td>'
+    return f"<td>{escape(str(value))}</td>"
+
+
+def whole(title: str, lead: str, sections: list[str]) -> str:
+    """Return the page; `lead` and `sections` are HTML, `title` is text."""
+    page = PAGE.replace("{{title}}", escape(title)).replace("{{lead}}", lead)
+    return page.replace("{{body}}", "\n".join(sections))
+
+
+PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{{title}} - Understory</title>
+<style>
+:root { color-scheme: light; --ink: #1d2b24; --line: #dfe6e1; --leaf: #238b45; }
+body { font: 16px/1.5 system-ui, sans-serif; color: var(--ink); }
+body { max-width: 70rem; margin: 0 auto; padding: 1rem; }
+h1 { margin: .5rem 0 0; } h2 { margin: 2rem 0 .5rem; border-bottom: 2px solid var(--leaf); }
+p { max-width: 46rem; } .lead { color: #52635a; }
+img { max-width: 100%; height: auto; display: block; }
+.wide { overflow-x: auto; }
+table { border-collapse: collapse; font-size: .875rem; }
+th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
+th { background: #f3f7f4; } td { white-space: nowrap; }
+td:last-child { white-space: normal; min-width: 12rem; }
+.number { text-align: right; font-variant-numeric: tabular-nums; min-width: 0 !important; }
+.sortable th { cursor: pointer; }
+figure { margin: 0 0 1.5rem; } figcaption { font-size: .875rem; max-width: 46rem; }
+pre { overflow-x: auto; background: #f3f7f4; padding: .5rem; font-size: .8rem; }
+</style>
+</head>
+<body>
+<h1>{{title}}</h1>
+<p class="lead">{{lead}}</p>
+{{body}}
+<script>
+for (const table of document.querySelectorAll("table.sortable")) {
+  table.querySelectorAll("th").forEach((head, column) => {
+    let down = false;
+    head.addEventListener("click", () => {
+      down = !down;
+      const key = (row) => row.cells[column].textContent;
+      const compare = (a, b) => {
+        const x = parseFloat(key(a)), y = parseFloat(key(b));
+        const order = isNaN(x) || isNaN(y) ? key(a).localeCompare(key(b)) : x - y;
+        return down ? -order : order;
+      };
+      const body = table.tBodies[0];
+      body.append(...[...body.rows].sort(compare));
+    });
+  });
+}
+</script>
+</body>
+</html>
+"""
