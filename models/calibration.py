@@ -39,12 +39,12 @@ class PlattCalibrator(BaseEstimator):
     def fit(self, P: np.ndarray, Y: np.ndarray) -> Self:
         """Fit on (n_recordings, n_species) scores P and truth Y of 1, 0 and nan."""
         x, weight = logit(P), _even_weights(Y)
-        common = _fit_curve(x.ravel(), Y.ravel(), weight.ravel(), IDENTITY, 1.0)
+        common = fit_curve(x.ravel(), Y.ravel(), weight.ravel(), IDENTITY, 1.0)
         if np.isinf(self.shrinkage):
             self.coef_ = np.tile(common, (P.shape[1], 1))
             return self
         self.coef_ = np.array(
-            [_fit_curve(x[:, k], Y[:, k], weight[:, k], common, self.shrinkage) for k in range(P.shape[1])]
+            [fit_curve(x[:, k], Y[:, k], weight[:, k], common, self.shrinkage) for k in range(P.shape[1])]
         )
         return self
 
@@ -83,19 +83,7 @@ def logit(P: np.ndarray) -> np.ndarray:
     return scipy.special.logit(np.clip(P, LOGIT_LIMIT, 1 - LOGIT_LIMIT))
 
 
-def _even_weights(Y: np.ndarray) -> np.ndarray:
-    """Return weights that give each species the positive share that all have together.
-
-    A positive weighs 1; a species without a positive, or without a negative, and what is unknown weigh 0.
-    """
-    positives, negatives = (Y == 1).sum(axis=0), (Y == 0).sum(axis=0)
-    odds = negatives.sum() / max(positives.sum(), 1)
-    of_negatives = np.where(negatives > 0, odds * positives / np.maximum(negatives, 1), 0.0)
-    of_positives = np.where(negatives > 0, 1.0, 0.0)
-    return np.where(Y == 1, of_positives, np.where(Y == 0, of_negatives, 0.0))
-
-
-def _fit_curve(
+def fit_curve(
     x: np.ndarray, y: np.ndarray, weight: np.ndarray, prior: np.ndarray, precision: float
 ) -> np.ndarray:
     """Return slope and offset of the weighted logistic regression of y on x with a Gaussian prior."""
@@ -121,3 +109,15 @@ def _fit_curve(
             break
     # Where labels run against the scores by chance, the scores keep their order all the same.
     return np.array([max(w[0], LEAST_SLOPE), w[1]])
+
+
+def _even_weights(Y: np.ndarray) -> np.ndarray:
+    """Return weights that give each species the positive share that all have together.
+
+    A positive weighs 1; a species without a positive, or without a negative, and what is unknown weigh 0.
+    """
+    positives, negatives = (Y == 1).sum(axis=0), (Y == 0).sum(axis=0)
+    odds = negatives.sum() / max(positives.sum(), 1)
+    of_negatives = np.where(negatives > 0, odds * positives / np.maximum(negatives, 1), 0.0)
+    of_positives = np.where(negatives > 0, 1.0, 0.0)
+    return np.where(Y == 1, of_positives, np.where(Y == 0, of_negatives, 0.0))

@@ -25,6 +25,25 @@ def check_labels(Y: np.ndarray | None, n_windows: int) -> np.ndarray:
     return Y
 
 
+def constant_log_odds(y: np.ndarray, weak_negative_weight: float) -> float | None:
+    """Return the log odds of a species whose windows are of one class, so that nothing can be learned.
+
+    Parameters
+    ----------
+    y : (n_windows,) of 1, 0 and nan.
+    weak_negative_weight : weight of nan as a negative; at 0 only known windows count.
+
+    Returns
+    -------
+    float or None
+        By its share of all windows, for what is unknown is mostly absent; None where both classes are there.
+    """
+    present = y[~np.isnan(y)] == 1 if weak_negative_weight == 0 else y == 1
+    if present.any() and not present.all():
+        return None
+    return float(np.log(present.sum() + 0.5) - np.log(len(y) - present.sum() + 0.5))
+
+
 def multilabel_tags(tags: Tags) -> Tags:
     """Return scikit-learn's tags of an estimator that takes a column of labels for each species."""
     tags.target_tags.required = True

@@ -28,6 +28,7 @@ SPACE = {
     "min_child_samples": IntDistribution(3, 40, log=True),
     "reg_lambda": FloatDistribution(0.01, 10, log=True),
     "feature_fraction": FloatDistribution(0.03, 0.3, log=True),
+    "ridge_alpha": FloatDistribution(100, 1000, log=True),
     # No higher: with partial boxes the score, too, takes unknown for absent, so it favours a model that
     # does so strongly, and a common species that few boxes show is lost.
     "weak_negative_weight": CategoricalDistribution((0.03, 0.1)),

@@ -231,7 +231,7 @@ def write_page(results: Path, dataset: Dataset, seed: int, n_jobs: int) -> Path:
     ]
     if gbm is not None:
         report.plot_reasons(
-            reasons.gain_by_band(gbm),
+            reasons.importance_by_band(gbm),
             recogniser.species,
             recogniser.bands,
             recogniser.settings,
@@ -366,7 +366,8 @@ CALIBRATION = (
     "training; where a test set's prevalence differs, they are off by as much."
 )
 WHAT_DECIDES = (
-    "<p>The share of each species' gain by frequency, from the GBM's columns that tell of one band; the box "
+    "<p>What decides on each species by frequency, from the GBM's columns that tell of one band: half the "
+    "trees' share of gain, half the linear part's share of squared standardised coefficients. The box "
     "is the species' own band, the median of its TP boxes. Weight far outside the box says that the model "
     "leans on what else sounds where the species lives.</p>"
 )

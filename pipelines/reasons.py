@@ -12,13 +12,13 @@ N_REASONS = 3
 OF_A_SPECIES = re.compile(r"s(\d+)_(.*)")
 
 
-def gain_by_band(gbm: GBMWindows) -> np.ndarray:
-    """Return (n_species, n_mels) the share of each species' gain that comes from each mel band.
+def importance_by_band(gbm: GBMWindows) -> np.ndarray:
+    """Return (n_species, n_mels) the share that each mel band has in deciding on a species.
 
     A column's share is spread evenly over the bands that it tells of; columns that tell of all are
     left out, and templates and bands of other species with them, for what they tell is a comparison.
     """
-    descriptor, share = gbm.descriptor, gbm.model.gain()
+    descriptor, share = gbm.descriptor, gbm.model.importance()
     names, settings = descriptor.names(), descriptor.settings
     low, high = descriptor.extents().T
     centres = mel_centres(settings)[:, None]
@@ -32,12 +32,12 @@ def gain_by_band(gbm: GBMWindows) -> np.ndarray:
 
 
 def deciding_frequency(by_band: np.ndarray, settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_species,) centre of the mel band from which most of a species' gain comes, Hz."""
+    """Return the (n_species,) centre of the mel band that decides most on a species, Hz."""
     return mel_centres(settings)[by_band.argmax(axis=1)]
 
 
 def of_species(gbm: GBMWindows, species: Sequence[str]) -> list[list[tuple[str, float]]]:
-    """Return for each species its strongest columns, in words, and their share of the gain."""
+    """Return for each species its strongest columns, in words, and their share in deciding."""
     names = gbm.descriptor.names()
     return [
         [
@@ -45,7 +45,7 @@ def of_species(gbm: GBMWindows, species: Sequence[str]) -> list[list[tuple[str, 
             for k in np.argsort(-share)[:N_REASONS]
             if share[k] > 0
         ]
-        for share in gbm.model.gain()
+        for share in gbm.model.importance()
     ]
 
 

@@ -177,7 +177,7 @@ def plot_reasons(
     settings: SpectralSettings,
     file: Path,
 ) -> None:
-    """Draw the share of each species' gain by frequency, and the species' own band.
+    """Draw what decides on each species by frequency, and the species' own band.
 
     Parameters
     ----------

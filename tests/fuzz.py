@@ -45,7 +45,7 @@ FLAGS = {
     "blend": [],
 }
 MODEL_FILES = {
-    "gbm": ("gbm/config.json", "gbm/model.json", "gbm/descriptor.npz", "gbm/s*.txt"),
+    "gbm": ("gbm/config.json", "gbm/model.json", "gbm/descriptor.npz", "gbm/linear.npz", "gbm/s*.txt"),
     "gru": ("gru/config.json", "gru/fold*.pt"),
     "blend": ("blend/config.json",),
 }

@@ -1,4 +1,4 @@
-"""Both models against scikit-learn's own checks of estimators."""
+"""The models against scikit-learn's own checks of estimators."""
 
 from typing import Self
 
@@ -9,22 +9,32 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 from models.gbm import OneVsRestGBM
 from models.gru import GRUClassifier
 from models.labels import check_labels
+from models.linear import RidgeDiscriminant
 
 
-class OfAnyClasses(OneVsRestGBM):
+class AnyClassesGBM(OneVsRestGBM):
     """The GBM on the checks' labels, which are of three classes; ours are 1, 0 and nan."""
 
     def fit(self, X: np.ndarray, Y: np.ndarray | None) -> Self:
         return super().fit(X, None if Y is None else np.asarray(Y) > 0)
 
 
+class AnyClassesDiscriminant(RidgeDiscriminant):
+    """The linear discriminant on the checks' labels."""
+
+    def fit(self, X: np.ndarray, Y: np.ndarray | None) -> Self:
+        return super().fit(X, None if Y is None else np.asarray(Y) > 0)
+
+
 # Of the checks for arrays of two dimensions none is meant for the network, whose windows have three.
-@parametrize_with_checks([OfAnyClasses(n_estimators=5), GRUClassifier(epochs=1, hidden_size=4)])
+@parametrize_with_checks(
+    [AnyClassesGBM(n_estimators=5), AnyClassesDiscriminant(), GRUClassifier(epochs=1, hidden_size=4)]
+)
 def test_scikit_learns_checks(estimator: object, check: object) -> None:
     check(estimator)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("model", [OneVsRestGBM(), GRUClassifier()])
+@pytest.mark.parametrize("model", [OneVsRestGBM(), RidgeDiscriminant(), GRUClassifier()])
 @pytest.mark.parametrize(
     ("Y", "message"),
     [
@@ -34,9 +44,9 @@ def test_scikit_learns_checks(estimator: object, check: object) -> None:
     ],
 )
 def test_what_are_no_labels_is_refused(
-    model: OneVsRestGBM | GRUClassifier, Y: np.ndarray, message: str
+    model: OneVsRestGBM | RidgeDiscriminant | GRUClassifier, Y: np.ndarray, message: str
 ) -> None:
-    X = np.zeros((4, 3), np.float32) if isinstance(model, OneVsRestGBM) else np.zeros((4, 5, 3), np.float32)
+    X = np.zeros((4, 5, 3) if isinstance(model, GRUClassifier) else (4, 3), np.float32)
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y)
 

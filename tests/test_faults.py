@@ -166,6 +166,7 @@ def test_mutated_models_are_read_or_refused(data: Path, whole: Path, tmp_path: P
         ("s0.txt", "max_feature_idx=", "max_feature_idx=9"),
         ("model.json", '"n_features": ', '"n_features": 9'),
         ("model.json", '"n_species": 3', '"n_species": 2'),
+        ("model.json", '"linear_share": 0.5', '"linear_share": 1.5'),
         ("config.json", '"species": [', '"species": ["another", '),
         ("config.json", '"features_version": ', '"features_version": 9'),
         ("config.json", '"n_mels": 64', '"n_mels": 32'),

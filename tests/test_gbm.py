@@ -37,7 +37,7 @@ def test_it_learns_from_partial_labels(weight: float) -> None:
 def test_weight_0_leaves_unknown_windows_out() -> None:
     X, Y, _ = windows()
     known = ~np.isnan(Y[:, 1])
-    model = OneVsRestGBM(**FAST, weak_negative_weight=0.0)
+    model = OneVsRestGBM(**FAST, weak_negative_weight=0.0, linear_share=0)
     whole = model.fit(X, Y).predict_proba(X)[:, 1]
     moved = X.copy()
     moved[~known] = moved[~known][::-1]  # where they stand in the table does not matter either
@@ -94,14 +94,18 @@ def test_a_species_of_tp_windows_only_is_as_rare_as_they_are() -> None:
     np.testing.assert_allclose(P[:, 1], 30.5 / 601)
 
 
-def test_a_saved_model_scores_the_same_and_is_only_text(tmp_path: Path) -> None:
+def test_a_saved_model_scores_the_same_and_is_only_data(tmp_path: Path) -> None:
     X, Y, _ = windows()
     Y[:, 2] = 0
     model = OneVsRestGBM(**FAST).fit(X, Y)
     model.save(tmp_path)
-    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.json", "s0.txt", "s1.txt", "s3.txt"]
-    for file in tmp_path.iterdir():
-        file.read_text(encoding="utf-8")
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "linear.npz",
+        "model.json",
+        "s0.txt",
+        "s1.txt",
+        "s3.txt",
+    ]
     loaded = OneVsRestGBM.load(tmp_path)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
     assert loaded.get_params() == model.get_params()
@@ -112,6 +116,8 @@ def test_misuse_is_named() -> None:
     X, Y, _ = windows()
     with pytest.raises(ValueError, match="X has 600 windows and Y 599"):
         OneVsRestGBM().fit(X, Y[:-1])
+    with pytest.raises(ValueError, match="linear_share 1 is not from 0 to less than 1"):
+        OneVsRestGBM(linear_share=1).fit(X, Y)
     with pytest.raises(NotFittedError):
         OneVsRestGBM().predict_proba(X)
     with pytest.raises(ValueError, match="X has 5 features, but OneVsRestGBM is expecting 12"):

@@ -76,13 +76,13 @@ def test_without_a_run_there_is_no_report(small_dataset: Path, tmp_path: Path) -
 def test_reasons_are_named_and_add_up(trained: tuple[Path, Path]) -> None:
     gbm = page.gbm_of(trained[1])
     rng = np.random.default_rng(0)
-    X = rng.normal(0, 5, (20, gbm.model.n_features_in_)).astype(np.float32)
+    X = rng.normal(0, 0.5, (20, gbm.model.n_features_in_)).astype(np.float32)
     for k in range(3):
         P = gbm.model.predict_proba(X)[:, k]
         log_odds = np.log(P / (1 - P))
         added = gbm.model.contributions(X, k).sum(axis=1)
         np.testing.assert_allclose(log_odds - log_odds[0], added - added[0], atol=1e-6)
-    np.testing.assert_allclose(gbm.model.gain().sum(axis=1), 1)
+    np.testing.assert_allclose(gbm.model.importance().sum(axis=1), 1)
     assert gbm.descriptor.extents().shape == (gbm.model.n_features_in_, 2)
     assert reasons.in_words("s1_template_best", ("coqui", "owl")) == "owl: template best"
     assert reasons.in_words("band_3.00kHz_p90", ()) == "band 3.00kHz p90"
@@ -114,7 +114,7 @@ def test_a_narrow_call_is_explained_by_its_band(tmp_path: Path, frequency: float
     model = OneVsRestGBM(n_estimators=60).fit(*examples.whole())
     gbm = GBMWindows(examples.descriptor, model)
     settings = examples.descriptor.settings
-    found = reasons.deciding_frequency(reasons.gain_by_band(gbm), settings)[0]
+    found = reasons.deciding_frequency(reasons.importance_by_band(gbm), settings)[0]
     assert abs(found - frequency) <= 500
     assert np.diff(mel_centres(settings)).min() < 500  # else that would say nothing
 
