@@ -1,4 +1,4 @@
-"""What each family of columns is worth to the GBM, and what peers score on the same examples and folds."""
+"""What parts of the GBM and families of columns are worth, and what peers score on the same examples."""
 
 import sys
 from pathlib import Path
@@ -13,13 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator
+from sklearn.base import BaseEstimator, clone
 
 from features.bands import BAND_MEASURES
 from features.files import replacing
 from features.templates import TEMPLATE_MEASURES
 from models.folds import Fold, out_of_fold
 from models.gbm import OneVsRestGBM
+from models.linear import RidgeDiscriminant
 from models.metrics import METRICS, auc_per_species, bootstrap_interval, lrap, lrap_per_recording
 from models.pooling import pool
 from models.readout import best_readout
@@ -39,7 +40,7 @@ class Contestant(NamedTuple):
 
 
 def contestants(task: Task, names: list[str], with_peers: bool) -> Iterator[Contestant]:
-    """Yield the GBM on more and more, on all but each family, and peers; the first is the GBM on all."""
+    """Yield the GBM on all columns, its parts, on more and more, on all but each family, and peers."""
     n_species = task.dataset.n_species
     everything = np.arange(len(names))
     n_templates, n_bands = len(TEMPLATE_MEASURES) * n_species, len(BAND_MEASURES) * n_species
@@ -49,6 +50,8 @@ def contestants(task: Task, names: list[str], with_peers: bool) -> Iterator[Cont
     librosa = np.array([k for k in statistics if names[k].startswith(LIBROSA)])
     gbm = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
     yield Contestant("gbm, all", gbm, everything, overlays=True)
+    yield Contestant("trees alone", clone(gbm).set_params(linear_share=0), everything, overlays=True)
+    yield Contestant("linear part alone", RidgeDiscriminant(), everything, overlays=True)
     yield Contestant("MFCC and contrast", gbm, librosa, overlays=False)
     yield Contestant("+ band energies", gbm, statistics, overlays=False)
     yield Contestant("+ own bands", gbm, np.concatenate([statistics, bands]), overlays=False)

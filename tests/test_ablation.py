@@ -61,7 +61,7 @@ def test_the_first_row_is_the_gbm_and_the_others_are_held_against_it(
     monkeypatch.setattr(ablation, "contestants", lambda *args: list(every(*args))[:2])
     ablation.main(arguments)
     table = pd.read_csv(task.results / "ablation.csv")
-    assert list(table["what"]) == ["gbm, all", "MFCC and contrast"]
+    assert list(table["what"]) == ["gbm, all", "trees alone"]
     examples = Examples(task)
     *_, P = out_of_fold(
         OneVsRestGBM(random_state=0, n_jobs=1), [examples.fold(k) for k in range(task.n_folds)]
