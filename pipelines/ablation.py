@@ -24,9 +24,10 @@ from models.linear import RidgeDiscriminant
 from models.metrics import METRICS, auc_per_species, bootstrap_interval, lrap, lrap_per_recording
 from models.pooling import pool
 from models.readout import best_readout
-from pipelines.common import Task, load_task, run, training_parser
+from pipelines.command import run, training_parser
 from pipelines.examples import Examples
 from pipelines.peers import classical_peers
+from pipelines.task import Task, load_task
 
 LIBROSA = ("mfcc", "contrast")
 """Columns that equal librosa's features of these names."""

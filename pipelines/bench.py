@@ -39,11 +39,12 @@ from models.pooling import pool
 from models.readout import Readout
 from models.thresholds import Thresholds
 from pipelines import peers
-from pipelines.common import ROOT, Task, presence, run
+from pipelines.command import ROOT, run
 from pipelines.examples import Examples
 from pipelines.predict import scan
 from pipelines.recogniser import ALONE, GBMWindows, Member, Recogniser
 from pipelines.runs import median_bands
+from pipelines.task import Task, presence
 from pipelines.timing import Report, alternate, in_new_process
 
 RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of a minute

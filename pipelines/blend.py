@@ -19,9 +19,11 @@ from models.calibration import PlattCalibrator
 from models.metrics import METRICS, ap_per_species, bootstrap_interval, evaluate, lrap_per_recording
 from models.prevalence import with_prevalence
 from pipelines import report
-from pipelines.common import dataset_parser, open_dataset, presence, print_failed, read_failed, run
+from pipelines.command import dataset_parser, open_dataset, run
+from pipelines.failed import print_failed, read_failed
 from pipelines.priors import PRIOR_HELP, prevalence_of, write_prevalence
 from pipelines.runs import calibrations, common_folds, read_member, write_run, write_submission
+from pipelines.task import presence
 
 MEMBERS = ("gbm", "gru")
 PRIOR_FILES = ("submission_prior.csv", "prior.csv")

@@ -9,9 +9,9 @@ from models.folds import out_of_fold, split
 from models.gbm import OneVsRestGBM
 from models.metrics import METRICS
 from models.readout import best_readout
-from pipelines.common import Task
 from pipelines.report import update_leaderboard
 from pipelines.runs import evaluations
+from pipelines.task import Task
 
 
 def write_controls(task: Task) -> None:

@@ -24,7 +24,7 @@ from features.annotations import (
 )
 from features.dataset import BOX_COLUMNS, Dataset, find_recordings, load_dataset, read_table, species_names
 from features.files import replacing
-from pipelines.common import run
+from pipelines.command import run
 
 SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
 WRITERS = {"raven": (write_raven, SUFFIXES[0]), "audacity": (write_audacity, SUFFIXES[2])}

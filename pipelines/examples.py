@@ -14,7 +14,7 @@ from features.sequences import FRAMES_PER_STEP
 from features.templates import Templates, cut_templates
 from features.windows import overlay_labels
 from models.folds import Fold
-from pipelines.common import Task
+from pipelines.task import Task
 
 N_OVERLAYS = 4  # of each window that shows a species,
 MOST_OVERLAYS = 8192  # but no more in all: where calls are many, each needs fewer

@@ -17,11 +17,13 @@ from models.gbm import VERSION, OneVsRestGBM
 from models.metrics import METRICS
 from models.pooling import pool
 from models.readout import best_readout
-from pipelines.common import load_task, positive, print_failed, run, training_parser
+from pipelines.command import positive, run, training_parser
 from pipelines.controls import write_controls
 from pipelines.examples import Examples
+from pipelines.failed import print_failed
 from pipelines.report import print_leaderboard
 from pipelines.runs import calibrations, write_run
+from pipelines.task import load_task
 
 
 def main(args: argparse.Namespace) -> None:

@@ -27,10 +27,12 @@ from features.windows import window_starts
 from models.metrics import reliability
 from models.thresholds import DEFAULT_PRECISION
 from pipelines import markup, reasons, report
-from pipelines.common import dataset_parser, open_dataset, presence, read_failed, run
+from pipelines.command import dataset_parser, open_dataset, run
 from pipelines.detections import detect
+from pipelines.failed import read_failed
 from pipelines.recogniser import GBMWindows, Recogniser
 from pipelines.runs import RunError, Scores
+from pipelines.task import presence
 
 MODELS = ("gbm", "gru", "blend")
 N_EXAMPLES = 3  # of each kind

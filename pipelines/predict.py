@@ -22,8 +22,9 @@ from features.files import replacing
 from features.parallel import in_parallel
 from models.prevalence import with_prevalence
 from models.thresholds import DEFAULT_PRECISION, LEVELS
-from pipelines.common import FAILED, positive, run, write_failed
+from pipelines.command import positive, run
 from pipelines.detections import Detection, boxes, detect, write_detections
+from pipelines.failed import FAILED, write_failed
 from pipelines.priors import PRIOR_HELP, prevalence_of, write_prevalence
 from pipelines.recogniser import Recogniser, Scored
 

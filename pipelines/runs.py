@@ -16,8 +16,8 @@ from features.errors import UserError
 from features.files import read_arrays, replacing, replacing_all, write_json
 from models.metrics import Evaluation, ap_per_species, auc_per_species, calibration, evaluate
 from models.thresholds import Thresholds
-from pipelines.common import presence
 from pipelines.report import update_leaderboard
+from pipelines.task import presence
 
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
 

@@ -12,8 +12,9 @@ from models.gbm import OneVsRestGBM
 from models.metrics import lrap
 from models.readout import best_readout
 from pipelines import ablation
-from pipelines.common import Task, load_task, training_parser
+from pipelines.command import training_parser
 from pipelines.examples import Examples
+from pipelines.task import Task, load_task
 
 SMALL = SyntheticSettings(n_train=24, n_test=6, duration=9.0, n_train_sites=6, n_test_sites=2)
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from features.dataset import DatasetError, check_boxes_begin_inside, load_dataset
-from pipelines import common
+from pipelines.command import run, training_parser
+from pipelines.task import load_task
 
 
 def replace_text(file: str, old: str, new: str) -> Callable[[Path], None]:
@@ -164,7 +165,7 @@ def test_bad_data_set_is_one_line_and_exit_code_2(
     results = small_dataset.parent / "results"
     monkeypatch.setattr("sys.argv", ["gbm.py", "--data", str(small_dataset), "--results", str(results)])
     with pytest.raises(SystemExit) as stopped:
-        common.run(lambda args: print(common.load_task(args)), common.training_parser("test"))
+        run(lambda args: print(load_task(args)), training_parser("test"))
     assert stopped.value.code == 2
     printed = capsys.readouterr().err
     assert printed.startswith("error: ")

@@ -11,8 +11,9 @@ import soundfile
 from sklearn.metrics import roc_auc_score
 
 from features.dataset import BOX_COLUMNS
-from pipelines.common import Task, load_task, training_parser
+from pipelines.command import training_parser
 from pipelines.examples import N_OVERLAYS, Examples
+from pipelines.task import Task, load_task
 
 N_RECORDINGS = 36
 N_SPECIES = 2

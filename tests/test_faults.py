@@ -29,9 +29,11 @@ from models.gru import GRUClassifier
 from models.metrics import lrap
 from models.tuning import Task, tune
 from pipelines import gbm
-from pipelines.common import load_task, read_failed, training_parser
+from pipelines.command import training_parser
+from pipelines.failed import read_failed
 from pipelines.recogniser import Recogniser
 from pipelines.runs import Scores, write_run
+from pipelines.task import load_task
 from tests import fuzz
 from tests.conftest import ROOT, tone
 

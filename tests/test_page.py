@@ -12,10 +12,11 @@ from features.dataset import load_dataset
 from features.spectral import mel_centres
 from models.gbm import OneVsRestGBM
 from pipelines import page, reasons
-from pipelines.common import load_task, training_parser
+from pipelines.command import training_parser
 from pipelines.examples import Examples
 from pipelines.recogniser import GBMWindows, Recogniser
 from pipelines.runs import RunError
+from pipelines.task import load_task
 from tests.browser import rendered, screenshot
 
 SORT_BY_NAME = '<script>document.querySelectorAll("table.sortable th")[0].click();</script></body>'

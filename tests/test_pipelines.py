@@ -236,7 +236,7 @@ def test_real_rfcx_recordings_run(shared_data: Path, tmp_path: Path) -> None:
 def test_real_groups_stay_whole(shared_data: Path) -> None:
     from features.dataset import load_dataset
     from models.folds import make_folds
-    from pipelines.common import presence
+    from pipelines.task import presence
 
     dataset = load_dataset(shared_data / "nips4b")
     fold = make_folds(presence(dataset), dataset.groups, 5, 0)
