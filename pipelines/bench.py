@@ -10,7 +10,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.metadata import version
 from itertools import cycle, islice
@@ -31,6 +31,7 @@ from features.statistics import window_statistics
 from features.store import FrameStore, frames_of
 from features.synthetic import SyntheticSettings, write_dataset
 from features.windows import WindowSettings, window_starts
+from models.blending import Blend
 from models.calibration import IDENTITY, PlattCalibrator
 from models.gbm import OWN_BINS, OneVsRestGBM
 from models.gru import GRUClassifier
@@ -42,13 +43,14 @@ from pipelines import peers
 from pipelines.command import ROOT, run
 from pipelines.examples import Examples
 from pipelines.predict import scan
-from pipelines.recogniser import ALONE, GBMWindows, Member, Recogniser
+from pipelines.recogniser import ALONE, GBMWindows, GRUWindows, Member, Recogniser
 from pipelines.runs import median_bands
 from pipelines.task import Task, presence
 from pipelines.timing import Report, alternate, in_new_process
 
 RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of a minute
 N_CORES = 2
+N_FOLDS = 5
 RECORDINGS = SyntheticSettings(
     n_train=76, n_test=100, duration=60.0, sr=48_000, calls_per_species=5, n_confusers=16
 )
@@ -189,13 +191,15 @@ def bench_gru(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report
 
 
 def bench_scan(dataset: Dataset, folder: Path, settings: BenchSettings) -> Report:
-    """A new recording's file to its scores, by features and a GBM; and the memory of many."""
+    """A new recording's file to its scores, by the GBM and by its blend with five GRUs; memory of many."""
     task = _task(dataset, folder)
     examples = Examples(task)
     model = OneVsRestGBM(n_jobs=N_CORES).fit(*examples.whole()).set_params(n_jobs=1)
     as_it_is = PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))
     truth = presence(dataset)
-    recogniser = Recogniser(
+    sequences = task.compute("train", window_sequences, "sequences")
+    networks = [GRUClassifier(epochs=1, random_state=k).fit(sequences, task.labels) for k in range(N_FOLDS)]
+    gbm = Recogniser(
         folder=folder,
         species=dataset.species,
         settings=task.store.settings,
@@ -207,20 +211,23 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchSettings) -> Repor
         calibrator=None,
         thresholds=Thresholds.fit(np.zeros(truth.shape), truth),
     )
+    gru = Member(GRUWindows(tuple(networks)), Readout("max", as_it_is))
+    blend = replace(gbm, members=(*gbm.members, gru), blend=Blend("logit", (0.5, 0.5)))
     report = Report("a recording of a minute")
     with threadpool_limits(1):
         report.times = alternate(
             {
-                "understory": recogniser.score,
+                "understory, GBM": gbm.score,
+                "understory, blend": blend.score,
                 "floor: decode, resample, FFT": lambda path: peers.floor(path, task.store.settings),
             },
             list(dataset.test.values())[: settings.n_timed],
             settings.repeats,
         )
-    report.ratio("understory", "floor: decode, resample, FFT")
+    for what in ("GBM", "blend"):
+        report.ratio(f"understory, {what}", "floor: decode, resample, FFT")
     few, many = (
-        in_new_process(_scan_run, recogniser, _repeated(dataset, n))[1]
-        for n in (settings.n_few, settings.n_many)
+        in_new_process(_scan_run, gbm, _repeated(dataset, n))[1] for n in (settings.n_few, settings.n_many)
     )
     report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
     report.figures[f"peak memory, MiB, {settings.n_many} recordings"] = many
@@ -249,7 +256,7 @@ def _task(dataset: Dataset, folder: Path) -> Task:
         metric="lrap",
         seed=0,
         jobs=N_CORES,
-        n_folds=5,
+        n_folds=N_FOLDS,
     )
     task.store.compute(dataset.train, "train", N_CORES)
     task.store.compute(dataset.test, "test", N_CORES)
