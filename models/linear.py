@@ -25,7 +25,7 @@ class RidgeDiscriminant(BaseEstimator):
     """Log odds of each species, linear in the columns.
 
     A ridge regression of the labels on standardised columns points where Fisher's discriminant does
-    (Hastie, Tibshirani & Friedman 2009, section 4.2): away from what varies among all windows. A logistic
+    (Hastie, Tibshirani & Friedman 2009, exercise 4.2): away from what varies among all windows. A logistic
     curve on each species' regression makes log odds of it. Columns count up to four standard deviations from
     their mean, so that a window unlike all of training is no surer than those.
 
