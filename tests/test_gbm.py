@@ -112,6 +112,14 @@ def test_a_saved_model_scores_the_same_and_is_only_data(tmp_path: Path) -> None:
     assert "n_jobs" not in (tmp_path / "model.json").read_text()
 
 
+def test_trees_alone_are_saved_without_a_linear_part(tmp_path: Path) -> None:
+    X, Y, _ = windows()
+    model = OneVsRestGBM(**FAST, linear_share=0).fit(X, Y)
+    model.save(tmp_path)
+    assert not (tmp_path / "linear.npz").exists()
+    np.testing.assert_array_equal(OneVsRestGBM.load(tmp_path).predict_proba(X), model.predict_proba(X))
+
+
 def test_misuse_is_named() -> None:
     X, Y, _ = windows()
     with pytest.raises(ValueError, match="X has 600 windows and Y 599"):
