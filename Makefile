@@ -10,7 +10,7 @@ demo: $(INSTALLED)
 	$(BIN)/python pipelines/gbm.py
 	$(BIN)/python pipelines/gru.py
 	$(BIN)/python pipelines/blend.py
-	$(BIN)/python pipelines/page.py
+	$(BIN)/python pipelines/report.py
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .

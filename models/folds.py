@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
-from features.errors import UserError
+from features.common.errors import UserError
 
 
 def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:

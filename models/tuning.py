@@ -13,11 +13,11 @@ from optuna.trial import TrialState
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
-from features.errors import UserError
+from features.common.errors import UserError
+from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.folds import Fold, out_of_fold
-from models.gbm import OneVsRestGBM
-from models.pooling import pool
-from models.readout import best_readout
+from models.scoring.aggregation import best_readout
+from models.scoring.pooling import pool
 
 VERSION = 4  # raise it when the same parameters and data give a trial another value
 

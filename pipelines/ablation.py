@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import time
@@ -15,19 +16,19 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
-from features.bands import BAND_MEASURES
-from features.files import replacing
-from features.templates import TEMPLATE_MEASURES
+from features.columns.species_bands import BAND_MEASURES
+from features.columns.templates import TEMPLATE_MEASURES
+from features.common.files import replacing
+from models.estimators.one_vs_rest_gbm import OneVsRestGBM
+from models.estimators.ridge_discriminant import RidgeDiscriminant
 from models.folds import Fold, out_of_fold
-from models.gbm import OneVsRestGBM
-from models.linear import RidgeDiscriminant
 from models.metrics import METRICS, auc_per_species, bootstrap_interval, lrap, lrap_per_recording
-from models.pooling import pool
-from models.readout import best_readout
-from pipelines.command import run, training_parser
-from pipelines.examples import Examples
-from pipelines.peers import classical_peers
-from pipelines.task import Task, load_task
+from models.scoring.aggregation import best_readout
+from models.scoring.pooling import pool
+from pipelines.benchmarks.reference_implementations import classical_peers
+from pipelines.core.cli import run, training_parser
+from pipelines.core.task import Task, load_task
+from pipelines.core.training_windows import Examples
 
 LIBROSA = ("mfcc", "contrast")
 """Columns that equal librosa's features of these names."""

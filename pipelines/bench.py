@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import os
@@ -21,32 +22,32 @@ import torch
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from features.audio import AudioError
-from features.dataset import Dataset, load_dataset
-from features.descriptors import Descriptor
-from features.parallel import in_parallel
-from features.sequences import window_sequences
-from features.spectral import SpectralSettings
-from features.statistics import window_statistics
-from features.store import FrameStore, frames_of
-from features.synthetic import SyntheticSettings, write_dataset
-from features.windows import WindowSettings, window_starts
-from models.blending import Blend
-from models.calibration import IDENTITY, PlattCalibrator
-from models.gbm import OWN_BINS, OneVsRestGBM
-from models.gru import GRUClassifier
+from features.columns.sequences import window_sequences
+from features.columns.statistics import window_statistics
+from features.columns.window_features import Descriptor
+from features.common.parallel import in_parallel
+from features.data.audio import AudioError
+from features.data.dataset import Dataset, load_dataset
+from features.data.synthetic import SyntheticSettings, write_dataset
+from features.frames.spectral import SpectralSettings
+from features.frames.store import FrameStore, frames_of
+from features.frames.windows import WindowSettings, window_starts
+from models.estimators.gru import GRUClassifier
+from models.estimators.one_vs_rest_gbm import OWN_BINS, OneVsRestGBM
 from models.metrics import lrap
-from models.pooling import pool
-from models.readout import Readout
-from models.thresholds import Thresholds
-from pipelines import peers
-from pipelines.command import ROOT, run
-from pipelines.examples import Examples
+from models.scoring.aggregation import Readout
+from models.scoring.blending import Blend
+from models.scoring.calibration import IDENTITY, PlattCalibrator
+from models.scoring.pooling import pool
+from models.scoring.thresholds import Thresholds
+from pipelines.benchmarks import reference_implementations as peers
+from pipelines.benchmarks.timing import Report, alternate, in_new_process
+from pipelines.core.cli import ROOT, run
+from pipelines.core.detector import ALONE, GBMWindows, GRUWindows, Member, Recogniser
+from pipelines.core.runs import median_bands
+from pipelines.core.task import Task, presence
+from pipelines.core.training_windows import Examples
 from pipelines.predict import scan
-from pipelines.recogniser import ALONE, GBMWindows, GRUWindows, Member, Recogniser
-from pipelines.runs import median_bands
-from pipelines.task import Task, presence
-from pipelines.timing import Report, alternate, in_new_process
 
 RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of a minute
 N_CORES = 2

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import time
@@ -13,17 +14,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.dataset import Dataset
-from models.blending import blend_or_best, score_candidates
-from models.calibration import PlattCalibrator
+from features.data.dataset import Dataset
 from models.metrics import METRICS, ap_per_species, bootstrap_interval, evaluate, lrap_per_recording
-from models.prevalence import with_prevalence
-from pipelines import report
-from pipelines.command import dataset_parser, open_dataset, run
-from pipelines.failed import print_failed, read_failed
-from pipelines.priors import PRIOR_HELP, prevalence_of, write_prevalence
-from pipelines.runs import calibrations, common_folds, read_member, write_run, write_submission
-from pipelines.task import presence
+from models.scoring.blending import blend_or_best, score_candidates
+from models.scoring.calibration import PlattCalibrator
+from models.scoring.prevalence import with_prevalence
+from pipelines.core.cli import dataset_parser, open_dataset, run
+from pipelines.core.failed_recordings import print_failed, read_failed
+from pipelines.core.priors import PRIOR_HELP, prevalence_of, write_prevalence
+from pipelines.core.runs import calibrations, common_folds, read_member, write_run, write_submission
+from pipelines.core.task import presence
+from pipelines.reporting import plots as report
 
 MEMBERS = ("gbm", "gru")
 PRIOR_FILES = ("submission_prior.csv", "prior.csv")

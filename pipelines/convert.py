@@ -6,7 +6,8 @@ convert.py import RECORDINGS --boxes DIR --out DATA    and    convert.py export 
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import shutil
@@ -14,7 +15,8 @@ import shutil
 import numpy as np
 import pandas as pd
 
-from features.annotations import (
+from features.common.files import replacing
+from features.data.annotations import (
     AnnotationError,
     read_audacity,
     read_raven,
@@ -22,9 +24,15 @@ from features.annotations import (
     write_audacity,
     write_raven,
 )
-from features.dataset import BOX_COLUMNS, Dataset, find_recordings, load_dataset, read_table, species_names
-from features.files import replacing
-from pipelines.command import run
+from features.data.dataset import (
+    BOX_COLUMNS,
+    Dataset,
+    find_recordings,
+    load_dataset,
+    read_table,
+    species_names,
+)
+from pipelines.core.cli import run
 
 SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
 WRITERS = {"raven": (write_raven, SUFFIXES[0]), "audacity": (write_audacity, SUFFIXES[2])}

@@ -3,27 +3,28 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import time
 
 from tqdm import tqdm
 
-from features.files import digest
+from features.common.files import digest
 from models import tuning
+from models.estimators.one_vs_rest_gbm import VERSION, OneVsRestGBM
 from models.folds import out_of_fold
-from models.gbm import VERSION, OneVsRestGBM
 from models.metrics import METRICS
-from models.pooling import pool
-from models.readout import best_readout
-from pipelines.command import positive, run, training_parser
-from pipelines.controls import write_controls
-from pipelines.examples import Examples
-from pipelines.failed import print_failed
-from pipelines.report import print_leaderboard
-from pipelines.runs import calibrations, write_run
-from pipelines.task import load_task
+from models.scoring.aggregation import best_readout
+from models.scoring.pooling import pool
+from pipelines.core.baselines import write_controls
+from pipelines.core.cli import positive, run, training_parser
+from pipelines.core.failed_recordings import print_failed
+from pipelines.core.runs import calibrations, write_run
+from pipelines.core.task import load_task
+from pipelines.core.training_windows import Examples
+from pipelines.reporting.plots import print_leaderboard
 
 
 def main(args: argparse.Namespace) -> None:

@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 import os
@@ -15,18 +16,18 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from features.files import digest, write_json
-from features.sequences import window_sequences
-from models.gru import CELLS, DEVICES, VERSION, GRUClassifier, resolve_device
+from features.columns.sequences import window_sequences
+from features.common.files import digest, write_json
+from models.estimators.gru import CELLS, DEVICES, VERSION, GRUClassifier, resolve_device
 from models.metrics import METRICS
-from models.pooling import pool
-from models.readout import best_readout
-from pipelines.command import positive, run, training_parser
-from pipelines.controls import write_controls
-from pipelines.failed import print_failed
-from pipelines.report import print_leaderboard
-from pipelines.runs import calibrations, write_run
-from pipelines.task import Task, load_task
+from models.scoring.aggregation import best_readout
+from models.scoring.pooling import pool
+from pipelines.core.baselines import write_controls
+from pipelines.core.cli import positive, run, training_parser
+from pipelines.core.failed_recordings import print_failed
+from pipelines.core.runs import calibrations, write_run
+from pipelines.core.task import Task, load_task
+from pipelines.reporting.plots import print_leaderboard
 
 
 def main(args: argparse.Namespace) -> None:

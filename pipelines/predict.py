@@ -3,7 +3,8 @@
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 from collections.abc import Iterator, Mapping
@@ -14,19 +15,19 @@ import pandas as pd
 import torch
 from tqdm import tqdm
 
-from features.annotations import write_audacity, write_raven
-from features.audio import AudioError
-from features.dataset import AUDIO_SUFFIXES, find_recordings
-from features.errors import UserError
-from features.files import replacing
-from features.parallel import in_parallel
-from models.prevalence import with_prevalence
-from models.thresholds import DEFAULT_PRECISION, LEVELS
-from pipelines.command import positive, run
-from pipelines.detections import Detection, boxes, detect, write_detections
-from pipelines.failed import FAILED, write_failed
-from pipelines.priors import PRIOR_HELP, prevalence_of, write_prevalence
-from pipelines.recogniser import Recogniser, Scored
+from features.common.errors import UserError
+from features.common.files import replacing
+from features.common.parallel import in_parallel
+from features.data.annotations import write_audacity, write_raven
+from features.data.audio import AudioError
+from features.data.dataset import AUDIO_SUFFIXES, find_recordings
+from models.scoring.prevalence import with_prevalence
+from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS
+from pipelines.core.cli import positive, run
+from pipelines.core.detections import Detection, boxes, detect, write_detections
+from pipelines.core.detector import Recogniser, Scored
+from pipelines.core.failed_recordings import FAILED, write_failed
+from pipelines.core.priors import PRIOR_HELP, prevalence_of, write_prevalence
 
 
 def recordings_of(paths: list[Path]) -> dict[str, Path]:

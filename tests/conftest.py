@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 import soundfile
 
-from features.audio import Recording
+from features.data.audio import Recording
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 

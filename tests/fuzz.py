@@ -27,11 +27,11 @@ import numpy as np
 import pandas as pd
 import soundfile
 
-from features.dataset import load_dataset
-from features.errors import UserError
-from features.spectral import SpectralSettings
-from features.store import frames_of
-from pipelines.recogniser import Recogniser
+from features.common.errors import UserError
+from features.data.dataset import load_dataset
+from features.frames.spectral import SpectralSettings
+from features.frames.store import frames_of
+from pipelines.core.detector import Recogniser
 from tests.conftest import ROOT, tone, write_small_dataset
 
 SETTINGS = SpectralSettings()

@@ -1,0 +1,1 @@
+"""The columns and sequences that models read of a window."""

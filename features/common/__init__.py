@@ -1,0 +1,1 @@
+"""Errors, atomic file writing and parallel map; nothing here is specific to audio."""

@@ -1,0 +1,1 @@
+"""From window scores to recording scores: pooling, calibration, blending, thresholds and prevalence."""

@@ -1,0 +1,1 @@
+"""Reference implementations and timing for the benchmarks."""

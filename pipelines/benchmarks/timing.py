@@ -1,0 +1,92 @@
+"""Fair times: contestants in turns, medians, every figure kept, and memory of a process's own."""
+
+import multiprocessing
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import pandas as pd
+
+from features.common.files import write_json
+from pipelines.core.runs import versions
+
+Input = TypeVar("Input")
+
+
+class Report:
+    """The figures of one bench: a table of times, and the ratios that are drawn from it."""
+
+    def __init__(self, unit: str) -> None:
+        self.unit = unit
+        self.times: dict[str, list[float]] = {}
+        self.figures: dict[str, float | str] = {}
+
+    def median(self, contestant: str) -> float:
+        return float(np.median(self.times[contestant]))
+
+    def ratio(self, contestant: str, to: str) -> None:
+        """Note by how much longer a contestant takes than another."""
+        self.figures[f"{contestant} / {to}"] = self.median(contestant) / self.median(to)
+
+    def write(self, file: Path, load: tuple[float, float, float]) -> None:
+        """Print the report, and write it to `file`, with every time that was taken."""
+        rows = [(name, self.median(name), len(times)) for name, times in self.times.items()]
+        print(pd.DataFrame(rows, columns=["", f"median s {self.unit}", "runs"]).to_string(index=False))
+        print()
+        for name, value in self.figures.items():
+            print(f"{name}: {value}" if isinstance(value, str) else f"{name}: {value:.3g}")
+        write_json(
+            file,
+            {
+                "unit": f"seconds {self.unit}",
+                "median": {name: self.median(name) for name in self.times},
+                "times": self.times,
+                "figures": self.figures,
+                "cores": os.cpu_count(),
+                "processor": platform.processor() or platform.machine(),
+                "load_before": load,
+                "versions": versions(),
+            },
+        )
+        print(f"\n{file}\n")
+
+
+def alternate(
+    contestants: Mapping[str, Callable[[Input], Any]], inputs: Sequence[Input], repeats: int
+) -> dict[str, list[float]]:
+    """Return the seconds of every call; after one unmeasured, the contestants take turns on each input."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for work in contestants.values():
+        work(inputs[0])
+    for _ in range(repeats):
+        for item in inputs:
+            for name, work in contestants.items():
+                started = time.perf_counter()
+                work(item)
+                times[name].append(time.perf_counter() - started)
+    return times
+
+
+def in_new_process(work: Callable[..., None], *arguments: Any) -> tuple[float, float]:
+    """Return the seconds that `work` took and the peak memory, MiB, of a process that did only that."""
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(_measured, work, *arguments).result()
+
+
+def _measured(work: Callable[..., None], *arguments: Any) -> tuple[float, float]:
+    started = time.perf_counter()
+    work(*arguments)
+    seconds = time.perf_counter() - started
+    status = Path("/proc/self/status")
+    if status.exists():  # Linux, where getrusage counts in the process that started this one
+        lines = status.read_text().splitlines()
+        return seconds, next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
+    import resource
+
+    return seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20

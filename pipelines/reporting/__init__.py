@@ -1,0 +1,1 @@
+"""The HTML report: analysis, figures and markup."""

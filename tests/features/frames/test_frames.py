@@ -1,0 +1,57 @@
+import numpy as np
+
+from features.frames.frames import Frames, background_spectrum, concatenate, overlay, subtract_background
+
+
+def recording(n_frames: int, background: float, seed: int = 0) -> Frames:
+    """Steady background in four bands, with one louder stretch in a band of the seed's number."""
+    rng = np.random.default_rng(seed)
+    log_mel = np.full((n_frames, 4), background, np.float32)
+    log_mel[5:8, seed % 4] += 20
+    return Frames.of(log_mel, rng.random((n_frames, 3)).astype(np.float32))
+
+
+def test_backgrounds() -> None:
+    log_mel = np.tile(np.arange(11, dtype=np.float32)[:, None], (1, 5))
+    assert (subtract_background(log_mel)[:, 0] == np.arange(11) - 2).all()
+    assert (background_spectrum(log_mel) == 5).all()
+
+
+def test_an_excerpt_is_what_lies_there_and_background_beyond_the_ends() -> None:
+    frames = recording(20, -60)
+    inside = frames.excerpt(4, 6)
+    np.testing.assert_array_equal(inside.log_mel, frames.log_mel[4:10])
+    np.testing.assert_array_equal(inside.contrast, frames.contrast[4:10])
+    for first in (-3, 17, -30, 30):
+        part = frames.excerpt(first, 6)
+        at = np.arange(first, first + 6)
+        beyond = (at < 0) | (at >= 20)
+        assert len(part) == 6
+        assert (part.log_mel[beyond] == -60).all()
+        assert (part.levels[beyond] == 0).all()
+        np.testing.assert_array_equal(part.log_mel[~beyond], frames.log_mel[at[~beyond]])
+
+
+def test_a_call_laid_elsewhere_stands_out_there_as_it_did_here() -> None:
+    call, place = recording(20, -40, seed=1), recording(20, -70, seed=2)
+    laid = overlay(call, place)
+    assert (laid.levels[5:8, 1] == 20).all()  # the call
+    assert (laid.levels[5:8, 2] == 20).all()  # what sounded there
+    assert (laid.levels[:5] == 0).all()
+    np.testing.assert_array_equal(laid.log_mel, laid.levels - 70)
+    np.testing.assert_array_equal(laid.contrast, np.maximum(call.contrast, place.contrast))
+
+
+def test_the_louder_masks() -> None:
+    quiet, loud = recording(20, -50, seed=1), recording(20, -50, seed=1)
+    loud.levels[6] += 5
+    np.testing.assert_array_equal(overlay(quiet, loud).levels, loud.levels)
+    np.testing.assert_array_equal(overlay(loud, quiet).levels, loud.levels)
+
+
+def test_concatenated_frames_stand_one_after_the_other() -> None:
+    first, second = recording(20, -40), recording(9, -70, seed=1)
+    both = concatenate([first, second])
+    assert len(both) == 29
+    np.testing.assert_array_equal(both.levels[20:], second.levels)
+    np.testing.assert_array_equal(both.log_mel[:20], first.log_mel)
