@@ -1,5 +1,7 @@
-# make demo   install, then gbm, gru, blend and the report on the embedded data set
-# make test   install, then lint, types and tests
+# make demo        install, then train, blend and report on the embedded data set
+# make test        install, then lint, types and tests
+# make dashboard   the latest Optuna study in a browser
+# make clean       remove the virtual environment and caches
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
@@ -14,10 +16,10 @@ demo: $(INSTALLED)
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest
 
-# The study that was written to last.
 dashboard: $(INSTALLED)
 	@study=$$(ls -t results/*/optuna.db 2>/dev/null | head -n 1); \
 	test -n "$$study" || { echo "no study yet: run 'python pipelines/gbm.py' first" >&2; exit 2; }; \

@@ -1,1 +1,1 @@
-"""Audio to windows of numbers. Knows no model and no command line."""
+"""From audio to numbers per window, without models or a command line."""

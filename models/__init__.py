@@ -1,1 +1,1 @@
-"""Arrays to scores. Knows no audio and no command line."""
+"""Arrays to scores: estimators, metrics and aggregation, without audio and without a command line."""

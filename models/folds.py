@@ -1,4 +1,4 @@
-"""Folds that keep groups of recordings whole."""
+"""Cross-validation folds that keep groups of recordings whole."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,17 +9,36 @@ from sklearn.base import BaseEstimator, clone
 from features.common.errors import UserError
 
 
-def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Return the (n_recordings,) fold of each recording.
+def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int) -> np.ndarray:
+    """Return the (n_recordings,) fold of each recording, from 0; a group is never split.
 
-    A group never spans two folds. The groups are dealt by size of their rarest species, each to
-    the fold that lacks its species most, after Sechidis, Tsoumakas and Vlahavas (2011), "On the
-    stratification of multi-label data".
+    Folds are balanced by species and by size with iterative stratification [1]_. Groups with a large share of
+    a rare species come first. Each group goes to the fold that has the least of its species so far.
 
     Parameters
     ----------
-    Y : (n_recordings, n_species), 1 where a species is known to be present.
+    Y : (n_recordings, n_species) labels; 1 where a species is known to be present.
     groups : (n_recordings,) group of each recording.
+    n_folds : number of folds.
+    seed : random seed; it orders groups that are equally important.
+
+    Raises
+    ------
+    UserError
+        There are fewer groups than folds, or fewer than two folds.
+
+    References
+    ----------
+    .. [1] Sechidis, Tsoumakas and Vlahavas (2011), "On the stratification of multi-label data".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Y = np.eye(2)[[0, 0, 1, 1, 0, 0]]
+    >>> groups = np.array(["a", "a", "b", "c", "d", "d"])
+    >>> fold = make_folds(Y, groups, 2, seed=0)
+    >>> bool(fold[0] == fold[1] != fold[4] == fold[5])
+    True
     """
     names, members = np.unique(groups, return_inverse=True)
     if not 2 <= n_folds <= len(names):
@@ -29,15 +48,16 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np
     counts = np.zeros((len(names), Y.shape[1]))
     np.add.at(counts, members, Y == 1)
     sizes = np.bincount(members)
-    share = counts / np.maximum(counts.sum(axis=0), 1)  # of a species' recordings, so rare ones weigh as much
-    share = np.column_stack([share, sizes / sizes.sum()])  # and folds of one size
+    # Shares of the total of each species, so that rare species count as much as common ones.
+    share = counts / np.maximum(counts.sum(axis=0), 1)
+    share = np.column_stack([share, sizes / sizes.sum()])  # the last column balances the sizes of the folds
 
     order = np.random.default_rng(seed).permutation(len(names))
     order = order[np.argsort(-share[order].max(axis=1), kind="stable")]
     filled = np.zeros((n_folds, share.shape[1]))
     fold = np.empty(len(names), int)
     for group in order:
-        # The sum of squares of the folds' shares is least when they are equal.
+        # Increase of the sum of squared shares, which is minimal if all folds have equal shares.
         cost = (2 * filled * share[group]).sum(axis=1)
         fold[group] = np.lexsort((filled.sum(axis=1), cost))[0]
         filled[fold[group]] += share[group]
@@ -46,11 +66,14 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, seed: int) -> np
 
 @dataclass(frozen=True)
 class Fold:
-    """What a fold's model is fitted on, and what it scores.
+    """Training examples and held-out windows of one fold.
 
-    X, Y : (n, n_features) and (n, n_species) examples that hold nothing of the fold.
-    held : (n_held,) numbers of the fold's windows.
-    X_held : (n_held, n_features).
+    Attributes
+    ----------
+    X : (n_examples, n_features) features of the training examples, none of which is from the fold.
+    Y : (n_examples, n_species) labels of the training examples.
+    held : (n_held,) indices of the fold's windows among all windows.
+    X_held : (n_held, n_features) features of the fold's windows.
     """
 
     X: np.ndarray
@@ -60,10 +83,12 @@ class Fold:
 
 
 def split(X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> list[Fold]:
-    """Return the folds of windows whose features no fold can tell from others.
+    """Return the folds of windows whose features do not depend on the fold.
 
     Parameters
     ----------
+    X : (n_windows, n_features) features.
+    Y : (n_windows, n_species) labels.
     fold : (n_windows,) fold of each window, from 0.
     """
     numbers = range(fold.max() + 1)
@@ -71,9 +96,15 @@ def split(X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> list[Fold]:
 
 
 def out_of_fold(model: BaseEstimator, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
-    """Yield after each fold the (n_windows, n_species) scores so far, 0 where a fold is to come.
+    """Yield the (n_windows, n_species) out-of-fold scores after each fold; scores of later folds are still 0.
 
-    Each fold's windows are scored by a copy of `model` that was fitted on the fold's examples.
+    The windows of each fold are scored by a clone of `model` that is fitted on the examples of the fold. The
+    same array is yielded every time.
+
+    Parameters
+    ----------
+    model : unfitted estimator with `predict_proba`.
+    folds : folds that together hold every window once.
     """
     P = np.zeros((sum(len(fold.held) for fold in folds), folds[0].Y.shape[1]))
     for fold in folds:

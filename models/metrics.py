@@ -1,9 +1,25 @@
-"""Label ranking average precision and its company, with unknown labels left out.
+"""Ranking metrics for multi-label scores with unknown labels, and metrics of calibration.
 
-Throughout, Y is (n_recordings, n_species) with 1 present, 0 absent and nan unknown, and P its
-scores. Unknown cells take no part in any ranking. A recording without a present species has no
-LRAP (scikit-learn would call it a perfect 1), and a species of one class has neither AUC nor AP:
-both are nan, and left out of every mean.
+Conventions
+-----------
+Truth is an array Y (n_recordings, n_species) with 1 for present, 0 for absent and nan for unknown. Scores are
+an array P of the same shape without nan.
+
+* Unknown cells are ignored: they are not part of any ranking.
+* A recording without a present species has no LRAP. scikit-learn would give it the value 1.
+* A species whose known labels are all of one class has neither AUC nor AP.
+* Undefined values are nan. Means ignore them; a mean of undefined values only is nan.
+
+Metrics
+-------
+* `lrap`: label ranking average precision, the mean of `lrap_per_recording`.
+* `lwlrap`: LRAP weighted by the number of present species; the metric of the RFCX challenge.
+* `auc_per_species`: area under the ROC curve of each species.
+* `ap_per_species`: average precision of each species.
+* `calibration_metrics`: Brier score, log loss and expected calibration error of probabilities.
+* `reliability`: points of the reliability diagram.
+
+`evaluate` returns all ranking metrics. `bootstrap_interval` and `difference_error` measure their uncertainty.
 """
 
 from collections.abc import Callable
@@ -12,27 +28,50 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-N_BLOCKS = 10  # of recordings, whose spread says how sure a difference is
+N_BLOCKS = 10  # number of blocks of recordings in `difference_error`
 N_BOOTSTRAP = 2000
-LEAST_POSITIVES = 5  # of a species whose calibration can be told
-N_BINS = 10  # of probability
-EPSILON = 1e-6  # probabilities are kept this far from 0 and 1 before the logarithm
-ROWS_AT_A_TIME = 512  # of a ranking, which takes n_species ** 2 bytes each
+MIN_POSITIVES = 5  # number of positives from which a species counts in the expected calibration error
+N_BINS = 10  # number of bins of the reliability diagram
+EPSILON = 1e-6  # distance from 0 and 1 to which probabilities are clipped for the log loss
+BLOCK_SIZE = 512  # number of recordings ranked together; each needs n_species ** 2 bytes
 
 
 def lrap_per_recording(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return the (n_recordings,) LRAP of each recording, nan where none is present.
+    """Return the (n_recordings,) label ranking average precision (LRAP) of each recording.
 
-    For each present species, the share of present species among all known ones that score at
-    least as high; then the mean over the present. Tsoumakas, Katakis and Vlahavas (2010).
+    For each present species, compute the precision at its rank: among the known species with at least its
+    score, the fraction that is present. The LRAP is the mean precision over the present species [1]_. It is
+    nan for a recording without a present species.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+
+    Raises
+    ------
+    ValueError
+        Y and P differ in shape, or P contains nan.
+
+    References
+    ----------
+    .. [1] Tsoumakas, Katakis and Vlahavas (2010), "Mining multi-label data".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Y = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 0]])
+    >>> P = np.array([[0.9, 0.1, 0.2], [0.9, 0.5, 0.6], [0.1, 0.2, 0.3]])
+    >>> lrap_per_recording(Y, P).tolist()
+    [1.0, 0.5, nan]
     """
-    check_scores(Y, P)
+    validate_scores(Y, P)
     present, known = Y == 1, ~np.isnan(Y)
     value = np.full(len(Y), np.nan)
     rows = np.flatnonzero(present.any(axis=1))
-    for block in np.array_split(rows, len(rows) // ROWS_AT_A_TIME + 1):
+    for block in np.array_split(rows, len(rows) // BLOCK_SIZE + 1):
         scores, is_present = P[block], present[block]
-        # at_least[r, i, j]: known species j scores at least as high as species i in recording r
+        # at_least[r, i, j]: in recording r, known species j scores at least as high as species i
         at_least = (scores[:, None, :] >= scores[:, :, None]) & known[block][:, None, :]
         precision = (at_least & is_present[:, None, :]).sum(axis=2) / np.maximum(at_least.sum(axis=2), 1)
         value[block] = (precision * is_present).sum(axis=1) / is_present.sum(axis=1)
@@ -40,14 +79,57 @@ def lrap_per_recording(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
 
 
 def lrap(Y: np.ndarray, P: np.ndarray) -> float:
-    """Return the mean LRAP over the recordings that have one; nan if none has."""
+    """Return the label ranking average precision: the mean of `lrap_per_recording`.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+
+    Returns
+    -------
+    float
+        nan if no recording has a present species.
+
+    Raises
+    ------
+    ValueError
+        Y and P differ in shape, or P contains nan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> lrap(np.array([[1, 0, 1], [0, 1, 0]]), np.array([[0.9, 0.1, 0.8], [0.5, 0.4, 0.3]]))
+    0.75
+    """
     return _mean(lrap_per_recording(Y, P))
 
 
 def lwlrap(Y: np.ndarray, P: np.ndarray) -> float:
-    """Return the label-weighted LRAP: each recording counts by its number of present species.
+    """Return the label-weighted LRAP, the metric of the RFCX challenge.
 
-    The score of the RFCX challenge.
+    It is the mean of `lrap_per_recording`, weighted by the number of present species.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+
+    Returns
+    -------
+    float
+        nan if no recording has a present species.
+
+    Raises
+    ------
+    ValueError
+        Y and P differ in shape, or P contains nan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> round(lwlrap(np.array([[1, 0, 1], [0, 1, 0]]), np.array([[0.9, 0.1, 0.8], [0.5, 0.4, 0.3]])), 4)
+    0.8333
     """
     return _mean(lrap_per_recording(Y, P), weights=(Y == 1).sum(axis=1))
 
@@ -56,21 +138,75 @@ METRICS = {"lrap": lrap, "lwlrap": lwlrap}
 
 
 def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return the (n_species,) area under the ROC curve over known recordings."""
+    """Return the (n_species,) area under the ROC curve of each species over its known recordings.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+
+    Returns
+    -------
+    (n_species,) array
+        nan for a species whose known labels are all of one class.
+
+    Raises
+    ------
+    ValueError
+        Y and P differ in shape, or P contains nan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Y = np.array([[1, 1], [0, np.nan], [0, 1]])
+    >>> auc_per_species(Y, np.array([[0.5, 0.1], [0.9, 0.2], [0.1, 0.3]])).tolist()
+    [0.5, nan]
+    """
     return _per_species(roc_auc_score, Y, P)
 
 
 def ap_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return the (n_species,) average precision over known recordings."""
+    """Return the (n_species,) average precision of each species over its known recordings.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+
+    Returns
+    -------
+    (n_species,) array
+        nan for a species whose known labels are all of one class.
+
+    Raises
+    ------
+    ValueError
+        Y and P differ in shape, or P contains nan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Y = np.array([[1, 1], [0, np.nan], [0, 1]])
+    >>> ap_per_species(Y, np.array([[0.5, 0.1], [0.9, 0.2], [0.1, 0.3]])).tolist()
+    [0.5, nan]
+    """
     return _per_species(average_precision_score, Y, P)
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The scores of one table; `lrap_low` and `lrap_high` bound its 95 % bootstrap interval."""
+    """Ranking metrics of a table of scores.
+
+    Attributes
+    ----------
+    n_recordings : number of recordings with a present species; the others cannot be ranked.
+    lrap : label ranking average precision.
+    lrap_low, lrap_high : 95 % bootstrap interval of `lrap` over recordings.
+    lwlrap : label-weighted LRAP.
+    macro_auc, macro_ap : mean of the AUC and of the average precision over species.
+    """
 
     n_recordings: int
-    """Recordings with a present species; the others cannot be ranked and are left out."""
     lrap: float
     lrap_low: float
     lrap_high: float
@@ -80,6 +216,27 @@ class Evaluation:
 
 
 def evaluate(Y: np.ndarray, P: np.ndarray, seed: int) -> Evaluation:
+    """Return all ranking metrics of scores.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+    seed : random seed of the bootstrap interval.
+
+    Raises
+    ------
+    ValueError
+        Y and P differ in shape, or P contains nan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Y = np.array([[1, 0, 1], [0, 1, 0]])
+    >>> evaluation = evaluate(Y, np.array([[0.9, 0.1, 0.8], [0.5, 0.4, 0.3]]), seed=0)
+    >>> evaluation.lrap, evaluation.lrap_low, evaluation.lrap_high
+    (0.75, 0.5, 1.0)
+    """
     per_recording = lrap_per_recording(Y, P)
     low, high = bootstrap_interval(per_recording, seed)
     return Evaluation(
@@ -94,9 +251,26 @@ def evaluate(Y: np.ndarray, P: np.ndarray, seed: int) -> Evaluation:
 
 
 def bootstrap_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
-    """Return the 95 % percentile-bootstrap interval of the mean of the finite `values`.
+    """Return the 95 % percentile bootstrap interval of the mean of the finite values.
 
-    For a paired comparison of two models, give the differences of their LRAP per recording.
+    For a paired comparison of two models, pass the differences of their LRAP per recording.
+
+    Parameters
+    ----------
+    values : (n,) values, for example of `lrap_per_recording`. Values that are not finite are ignored.
+    seed : random seed.
+
+    Returns
+    -------
+    low, high : float
+        nan if no value is finite.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> low, high = bootstrap_interval(np.array([0.2, 0.4, np.nan, 0.6, 0.8]), seed=0)
+    >>> low < 0.5 < high
+    True
     """
     values = values[np.isfinite(values)]
     if not len(values):
@@ -108,25 +282,35 @@ def bootstrap_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
 
 
 def difference_error(
-    metric: Callable[[np.ndarray, np.ndarray], float], Y: np.ndarray, P: np.ndarray, other: np.ndarray
+    metric: Callable[[np.ndarray, np.ndarray], float], Y: np.ndarray, P: np.ndarray, *, other: np.ndarray
 ) -> float:
-    """Return the standard error of metric(Y, P) - metric(Y, other), paired, over blocks of recordings."""
+    """Return the standard error of the paired difference metric(Y, P) - metric(Y, other).
+
+    It is estimated from the variation between blocks of recordings.
+
+    Parameters
+    ----------
+    metric : function of (truth, scores).
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P, other : (n_recordings, n_species) scores.
+    """
     blocks = [slice(k, None, N_BLOCKS) for k in range(min(N_BLOCKS, len(Y)))]
     differences = [metric(Y[rows], P[rows]) - metric(Y[rows], other[rows]) for rows in blocks]
     return float(np.nanstd(differences, ddof=1) / np.sqrt(len(blocks)))
 
 
-def check_scores(Y: np.ndarray, P: np.ndarray) -> None:
+def validate_scores(Y: np.ndarray, P: np.ndarray) -> None:
+    """Raise ValueError if truth Y and scores P differ in shape, or if P contains nan."""
     if Y.shape != P.shape:
-        raise ValueError(f"P has shape {P.shape} and Y {Y.shape}; score every species of every recording")
-    if np.isnan(P).any():
         raise ValueError(
-            f"P is nan in {np.isnan(P).any(axis=1).sum()} of {len(P)} rows; a nan cannot be ranked"
+            f"scores have shape {P.shape}, truth has shape {Y.shape}; score every species of every recording"
         )
+    if np.isnan(P).any():
+        raise ValueError(f"scores are nan in {np.isnan(P).any(axis=1).sum()} of {len(P)} rows; replace them")
 
 
 def _per_species(score, Y: np.ndarray, P: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
-    check_scores(Y, P)
+    validate_scores(Y, P)
     values = np.full(Y.shape[1], np.nan)
     for k in range(Y.shape[1]):
         known = ~np.isnan(Y[:, k])
@@ -143,11 +327,16 @@ def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:
 
 
 @dataclass(frozen=True)
-class Calibration:
-    """How far probabilities are from what comes true; 0 is best.
+class CalibrationMetrics:
+    """Errors of probabilities; 0 is best.
 
-    brier : mean squared error. log_loss : mean cross-entropy, nats. ece : expected calibration error, the
-    mean over species with `LEAST_POSITIVES` of what `reliability` shows, weighted by its counts.
+    Attributes
+    ----------
+    brier : Brier score, the mean squared error.
+    log_loss : mean cross-entropy, nats.
+    ece : expected calibration error: the mean absolute difference between predicted and observed frequency
+        over the bins of `reliability`, weighted by their counts. It is averaged over the species with at
+        least five positives, and nan if there is none.
     """
 
     brier: float
@@ -155,15 +344,27 @@ class Calibration:
     ece: float
 
 
-def calibration(Y: np.ndarray, P: np.ndarray) -> Calibration:
-    """Return the calibration of (n_recordings, n_species) probabilities P; nan in Y does not count."""
+def calibration_metrics(Y: np.ndarray, P: np.ndarray) -> CalibrationMetrics:
+    """Return the errors of probabilities over known cells.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) probabilities in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> calibration_metrics(np.array([[1.0], [0.0]] * 5), np.full((10, 1), 0.5))
+    CalibrationMetrics(brier=0.25, log_loss=0.6931471805599453, ece=0.0)
+    """
     known = ~np.isnan(Y)
     p, y = np.clip(P[known], EPSILON, 1 - EPSILON), Y[known]
     errors = []
-    for k in np.flatnonzero(np.nansum(Y, axis=0) >= LEAST_POSITIVES):
+    for k in np.flatnonzero(np.nansum(Y, axis=0) >= MIN_POSITIVES):
         predicted, observed, count = reliability(Y[:, [k]], P[:, [k]])
         errors.append(np.sum(count * np.abs(predicted - observed)) / count.sum())
-    return Calibration(
+    return CalibrationMetrics(
         brier=float(np.mean((P[known] - y) ** 2)),
         log_loss=float(-np.mean(y * np.log(p) + (1 - y) * np.log(1 - p))),
         ece=float(np.mean(errors)) if errors else float("nan"),
@@ -171,9 +372,25 @@ def calibration(Y: np.ndarray, P: np.ndarray) -> Calibration:
 
 
 def reliability(Y: np.ndarray, P: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return for each of ten equal bins of probability that is not empty: mean probability, share, count.
+    """Return the points of the reliability diagram over known cells, in ten bins of equal width.
 
-    The share is of the cells whose species is present.
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) probabilities in [0, 1].
+
+    Returns
+    -------
+    predicted, observed, count : (n_bins,) arrays
+        Mean probability, fraction of cells whose species is present, and number of cells of each bin that
+        is not empty.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> predicted, observed, count = reliability(np.array([[1.0, 0.0, 1.0]]), np.array([[0.9, 0.1, 0.1]]))
+    >>> predicted.tolist(), observed.tolist(), count.tolist()
+    ([0.1, 0.9], [0.5, 1.0], [2, 1])
     """
     known = ~np.isnan(Y)
     p, y = P[known], Y[known]

@@ -1,51 +1,41 @@
-"""The Optuna study of the GBM: settings shared by all species, by out-of-fold score."""
+"""Tuning of an estimator's parameters by an Optuna study on out-of-fold scores."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from lightgbm.basic import LightGBMError
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
+from sklearn.base import BaseEstimator
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from features.common.errors import UserError
-from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.folds import Fold, out_of_fold
-from models.scoring.aggregation import best_readout
+from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
 
-VERSION = 4  # raise it when the same parameters and data give a trial another value
+VERSION = 4  # increase it when the same parameters and data give a trial another value
 
-SPACE = {
-    "n_estimators": IntDistribution(80, 250, log=True),
-    "learning_rate": FloatDistribution(0.03, 0.2, log=True),
-    "num_leaves": IntDistribution(4, 16, log=True),
-    "min_child_samples": IntDistribution(3, 40, log=True),
-    "reg_lambda": FloatDistribution(0.01, 10, log=True),
-    "feature_fraction": FloatDistribution(0.03, 0.3, log=True),
-    "ridge_alpha": FloatDistribution(100, 1000, log=True),
-    # No higher: with partial boxes the score, too, takes unknown for absent, so it favours a model that
-    # does so strongly, and a common species that few boxes show is lost.
-    "weak_negative_weight": CategoricalDistribution((0.03, 0.1)),
-}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 N_TRIALS_BEFORE_PRUNING = 4
 
 
 @dataclass(frozen=True)
-class Task:
-    """What a trial is scored on.
+class CrossValidation:
+    """The data and metric that a trial is scored with.
 
-    folds : examples and windows of each fold.
+    Attributes
+    ----------
+    folds : sequence of Fold
+        Training examples and held-out windows of each fold.
     first : (n_recordings,) first window of each recording.
-    fold : (n_recordings,) fold of each recording.
-    truth : (n_recordings, n_species) that the pooled out-of-fold scores are held against.
-    metric : of (truth, scores), to be maximised.
+    fold : (n_recordings,) fold of each recording, from 0.
+    truth : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    metric : function of (truth, scores), to be maximised.
     """
 
     folds: Sequence[Fold]
@@ -55,76 +45,121 @@ class Task:
     metric: Callable[[np.ndarray, np.ndarray], float]
 
 
-def tune(task: Task, n_trials: int, seed: int, n_jobs: int, database: Path, name: str) -> dict[str, Any]:
-    """Return the parameters of the best trial, after bringing the study to `n_trials`.
+@dataclass(frozen=True)
+class SearchSpace:
+    """The parameters to search.
 
-    The first trial has `OneVsRestGBM`'s defaults. Every trial is stored as it ends, so a killed or
-    repeated run goes on where it stood; trial n is drawn by a sampler seeded with `seed + n`, so
-    going on repeats no draw, and an interrupted study ends as one never interrupted.
+    Attributes
+    ----------
+    distributions : distribution of each parameter by name.
+    defaults : value of each parameter in the first trial.
+    """
+
+    distributions: Mapping[str, BaseDistribution]
+    defaults: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Study:
+    """An Optuna study in a database.
+
+    Attributes
+    ----------
+    database : SQLite file.
+    name : name of the study in the database.
+    n_trials : total number of trials, including finished ones.
+    seed : random seed.
+    """
+
+    database: Path
+    name: str
+    n_trials: int
+    seed: int
+
+
+def tune(
+    make_model: Callable[[dict[str, Any]], BaseEstimator],
+    validation: CrossValidation,
+    space: SearchSpace,
+    study: Study,
+) -> dict[str, Any]:
+    """Return the parameters of the best trial, after running trials until the study has `n_trials`.
+
+    The first trial uses the default parameters. Every trial is stored as soon as it ends, so an interrupted
+    study can be continued. Trial n is drawn with the seed `study.seed + n`, so a continued study has the
+    same trials as one without interruption.
 
     Parameters
     ----------
-    n_trials : trials wanted in all, those already finished counted in.
-    database : SQLite file; `name` names the study in it.
+    make_model : function from parameters to an unfitted estimator.
+    validation : data and metric.
+    space : parameters to search.
+    study : where trials are stored, and how many to run.
 
     Raises
     ------
     UserError
-        The database cannot be read or written, or LightGBM refuses a trial's parameters or data.
+        The database cannot be read or written, or a trial's model cannot be fitted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    database.parent.mkdir(parents=True, exist_ok=True)
+    study.database.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _tune(task, n_trials, seed, n_jobs, database, name)
+        return _tune(make_model, validation, space, study)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(
-            f"{database}: the study cannot be read or written ({reason}); see to space and rights, or, if it "
-            f"is no study, remove it"
+            f"{study.database}: the study cannot be read or written ({reason}); check disk space and "
+            f"permissions, or remove the file if it is not a study"
         ) from error
 
 
-def _tune(task: Task, n_trials: int, seed: int, n_jobs: int, database: Path, name: str) -> dict[str, Any]:
-    study = optuna.create_study(
-        study_name=name,
-        storage=f"sqlite:///{database}",
+def _tune(
+    make_model: Callable[[dict[str, Any]], BaseEstimator],
+    validation: CrossValidation,
+    space: SearchSpace,
+    study: Study,
+) -> dict[str, Any]:
+    stored = optuna.create_study(
+        study_name=study.name,
+        storage=f"sqlite:///{study.database}",
         direction="maximize",
         pruner=optuna.pruners.MedianPruner(n_startup_trials=N_TRIALS_BEFORE_PRUNING),
         load_if_exists=True,
     )
-    for killed in study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        study.tell(killed.number, state=TrialState.FAIL)
-    n_done = len(study.get_trials(deepcopy=False, states=FINISHED))
+    for interrupted in stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        stored.tell(interrupted.number, state=TrialState.FAIL)
+    n_done = len(stored.get_trials(deepcopy=False, states=FINISHED))
+    n_trials = study.n_trials
     with tqdm(desc="study", initial=min(n_done, n_trials), total=n_trials, unit="trial") as progress:
         while n_done < n_trials:
-            waiting = study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+            waiting = stored.get_trials(deepcopy=False, states=(TrialState.WAITING,))
             if n_done == 0 and not waiting:
-                defaults = OneVsRestGBM().get_params()
-                study.enqueue_trial({key: defaults[key] for key in SPACE})
-            study.sampler = optuna.samplers.TPESampler(seed=seed + n_done)
-            trial = study.ask(SPACE)
+                stored.enqueue_trial(dict(space.defaults))
+            stored.sampler = optuna.samplers.TPESampler(seed=study.seed + n_done)
+            trial = stored.ask(dict(space.distributions))
             try:
-                score = _score(trial, task, OneVsRestGBM(**trial.params, random_state=seed, n_jobs=n_jobs))
-            except LightGBMError as error:
-                study.tell(trial, state=TrialState.FAIL)
-                raise UserError(f"trial {trial.number} of the study, {trial.params}: {error}") from error
-            study.tell(trial, score, TrialState.PRUNED if score is None else TrialState.COMPLETE)
+                score = _score(trial, validation, make_model(trial.params))
+            except UserError as error:
+                stored.tell(trial, state=TrialState.FAIL)
+                raise UserError(f"trial {trial.number} with {trial.params}: {error}") from error
+            stored.tell(trial, score, TrialState.PRUNED if score is None else TrialState.COMPLETE)
             n_done += 1
             progress.update()
-            progress.set_postfix(best=f"{study.best_value:.3f}")
-    return study.best_params
+            progress.set_postfix(best=f"{stored.best_value:.3f}")
+    return stored.best_params
 
 
-def _score(trial: optuna.Trial, task: Task, model: OneVsRestGBM) -> float | None:
-    """Return the out-of-fold score of `model` under its best readout; None if not worth finishing."""
-    for k, P in enumerate(out_of_fold(model, task.folds)):
-        # Recordings of folds still to come have no truth yet, so they do not count.
-        truth = np.where((task.fold <= k)[:, None], task.truth, np.nan)
-        so_far = task.metric(truth, pool(P, task.first, "max"))
-        if np.isfinite(so_far):  # else the folds so far show no species
-            trial.report(so_far, k)
-        if trial.should_prune() and k < len(task.folds) - 1:
+def _score(trial: optuna.Trial, validation: CrossValidation, model: BaseEstimator) -> float | None:
+    """Return the out-of-fold score of a model with its best aggregation; None if the trial is pruned."""
+    fold, truth, metric = validation.fold, validation.truth, validation.metric
+    for k, P in enumerate(out_of_fold(model, validation.folds)):
+        # Recordings of the folds that are not scored yet do not count.
+        truth_so_far = np.where((fold <= k)[:, None], truth, np.nan)
+        score_so_far = metric(truth_so_far, pool(P, validation.first, "max"))
+        if np.isfinite(score_so_far):  # nan if no species is present in these folds
+            trial.report(score_so_far, k)
+        if trial.should_prune() and k < len(validation.folds) - 1:
             return None
-    readout, _, score = best_readout(P, task.first, task.truth, task.fold, task.metric)
-    trial.set_user_attr("pooling", readout.pooling)
+    aggregation, _, score = best_aggregation(P, validation.first, truth, fold=fold, metric=metric)
+    trial.set_user_attr("pooling", aggregation.pooling)
     return score

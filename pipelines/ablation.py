@@ -1,9 +1,9 @@
-"""What parts of the GBM and families of columns are worth, and what peers score on the same examples."""
+"""Measure what each part of the GBM and each block of columns is worth, on the same windows and folds."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
@@ -14,80 +14,79 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.base import BaseEstimator, clone
+from sklearn.base import BaseEstimator
 
-from features.columns.species_bands import BAND_MEASURES
-from features.columns.templates import TEMPLATE_MEASURES
+from features.columns.window_features import WindowFeatures
 from features.common.files import replacing
-from models.estimators.one_vs_rest_gbm import OneVsRestGBM
-from models.estimators.ridge_discriminant import RidgeDiscriminant
 from models.folds import Fold, out_of_fold
 from models.metrics import METRICS, auc_per_species, bootstrap_interval, lrap, lrap_per_recording
-from models.scoring.aggregation import best_readout
+from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
 from pipelines.benchmarks.reference_implementations import classical_peers
 from pipelines.core.cli import run, training_parser
 from pipelines.core.task import Task, load_task
-from pipelines.core.training_windows import Examples
+from pipelines.core.training_windows import TrainingWindows
+from pipelines.members.gbm import default_parameters, make_model
 
 LIBROSA = ("mfcc", "contrast")
-"""Columns that equal librosa's features of these names."""
+"""Prefixes of the columns that are statistics of librosa's features of these names."""
 
 
 class Contestant(NamedTuple):
+    """A model, the columns that it reads, and whether it is fitted on overlays too."""
+
     name: str
     model: BaseEstimator
     columns: np.ndarray
     overlays: bool
 
 
-def contestants(task: Task, names: list[str], with_peers: bool) -> Iterator[Contestant]:
-    """Yield the GBM on all columns, its parts, on more and more, on all but each family, and peers."""
-    n_species = task.dataset.n_species
+class Data(NamedTuple):
+    """The training examples of each fold, and those of all folds."""
+
+    folds: list[Fold]
+    whole: tuple[np.ndarray, np.ndarray]
+
+
+def contestants(task: Task, features: WindowFeatures, with_peers: bool) -> Iterator[Contestant]:
+    """Yield the GBM on all columns, its parts, the GBM on some of the blocks, and peers if wanted."""
+    names, slices = features.names(), features.slices()
     everything = np.arange(len(names))
-    n_templates, n_bands = len(TEMPLATE_MEASURES) * n_species, len(BAND_MEASURES) * n_species
-    statistics, bands, templates = np.split(
-        everything, [len(names) - n_templates - n_bands, len(names) - n_templates]
-    )
-    librosa = np.array([k for k in statistics if names[k].startswith(LIBROSA)])
-    gbm = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
-    yield Contestant("gbm, all", gbm, everything, overlays=True)
-    yield Contestant("trees alone", clone(gbm).set_params(linear_share=0), everything, overlays=True)
-    yield Contestant("linear part alone", RidgeDiscriminant(), everything, overlays=True)
-    yield Contestant("MFCC and contrast", gbm, librosa, overlays=False)
-    yield Contestant("+ band energies", gbm, statistics, overlays=False)
-    yield Contestant("+ own bands", gbm, np.concatenate([statistics, bands]), overlays=False)
-    yield Contestant("+ own templates = all but overlays", gbm, everything, overlays=False)
-    yield Contestant("all but band energies", gbm, np.r_[librosa, bands, templates], overlays=True)
-    yield Contestant("all but own bands", gbm, np.concatenate([statistics, templates]), overlays=True)
-    yield Contestant("all but own templates", gbm, np.concatenate([statistics, bands]), overlays=True)
+    librosa = np.array([k for k in everything if names[k].startswith(LIBROSA)])
+    gbm = make_model(default_parameters(), seed=task.seed, n_jobs=task.jobs)
+    yield Contestant("all", gbm, everything, overlays=True)
+    for name, part in gbm.estimators:
+        yield Contestant(f"{name} alone", part, everything, overlays=True)
+    yield Contestant("MFCC and contrast, no overlays", gbm, librosa, overlays=False)
+    for block, columns in slices.items():
+        yield Contestant(
+            f"blocks up to {block}, no overlays", gbm, everything[: columns.stop], overlays=False
+        )
+    for block, columns in slices.items():
+        yield Contestant(f"all but {block}", gbm, np.delete(everything, columns), overlays=True)
     if not with_peers:
         return
     for name, peer in classical_peers(task.seed, task.jobs).items():
         yield Contestant(f"{name}, all", peer, everything, overlays=True)
         if name == "default LightGBM":
-            yield Contestant(f"{name}, MFCC and contrast", peer, librosa, overlays=False)
-
-
-class Data(NamedTuple):
-    folds: list[Fold]
-    whole: tuple[np.ndarray, np.ndarray]
+            yield Contestant(f"{name}, MFCC and contrast, no overlays", peer, librosa, overlays=False)
 
 
 def main(args: argparse.Namespace) -> None:
     task = load_task(args)
     data = {}
     for overlays in (True, False):
-        examples = Examples(task) if overlays else Examples(task, n_overlays=0)
-        data[overlays] = Data([examples.fold(k) for k in range(task.n_folds)], examples.whole())
+        windows = TrainingWindows(task) if overlays else TrainingWindows(task, n_overlays=0)
+        data[overlays] = Data([windows.fold(k) for k in range(task.n_folds)], windows.whole())
+    features = windows.features
     X_test = None
     if task.dataset.test_labels is not None:
-        X_test = task.compute("test", examples.descriptor.describe, "descriptors")
+        X_test = task.compute("test", features.transform, "columns")
 
     rows: list[dict[str, Any]] = []
     reference: dict[str, np.ndarray] = {}
     file = task.results / "ablation.csv"
-    for contestant in contestants(task, examples.descriptor.names(), args.peers):
+    for contestant in contestants(task, features, args.peers):
         row, per_recording = evaluate(task, contestant, data[contestant.overlays], X_test)
         reference = reference or per_recording
         for split, values in per_recording.items():
@@ -113,7 +112,7 @@ def evaluate(
     started = time.perf_counter()
     *_, P = out_of_fold(contestant.model, folds)
     seconds = time.perf_counter() - started
-    readout, oof, _ = best_readout(P, first, task.truth, task.fold, METRICS[task.metric])
+    aggregation, oof, _ = best_aggregation(P, first, task.truth, fold=task.fold, metric=METRICS[task.metric])
     row = {
         "what": contestant.name,
         "columns": len(columns),
@@ -127,7 +126,7 @@ def evaluate(
         assert task.dataset.test_labels is not None
         truth, (X, Y) = task.dataset.test_labels.astype(float), data.whole
         model = contestant.model.fit(X[:, columns], Y)
-        test = readout(model.predict_proba(X_test[:, columns]), task.first_windows("test"))
+        test = aggregation(model.predict_proba(X_test[:, columns]), task.first_windows("test"))
         row["test_lrap"] = lrap(truth, test)
         row["test_auc"] = float(np.nanmean(auc_per_species(truth, test)))
         per_recording["test"] = lrap_per_recording(truth, test)
@@ -136,5 +135,7 @@ def evaluate(
 
 if __name__ == "__main__":
     parser = training_parser(__doc__)
-    parser.add_argument("--peers", action="store_true", help="also fit what others would; takes longer")
+    parser.add_argument(
+        "--peers", action="store_true", help="also fit other models on the same windows; takes longer"
+    )
     run(main, parser)

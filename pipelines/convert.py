@@ -1,12 +1,13 @@
-"""Recordings with Raven or Audacity boxes to a data set, and a data set's boxes to such files.
+"""Convert annotations: Raven or Audacity files to a data set (import), and back (export).
 
-convert.py import RECORDINGS --boxes DIR --out DATA    and    convert.py export DATA --out DIR
+convert.py import RECORDINGS --boxes DIR --out DATA
+convert.py export DATA --out DIR
 """
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
@@ -24,14 +25,8 @@ from features.data.annotations import (
     write_audacity,
     write_raven,
 )
-from features.data.dataset import (
-    BOX_COLUMNS,
-    Dataset,
-    find_recordings,
-    load_dataset,
-    read_table,
-    species_names,
-)
+from features.data.dataset import BOX_COLUMNS, Dataset, find_recordings, load_dataset, species_names
+from features.data.tables import read_table
 from pipelines.core.cli import run
 
 SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
@@ -42,7 +37,15 @@ UNKNOWN_SONGTYPE = "1"
 
 
 def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
-    """Write a file of boxes for each training recording, and what is known of presence; return the boxes."""
+    """Write an annotation file for each training recording; return the number of boxes.
+
+    `species.csv`, and `presence.csv` if the data set has complete labels, are written beside them, so that
+    an import restores the data set.
+
+    Parameters
+    ----------
+    form : a key of `WRITERS`.
+    """
     write, suffix = WRITERS[form]
     boxes = pd.concat([dataset.tp.assign(verified="yes"), dataset.fp.assign(verified="no")])
     boxes["species"] = np.array(dataset.species)[boxes["species_id"]]
@@ -61,15 +64,24 @@ def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
 
 
 def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
-    """Copy recordings and write the tables that their boxes make; return the data set.
+    """Copy recordings, write the tables of a data set from annotation files, and return the data set.
 
-    `folder` has a file of boxes for each recording, named after it, or for several, which then names them;
-    `presence.csv`, if for every recording it is known what is there; and `species.csv`, if species are to
-    have other numbers than by name, or some have no box.
+    Parameters
+    ----------
+    recordings : folder of recordings.
+    folder : folder of annotation files, one per recording and named after it, or Raven tables that name the
+        files of their selections. It may also hold `presence.csv`, with complete 0/1 labels by species name,
+        and `species.csv`, which fixes the numbers of the species.
+    out : folder of the data set.
+
+    Raises
+    ------
+    AnnotationError
+        There are no recordings or no annotation files, or a file is not valid.
     """
     audio = find_recordings(recordings)
     if not audio:
-        raise AnnotationError(f"{recordings}: holds no recordings; give a folder of them")
+        raise AnnotationError(f"{recordings}: no recordings found; give a folder of recordings")
     parts = []
     for file in sorted(path for path in folder.glob("*.txt") if not path.name.startswith(".")):
         raven = file.read_bytes().removeprefix(b"\xef\xbb\xbf").startswith(b"Selection\t")
@@ -80,11 +92,11 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
         for recording_id in boxes["recording_id"]:
             if recording_id not in audio:
                 raise AnnotationError(
-                    f"{file}: recording '{recording_id}' has no audio in {recordings}; add it"
+                    f"{file}: recording '{recording_id}' has no audio file in {recordings}; add the file"
                 )
         parts.append(boxes)
     if not parts:
-        raise AnnotationError(f"{folder}: holds no .txt files of boxes; export them from Raven or Audacity")
+        raise AnnotationError(f"{folder}: no .txt annotation files found; export them from Raven or Audacity")
     boxes = pd.concat(parts, ignore_index=True)
     presence = read_table(folder / PRESENCE, ("recording_id",)) if (folder / PRESENCE).exists() else None
     named = set(boxes["species"]) | set([] if presence is None else presence.columns[1:])
@@ -93,7 +105,7 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
         species = species_names(folder / SPECIES)
         for name in sorted(named - set(species)):
             raise AnnotationError(
-                f"{folder / SPECIES}: lacks '{name}', which boxes name; add it, or correct them"
+                f"{folder / SPECIES}: missing species '{name}', which has boxes; add it, or correct the boxes"
             )
     boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)})
     songtype = boxes.get("songtype", pd.Series("", boxes.index)).fillna("").replace("", UNKNOWN_SONGTYPE)
@@ -103,8 +115,8 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
         (out / "train").mkdir(parents=True, exist_ok=True)
         with replacing(out / "train" / path.name) as temporary:
             shutil.copy2(path, temporary)
-    no = rejected(boxes)
-    for name, part in (("train_tp.csv", boxes[~no]), ("train_fp.csv", boxes[no])):
+    is_rejected = rejected(boxes)
+    for name, part in (("train_tp.csv", boxes[~is_rejected]), ("train_fp.csv", boxes[is_rejected])):
         _write(out / name, part[list(BOX_COLUMNS)])
     _write(out / SPECIES, pd.DataFrame({"species_id": range(len(species)), "name": species}))
     if presence is not None:
@@ -137,12 +149,14 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="what", required=True)
-    into = commands.add_parser("import", help="recordings and files of boxes to a data set")
-    into.add_argument("source", type=Path, metavar="RECORDINGS", help="folder of recordings")
-    into.add_argument("--boxes", type=Path, metavar="DIR", help="folder of the boxes; without it RECORDINGS")
-    into.add_argument("--out", type=Path, required=True, metavar="DATA", help="where the data set goes")
-    back = commands.add_parser("export", help="a data set's boxes to files")
-    back.add_argument("source", type=Path, metavar="DATA", help="data set")
-    back.add_argument("--format", choices=WRITERS, default="raven", help="of the files")
-    back.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the files go")
+    to_dataset = commands.add_parser("import", help="recordings and annotation files to a data set")
+    to_dataset.add_argument("source", type=Path, metavar="RECORDINGS", help="folder of recordings")
+    to_dataset.add_argument(
+        "--boxes", type=Path, metavar="DIR", help="folder of annotation files (default: RECORDINGS)"
+    )
+    to_dataset.add_argument("--out", type=Path, required=True, metavar="DATA", help="folder of the data set")
+    to_files = commands.add_parser("export", help="boxes of a data set to annotation files")
+    to_files.add_argument("source", type=Path, metavar="DATA", help="data set")
+    to_files.add_argument("--format", choices=WRITERS, default="raven", help="format of the files")
+    to_files.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     run(main, parser)

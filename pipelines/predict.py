@@ -1,41 +1,46 @@
-"""New recordings to scores, detections and tables for Raven and Audacity, by what a pipeline learned."""
+"""Score new recordings with a trained model: scores, detections, and tables for Raven and Audacity."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import joblib
 import numpy as np
 import pandas as pd
-import torch
 from tqdm import tqdm
 
 from features.common.errors import UserError
 from features.common.files import replacing
-from features.common.parallel import in_parallel
 from features.data.annotations import write_audacity, write_raven
 from features.data.audio import AudioError
 from features.data.dataset import AUDIO_SUFFIXES, find_recordings
-from models.scoring.prevalence import with_prevalence
 from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS
 from pipelines.core.cli import positive, run
-from pipelines.core.detections import Detection, boxes, detect, write_detections
-from pipelines.core.detector import Recogniser, Scored
+from pipelines.core.detections import Detection, detection_table
+from pipelines.core.detector import Detector, ScoredRecording, score_recordings, threshold_for
+from pipelines.core.external import name_and_file, read_new_scores
 from pipelines.core.failed_recordings import FAILED, write_failed
-from pipelines.core.priors import PRIOR_HELP, prevalence_of, write_prevalence
+from pipelines.core.priors import PRIOR_HELP, prevalence_rule, write_prevalence
 
 
-def recordings_of(paths: list[Path]) -> dict[str, Path]:
-    """Return recording id -> file of files and of the audio in folders; UserError where an id comes twice."""
+def recordings_of(paths: Sequence[Path]) -> dict[str, Path]:
+    """Return recording id -> file of files and of folders of recordings.
+
+    Raises
+    ------
+    UserError
+        A path does not exist, no recording is found, or two recordings have one id.
+    """
     found: dict[str, Path] = {}
     for path in paths:
         if not path.exists():
-            raise AudioError(f"{path}: no such file or folder")
+            raise UserError(f"{path}: no such file or folder; correct the path")
         for recording_id, file in (find_recordings(path) if path.is_dir() else {path.stem: path}).items():
             if recording_id in found:
                 raise UserError(
@@ -43,97 +48,74 @@ def recordings_of(paths: list[Path]) -> dict[str, Path]:
                 )
             found[recording_id] = file
     if not found:
-        raise AudioError(
-            f"{', '.join(map(str, paths))}: holds no recordings; give {', '.join(AUDIO_SUFFIXES)} files, or "
+        raise UserError(
+            f"{', '.join(map(str, paths))}: no recordings found; give {', '.join(AUDIO_SUFFIXES)} files, or "
             f"folders of them"
         )
     return found
 
 
-def scan(
-    recogniser: Recogniser, recordings: Mapping[str, Path], n_jobs: int
-) -> Iterator[tuple[str, Scored | AudioError]]:
-    """Yield each recording's id, and its scores or why it has none, as they come."""
-
-    def score(path: Path) -> Scored | AudioError:
-        try:
-            return recogniser.score(path)
-        except AudioError as error:
-            return error
-
-    torch.set_num_threads(1)  # the parallel work is outside
-    scored = in_parallel(score, ((path,) for path in recordings.values()), n_jobs)
-    yield from zip(recordings, scored, strict=True)
-
-
 def main(args: argparse.Namespace) -> None:
-    recogniser = Recogniser.load(args.model.resolve())
+    detector = Detector.load(args.model)
     recordings = recordings_of(args.recordings)
-    tell_prevalence = prevalence_of(args.prior, recogniser.species)
-    name = "recall" if args.recall else "precision"
-    threshold = getattr(recogniser.thresholds, name)[args.recall or args.precision]
+    species = detector.species
+    prior = prevalence_rule(args.prior, species)
+    external = read_new_scores(args.scores, detector.external_members, list(recordings), species)
+    precision = None if args.recall else args.precision
+    threshold = threshold_for(detector.thresholds, precision=precision, recall=args.recall)
 
     scores: dict[str, np.ndarray] = {}
     detections: dict[str, list[Detection]] = {}
-    held: dict[str, Scored] = {}  # until all scores tell the prevalence
+    waiting: dict[str, ScoredRecording] = {}  # until the scores of all recordings give the prevalence
     failed: dict[str, str] = {}
-    results = scan(recogniser, recordings, args.jobs)
+    results = score_recordings(detector, recordings, external, args.jobs)
     for recording_id, result in tqdm(results, desc="predict", total=len(recordings), unit="recording"):
         if isinstance(result, AudioError):
             if args.strict:
                 raise result
             failed[recording_id] = str(result)
             continue
-        scores[recording_id] = result.recording
-        if tell_prevalence is None:
-            detections[recording_id] = detect(result, threshold, recogniser.bands)
+        scores[recording_id] = result.scores.recording
+        if prior is None:
+            detections[recording_id] = result.detect(threshold)
         else:
-            held[recording_id] = result._replace(windows=result.windows.astype(np.float32))
+            windows = result.scores.windows.astype(np.float32)
+            waiting[recording_id] = replace(result, scores=result.scores._replace(windows=windows))
     write_failed(args.out, {"test": failed})
-    for error in failed.values():
-        print(f"no scores: {error}", file=sys.stderr)
+    for reason in failed.values():
+        print(f"no scores: {reason}", file=sys.stderr)
 
-    prevalence = np.full(len(recogniser.species), recogniser.prior)
-    if tell_prevalence is not None and held:
-        P = recogniser.probabilities(np.stack(list(scores.values())))
-        prevalence = tell_prevalence(P, recogniser.prior)
-        for recording_id, result in held.items():
-            adjusted = at_prevalence(recogniser, result, prevalence)
-            scores[recording_id] = adjusted.recording
-            detections[recording_id] = detect(adjusted, threshold, recogniser.bands)
-        write_prevalence(args.out / "prior.csv", recogniser.species, prevalence)
-    write_scores(args.out, recogniser.species, scores, failed, prevalence)
-    write_detections(args.out / "detections.csv", detections, recogniser.species)
-    for recording_id, found in detections.items():
-        table = boxes(found, recogniser.species)
-        write_raven(args.out / "raven" / f"{recording_id}.Table.1.selections.txt", table)
-        write_audacity(args.out / "audacity" / f"{recording_id}.txt", table)
+    prevalence = np.full(len(species), detector.prior)
+    if prior is not None and waiting:
+        prevalence = prior(detector.probabilities(np.stack(list(scores.values()))), detector.prior)
+        for recording_id, result in waiting.items():
+            adjusted = result.at_prevalence(prevalence)
+            scores[recording_id] = adjusted.scores.recording
+            detections[recording_id] = adjusted.detect(threshold)
+        write_prevalence(args.out / "prior.csv", species, prevalence)
+    write_scores(args.out, species, scores, failed=failed, prior=prevalence)
+    write_detections(args.out, species, detections)
     n = sum(map(len, detections.values()))
-    says = f", as {args.out / FAILED} says" if failed else ""
-    print(
-        f"{args.out}: {len(scores)} recordings scored, {n} detections; {len(failed)} recordings failed{says}"
-    )
-
-
-def at_prevalence(recogniser: Recogniser, scored: Scored, prevalence: np.ndarray) -> Scored:
-    """Return the probabilities that a recording's scores become where species are as frequent as told."""
-    recording, windows = (
-        with_prevalence(recogniser.probabilities(P), recogniser.prior, prevalence)
-        for P in (scored.recording[None], scored.windows)
-    )
-    return scored._replace(recording=recording[0], windows=windows)
+    print(f"{args.out}: {len(scores)} recordings scored, {n} detections")
+    if failed:
+        print(f"{len(failed)} recordings could not be decoded and have no scores; see {args.out / FAILED}")
 
 
 def write_scores(
     out: Path,
-    species: tuple[str, ...],
+    species: Sequence[str],
     scores: Mapping[str, np.ndarray],
+    *,
     failed: Mapping[str, str],
     prior: np.ndarray,
 ) -> None:
-    """Write `scores.csv`, a column for each species' name, and `submission.csv` as the challenge takes it.
+    """Write `scores.csv` with a column per species name, and `submission.csv` in the format of the challenge.
 
-    A submission wants a row for every recording, so one that has no scores gets the (n_species,) `prior`.
+    Parameters
+    ----------
+    scores : recording id -> (n_species,) scores.
+    failed : recordings without scores; the submission requires a row for each.
+    prior : (n_species,) scores of their rows.
     """
     P = np.array(list(scores.values())).reshape(len(scores), len(species))
     with replacing(out / "scores.csv") as temporary:
@@ -146,10 +128,25 @@ def write_scores(
         table.to_csv(temporary, index_label="recording_id")
 
 
+def write_detections(out: Path, species: Sequence[str], detections: Mapping[str, list[Detection]]) -> None:
+    """Write `detections.csv`, and a Raven and an Audacity file per recording."""
+    tables = {recording_id: detection_table(found, species) for recording_id, found in detections.items()}
+    columns = ["recording_id", *Detection._fields]
+    parts = [table.assign(recording_id=recording_id) for recording_id, table in tables.items() if len(table)]
+    with replacing(out / "detections.csv") as temporary:
+        pd.concat([pd.DataFrame(columns=columns), *parts])[columns].to_csv(
+            temporary, index=False, float_format="%.6g"
+        )
+    for recording_id, table in tables.items():
+        write_raven(out / "raven" / f"{recording_id}.Table.1.selections.txt", table)
+        write_audacity(out / "audacity" / f"{recording_id}.txt", table)
+
+
 def level(text: str) -> float:
+    """Return a flag's value as one of `LEVELS`."""
     value = float(text)
     if value not in LEVELS:
-        raise argparse.ArgumentTypeError(f"{text} is none of {', '.join(map(str, LEVELS))}")
+        raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(map(str, LEVELS))}")
     return value
 
 
@@ -157,17 +154,41 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("recordings", type=Path, nargs="+", help="recordings, or folders of them")
+    parser.add_argument("recordings", type=Path, nargs="+", help="recordings, or folders of recordings")
     parser.add_argument(
-        "--model", type=Path, required=True, metavar="DIR", help="results/<data set>/gbm, gru or blend"
+        "--model",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of a run, such as results/synthetic/blend",
     )
-    parser.add_argument("--out", type=Path, default=Path("predicted"), metavar="DIR", help="where tables go")
+    parser.add_argument("--out", type=Path, default=Path("predicted"), metavar="DIR", help="output folder")
     wanted = parser.add_mutually_exclusive_group()
     wanted.add_argument(
-        "--precision", type=level, default=DEFAULT_PRECISION, metavar="P", help=f"of the detections: {LEVELS}"
+        "--precision",
+        type=level,
+        default=DEFAULT_PRECISION,
+        metavar="P",
+        help=f"wanted precision of the detections, one of {', '.join(map(str, LEVELS))}",
     )
-    wanted.add_argument("--recall", type=level, metavar="R", help="share of recordings to find, in its place")
+    wanted.add_argument(
+        "--recall",
+        type=level,
+        metavar="R",
+        help="wanted recall instead of a precision, one of the same levels",
+    )
     parser.add_argument("--prior", default="none", metavar="none|estimate|FILE", help=PRIOR_HELP)
-    parser.add_argument("--strict", action="store_true", help="stop at a recording that cannot be decoded")
-    parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="cores to use")
+    parser.add_argument(
+        "--scores",
+        type=name_and_file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help="scores of another model that is a member of the blend: CSV of recording_id and one column per "
+        "species; may be repeated",
+    )
+    parser.add_argument(
+        "--strict", action="store_true", help="stop at the first recording that cannot be decoded"
+    )
+    parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")
     run(main, parser)

@@ -1,23 +1,22 @@
-"""`report.html`: what the models reached, why, and where they err, on one page that needs no network."""
+"""Write report.html: leaderboard, calibration, explanations, examples and errors on one page."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # the repository, not this folder: its names must not hide a library's
+if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
 
 import joblib
 
-from pipelines.core.cli import dataset_parser, open_dataset, run
-from pipelines.core.failed_recordings import read_failed
+from pipelines.core.cli import dataset_parser, open_trained_dataset, run
 from pipelines.reporting.page import write_page
 
 
 def main(args: argparse.Namespace) -> None:
-    dataset, results = open_dataset(args)
-    print(write_page(results, dataset.without(**read_failed(results)), args.seed, joblib.cpu_count()))
+    dataset, results = open_trained_dataset(args)
+    print(write_page(results, dataset, seed=args.seed, n_jobs=joblib.cpu_count()))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,16 @@
-"""Synthesised recordings and data sets; nothing here needs the network."""
+"""Fixtures and helpers of the tests: synthesised recordings, small data sets, and commands.
 
+Nothing here needs a network.
+"""
+
+import io
 import os
+import runpy
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
@@ -18,20 +27,20 @@ SHARED = ROOT.parent / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """The folder of real recordings; where it is absent, tests that need it skip."""
+    """Return the folder of real recordings; tests that need it are skipped if it does not exist."""
     if not SHARED.is_dir():
-        pytest.skip(f"no real recordings: {SHARED} is absent")
+        pytest.skip(f"no real recordings: {SHARED} does not exist")
     return SHARED
 
 
 def load(path: Path) -> tuple[np.ndarray, int]:
-    """A recording's samples in one piece, and its rate."""
+    """Return the samples of an audio file in one array, and its sample rate."""
     recording = Recording(path)
     return np.concatenate(list(recording.blocks())), recording.sr
 
 
 def tone(frequency: float, seconds: float, sr: int, seed: int = 0) -> np.ndarray:
-    """A tone over faint noise."""
+    """Return a tone with faint noise."""
     t = np.arange(int(seconds * sr)) / sr
     noise = 1e-3 * np.random.default_rng(seed).standard_normal(len(t))
     return 0.3 * np.sin(2 * np.pi * frequency * t) + noise
@@ -39,11 +48,12 @@ def tone(frequency: float, seconds: float, sr: int, seed: int = 0) -> np.ndarray
 
 @pytest.fixture
 def small_dataset(tmp_path: Path) -> Path:
+    """Return a small data set that the test may change."""
     return write_small_dataset(tmp_path / "small")
 
 
 def write_small_dataset(root: Path) -> Path:
-    """Write a valid data set with every table: 6 training and 2 test recordings of 2 s, 3 species."""
+    """Write a valid data set with all tables: 6 training and 2 test recordings of 2 s, 3 species."""
     ids = {"train": [f"a{k}" for k in range(6)], "test": ["t0", "t1"]}
     for split, names in ids.items():
         (root / split).mkdir(parents=True)
@@ -71,10 +81,39 @@ def write_small_dataset(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A small data set, and the results of commands that nothing befell."""
+    """Return a small data set and its results with gbm, gru and blend trained, for tests that only read."""
     from tests import fuzz
 
     folder = tmp_path_factory.mktemp("trained")
     data = write_small_dataset(folder / "small")
     fuzz.run_whole(data, folder / "whole")
     return data, folder / "whole"
+
+
+def run_command(name: str, *flags: str | Path) -> subprocess.CompletedProcess:
+    """Run a command in this process, where the libraries are already imported.
+
+    Parameters
+    ----------
+    name : name of the script in pipelines/, without suffix.
+    """
+    arguments = [str(ROOT / "pipelines" / f"{name}.py"), *map(str, flags)]
+    status = 0
+    with (
+        mock.patch.object(sys, "argv", arguments),
+        redirect_stdout(io.StringIO()) as stdout,
+        redirect_stderr(io.StringIO()) as stderr,
+    ):
+        try:
+            runpy.run_path(arguments[0], run_name="__main__")
+        except SystemExit as end:
+            status = int(end.code or 0)
+    return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
+
+
+def error_message(done: subprocess.CompletedProcess) -> str:
+    """Return the error message of a command, which must be one line with exit status 2."""
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert done.stderr.count("\n") == 1
+    return done.stderr

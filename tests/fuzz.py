@@ -1,8 +1,8 @@
-"""Hostile input and sudden death, for as long as wanted: python tests/fuzz.py --minutes 20.
+"""Fuzzing: damaged input and killed commands, for a given time: python tests/fuzz.py --minutes 20.
 
-Audio, tables and model folders have their bytes changed: each either works or is an error in plain
-words. Commands are killed at random moments and called again: what they leave equals what a command
-leaves that was never killed. `test_faults.py` does the same in small.
+Bytes of audio, tables and model files are changed: the file is either read, or rejected with a clear error.
+Commands are killed at random moments and run again: the results equal those of a command that was not
+killed. `pipelines/test_faults.py` does a small part of this.
 """
 
 import sys
@@ -31,7 +31,7 @@ from features.common.errors import UserError
 from features.data.dataset import load_dataset
 from features.frames.spectral import SpectralSettings
 from features.frames.store import frames_of
-from pipelines.core.detector import Recogniser
+from pipelines.core.detector import Detector
 from tests.conftest import ROOT, tone, write_small_dataset
 
 SETTINGS = SpectralSettings()
@@ -45,15 +45,19 @@ FLAGS = {
     "blend": [],
 }
 MODEL_FILES = {
-    "gbm": ("gbm/config.json", "gbm/model.json", "gbm/descriptor.npz", "gbm/linear.npz", "gbm/s*.txt"),
+    "gbm": (
+        *("gbm/config.json", "gbm/trees.json", "gbm/trees_s*.txt"),
+        *("gbm/linear.npz", "gbm/species_bands.npz", "gbm/templates.npz"),
+    ),
     "gru": ("gru/config.json", "gru/fold*.pt"),
     "blend": ("blend/config.json",),
 }
-SECONDS_OF_A_CASE = 60
+MADE_BY = {"gbm": ("gbm", "frames", "optuna.db"), "gru": ("gru", "checkpoints"), "blend": ()}
+MAX_SECONDS = 60  # per case
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """Return the bytes cut, flipped, overwritten, doubled or with a foreign part in them."""
+    """Return the bytes cut, flipped, overwritten, repeated, or with other bytes inserted."""
     at, end = np.sort(rng.integers(0, len(content) + 1, 2))
     match rng.integers(6):
         case 0:
@@ -74,7 +78,7 @@ def mutated(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def try_audio(folder: Path, rng: np.random.Generator) -> str:
-    """Read the frames of a mutated audio file; say what came of it."""
+    """Read the frames of a mutated audio file; return the outcome, "read" or "rejected"."""
     suffix = str(rng.choice(list(FORMATS)))
     sr = int(rng.choice(RATES))
     y = tone(1000, rng.uniform(0, 3), sr, int(rng.integers(99)))
@@ -94,7 +98,7 @@ def try_audio(folder: Path, rng: np.random.Generator) -> str:
 
 
 def try_table(folder: Path, rng: np.random.Generator) -> str:
-    """Load a data set of which a table is mutated, byte by byte or cell by cell; say what came of it."""
+    """Load a data set with a table mutated in its bytes or in a cell; return the outcome."""
     root = folder / "small"
     if not root.exists():
         write_small_dataset(root)
@@ -120,7 +124,7 @@ def try_table(folder: Path, rng: np.random.Generator) -> str:
 
 
 def try_model(folder: Path, rng: np.random.Generator, results: Path, recording: Path) -> str:
-    """Score a recording by a model folder of which a file is mutated; say what came of it."""
+    """Score a recording with a model that has a mutated file; return the outcome."""
     models = folder / "models"
     shutil.rmtree(models, ignore_errors=True)
     shutil.copytree(results, models)
@@ -130,7 +134,7 @@ def try_model(folder: Path, rng: np.random.Generator, results: Path, recording: 
     file = files[rng.integers(len(files))]
     file.write_bytes(mutated(file.read_bytes(), rng))
     try:
-        scores = Recogniser.load(models / model).score(recording).recording
+        scores = Detector.load(models / model).score(recording).recording
     except UserError as error:
         return check_message(error, models)
     assert np.isfinite(scores).all()
@@ -139,17 +143,19 @@ def try_model(folder: Path, rng: np.random.Generator, results: Path, recording: 
 
 
 def check_message(error: UserError, path: Path) -> str:
-    assert str(path) in str(error), f"the message does not name {path}: {error}"
-    return "refused"
+    """Check that an error names the file; return the outcome, "rejected"."""
+    assert str(path) in str(error), f"message without {path}: {error}"
+    return "rejected"
 
 
 def call(pipeline: str, data: Path, results: Path) -> list[str]:
+    """Return the command line of a command."""
     script = str(ROOT / "pipelines" / f"{pipeline}.py")
     return [sys.executable, script, "--data", str(data), "--results", str(results), *FLAGS[pipeline]]
 
 
 def run_whole(data: Path, results: Path) -> dict[str, float]:
-    """Run every pipeline; return the seconds that each took."""
+    """Run every command; return the seconds that each took."""
     seconds = {}
     for pipeline in FLAGS:
         started = time.perf_counter()
@@ -158,10 +164,10 @@ def run_whole(data: Path, results: Path) -> dict[str, float]:
     return seconds
 
 
-def kill_and_go_on(
+def kill_and_repeat(
     pipeline: str, data: Path, results: Path, wait: Callable[[subprocess.Popen], None]
 ) -> bool:
-    """Kill a pipeline once `wait` returns and call it again, to its end; return whether it still ran."""
+    """Kill a command when `wait` returns, then run it to its end; return whether it was still running."""
     process = subprocess.Popen(
         call(pipeline, data, results), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -175,11 +181,11 @@ def kill_and_go_on(
 
 
 def contents(results: Path) -> dict[str, object]:
-    """Return what must not depend on how a run came about: all but clocks."""
+    """Return the contents of all files that must not depend on interruptions."""
     found: dict[str, object] = {}
     for file in sorted(results.rglob("*")):
         name = str(file.relative_to(results))
-        # A study and a network also hold the times that they took; the scores hang on all else of them.
+        # Studies, networks and metrics contain times, so they are left out.
         if file.is_file() and file.suffix in (".npz", ".txt", ".csv") and file.name != "leaderboard.csv":
             found[name] = file.read_bytes()
         elif file.is_dir():
@@ -191,24 +197,23 @@ def contents(results: Path) -> dict[str, object]:
 def try_kill(
     folder: Path, rng: np.random.Generator, whole: Path, data: Path, seconds: dict[str, float]
 ) -> str:
-    """Kill a pipeline at a random moment of its run and go on; say what came of it."""
+    """Kill a command at a random moment and run it again; return the outcome."""
     results = folder / "killed"
     shutil.rmtree(results, ignore_errors=True)
     pipeline = str(rng.choice(list(FLAGS)))
     shutil.copytree(whole, results)
-    if pipeline != "blend" and rng.random() < 0.7:  # from nothing, or over what is there
-        for made in ("gbm", "gru", "frames", "optuna.db"):
-            if made == pipeline or (pipeline == "gbm" and made in ("frames", "optuna.db")):
-                path = results / made
-                path.unlink() if path.is_file() else shutil.rmtree(path)
-    # Its start is imports; what it does lies in the later part.
+    if pipeline != "blend" and rng.random() < 0.7:  # without earlier results, or over them
+        for made in MADE_BY[pipeline]:
+            path = results / made
+            path.unlink() if path.is_file() else shutil.rmtree(path)
+    # The first third is spent on imports.
     after = seconds[pipeline] * rng.uniform(0.3, 1.05)
 
     def wait(process: subprocess.Popen) -> None:
         with suppress(subprocess.TimeoutExpired):
             process.wait(after)
 
-    running = kill_and_go_on(pipeline, data, results, wait)
+    running = kill_and_repeat(pipeline, data, results, wait)
     subprocess.run(call("blend", data, results), check=True, capture_output=True)
     expected, found = contents(whole), contents(results)
     different = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
@@ -224,16 +229,16 @@ def _in_child(case: Callable[[], str], report: multiprocessing.SimpleQueue) -> N
 
 
 def isolated(case: Callable[[], str]) -> tuple[bool, str]:
-    """Run a case in a process of its own, for a crash of it is one of its outcomes."""
+    """Run a case in its own process, because it may crash; return whether it ended well, and the outcome."""
     context = multiprocessing.get_context("fork")
     report: multiprocessing.SimpleQueue = context.SimpleQueue()
     child = context.Process(target=_in_child, args=(case, report))
     child.start()
-    child.join(SECONDS_OF_A_CASE)
+    child.join(MAX_SECONDS)
     if child.is_alive():
         child.kill()
         child.join()
-        return False, f"no end within {SECONDS_OF_A_CASE} s"
+        return False, f"still running after {MAX_SECONDS} s"
     return (False, f"exit status {child.exitcode}") if report.empty() else report.get()
 
 
@@ -241,9 +246,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=1.0, help="how long")
-    parser.add_argument("--seed", type=int, default=0, help="seed of the first case")
-    parser.add_argument("--kills", type=int, default=0, help="only kills, so many, however long they take")
+    parser.add_argument("--minutes", type=float, default=1.0, help="duration")
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the first case")
+    parser.add_argument("--kills", type=int, default=0, help="run only this number of kills")
     args = parser.parse_args()
     outcomes: Counter[str] = Counter()
     failures = 0

@@ -1,54 +1,154 @@
-"""The house keeps its shape: data flows features -> models -> pipelines."""
+"""Imports run one way: features -> models -> pipelines, and one way inside each package."""
 
 import ast
+import sys
+from graphlib import CycleError, TopologicalSorter
+from importlib.metadata import packages_distributions
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 
-MAY_IMPORT = {
-    "features": {"features"},
-    "models": {"features", "models"},
-    "pipelines": {"features", "models", "pipelines"},
+PACKAGES = ("features", "models", "pipelines")
+LAYERS = {
+    "features": (("common",), ("data",), ("frames",), ("columns",)),
+    "models": (("logistic", "metrics", "folds"), ("estimators", "scoring"), ("tuning",)),
+    "pipelines": (("core",), ("members", "reporting"), ("benchmarks",), ("commands",)),
 }
+"""Subpackages or modules of each package, lowest layer first. A layer may import lower layers and, inside one
+name, itself; the names of one layer may not import each other."""
 
 
-def imported_rooms(file: Path) -> set[str]:
-    names: set[str] = set()
+def modules(package: str) -> dict[str, Path]:
+    """Return the modules of a package by their dotted names."""
+    files = sorted((ROOT / package).rglob("*.py"))
+    return {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for file in files
+    }
+
+
+def imports(file: Path) -> set[str]:
+    """Return the dotted names of our modules that a file imports, wherever the import stands."""
+    found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            names |= {alias.name.split(".")[0] for alias in node.names}
+            found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{file}: relative import"
-            names.add((node.module or "").split(".")[0])
-    return names & set(MAY_IMPORT)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.split(".")[0] in PACKAGES}
 
 
-@pytest.mark.parametrize("room", MAY_IMPORT)
-def test_rooms_import_only_what_lies_before_them(room: str) -> None:
-    files = sorted((ROOT / room).rglob("*.py"))
-    assert files
-    for file in files:
-        assert imported_rooms(file) <= MAY_IMPORT[room], file
+def module_of(name: str, known: set[str]) -> str:
+    """Return the module that an imported name belongs to: itself, or its parent."""
+    return name if name in known else name.rpartition(".")[0]
 
 
-def test_imports_are_seen_where_they_stand(tmp_path: Path) -> None:
+def layer(module: str) -> tuple[int, str]:
+    """Return the number of a module's layer, and the name in it; commands are the top layer of pipelines."""
+    package, *rest = module.split(".")
+    name = rest[0] if rest else ""
+    for number, names in enumerate(LAYERS[package]):
+        if name in names:
+            return number, name
+    assert package == "pipelines", f"{module}: no layer in tests/test_layering.py"
+    assert len(rest) == 1, f"{module}: no layer in tests/test_layering.py"
+    return len(LAYERS[package]) - 1, module
+
+
+def edges() -> list[tuple[str, str]]:
+    """Return all pairs of a module and a module that it imports."""
+    files = {name: file for package in PACKAGES for name, file in modules(package).items()}
+    known = set(files)
+    return [
+        (module, module_of(imported, known))
+        for module, file in files.items()
+        if module not in PACKAGES
+        for imported in imports(file)
+    ]
+
+
+def is_allowed(module: str, imported: str) -> bool:
+    """Return whether the layers allow an import."""
+    package, other = module.split(".")[0], imported.split(".")[0]
+    if package != other:
+        return PACKAGES.index(other) < PACKAGES.index(package)
+    (number, name), (imported_number, imported_name) = layer(module), layer(imported)
+    return imported_number < number or name == imported_name
+
+
+def test_imports_only_lower_layers() -> None:
+    found = edges()
+    assert len(found) > 100
+    assert [edge for edge in found if not is_allowed(*edge)] == []
+
+
+def test_imports_have_no_cycle() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, imported in edges():
+        graph.setdefault(module, set()).add(imported)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(f"import cycle: {error.args[1]}")
+
+
+@pytest.mark.parametrize(
+    ("module", "imported", "allowed"),
+    [
+        ("features.frames.store", "features.data.audio", True),
+        ("features.data.audio", "features.frames.store", False),
+        ("features.columns.block", "models.metrics", False),
+        ("models.scoring.blending", "models.metrics", True),
+        ("models.scoring.blending", "models.estimators.gru", False),
+        ("pipelines.core.train", "pipelines.members.gru", False),
+        ("pipelines.members.gru", "pipelines.core.task", True),
+        ("pipelines.blend", "pipelines.reporting.plots", True),
+        ("pipelines.blend", "pipelines.predict", False),
+    ],
+)
+def test_layers_allow_what_they_should(module: str, imported: str, allowed: bool) -> None:
+    assert is_allowed(module, imported) is allowed
+
+
+def test_imports_inside_functions_are_found(tmp_path: Path) -> None:
     file = tmp_path / "wrong.py"
-    file.write_text("def f():\n    from pipelines import common\n")
-    assert imported_rooms(file) == {"pipelines"}
+    file.write_text("def f():\n    from pipelines.core import cli\n")
+    assert imports(file) == {"pipelines.core.cli"}
 
 
-@pytest.mark.parametrize("room", ["models", "features"])
-def test_only_pipelines_have_a_command_line(room: str) -> None:
-    for file in (ROOT / room).rglob("*.py"):
+@pytest.mark.parametrize("package", ["features", "models"])
+def test_only_pipelines_has_a_command_line(package: str) -> None:
+    for file in modules(package).values():
         assert "argparse" not in file.read_text(encoding="utf-8"), file
 
 
-def test_no_pipeline_is_named_after_a_library() -> None:
-    # The script's folder is on sys.path, so its modules would hide the library.
-    import sys
-    from importlib.metadata import packages_distributions
+def test_pipelines_folder_holds_only_commands() -> None:
+    for file in (ROOT / "pipelines").glob("[!_]*.py"):
+        text = file.read_text(encoding="utf-8")
+        assert '\nif __name__ == "__main__":\n' in text, file
+        assert "sys.path[0] = str(Path(__file__).resolve().parents[1])" in text, file
 
-    taken = set(sys.stdlib_module_names) | set(packages_distributions())
-    assert not {file.stem for file in (ROOT / "pipelines").glob("[!_]*.py")} & taken
+
+def test_no_top_level_package_is_named_after_a_library() -> None:
+    # Commands put the repository on sys.path, so its top-level names would hide libraries.
+    ours = {*PACKAGES, "tests", "results"}
+    installed = packages_distributions()
+    libraries = {name for name, distributions in installed.items() if set(distributions) != {"understory"}}
+    assert not ours & (set(sys.stdlib_module_names) | libraries)
+
+
+def test_members_are_named_only_in_their_own_files() -> None:
+    from pipelines.members import MEMBERS
+
+    for package in PACKAGES:
+        for name, file in modules(package).items():
+            own = name.startswith("pipelines.members") or name in {
+                f"pipelines.{member}" for member in MEMBERS
+            }
+            for member in () if own else MEMBERS:
+                text = file.read_text(encoding="utf-8")
+                assert f'"{member}"' not in text, f"{file} names the member {member}"
+                assert f"'{member}'" not in text, f"{file} names the member {member}"

@@ -1,1 +1,1 @@
-"""The columns and sequences that models read of a window."""
+"""Columns and sequences that describe the windows of a recording."""

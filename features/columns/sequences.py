@@ -1,4 +1,4 @@
-"""The frames of a window -> a short sequence of band levels, for recurrent models."""
+"""Sequences of mel-band levels in windows, for recurrent models."""
 
 import numpy as np
 
@@ -8,7 +8,7 @@ FRAMES_PER_STEP = 2
 
 
 def steps(levels: np.ndarray) -> np.ndarray:
-    """Return the (n_frames // 2, n_mels) means of every two of (n_frames, n_mels) levels."""
+    """Return the (n_frames // 2, n_mels) means of successive pairs of (n_frames, n_mels) levels."""
     n_steps = len(levels) // FRAMES_PER_STEP
     return levels[: n_steps * FRAMES_PER_STEP].reshape(n_steps, FRAMES_PER_STEP, levels.shape[1]).mean(axis=1)
 
@@ -16,16 +16,26 @@ def steps(levels: np.ndarray) -> np.ndarray:
 def window_sequences(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
     """Return the (n_windows, n_steps, n_mels) float16 band levels of a recording's windows.
 
-    dB above the recording's background, the mean of every two frames. A recording shorter than a
-    window is followed by background, 0 dB.
+    Each step is the mean of two frames, in dB above the recording's background. A recording that is shorter
+    than a window is padded with background, 0 dB.
 
     Parameters
     ----------
-    starts : (n_windows,) first frames.
-    length : frames of a window.
+    frames : Frames
+        Frames of the recording.
+    starts : np.ndarray, shape (n_windows,)
+        First frame of each window.
+    length : int
+        Frames per window.
+
+    Examples
+    --------
+    >>> frames = Frames.of(np.zeros((200, 64), np.float32), contrast=np.zeros((200, 7), np.float32))
+    >>> window_sequences(frames, np.array([0, 50, 100]), length=100).shape
+    (3, 50, 64)
     """
     levels = np.pad(frames.levels, ((0, max(length - len(frames), 0)), (0, 0)))
     windows = np.lib.stride_tricks.sliding_window_view(levels, length, axis=0)[starts]  # (W, K, L)
     n_steps = length // FRAMES_PER_STEP
-    steps = windows[:, :, : n_steps * FRAMES_PER_STEP].reshape(*windows.shape[:2], n_steps, FRAMES_PER_STEP)
-    return steps.mean(axis=3).transpose(0, 2, 1).astype(np.float16)  # (W, K, T) -> (W, T, K)
+    pairs = windows[:, :, : n_steps * FRAMES_PER_STEP].reshape(*windows.shape[:2], n_steps, FRAMES_PER_STEP)
+    return pairs.mean(axis=3).transpose(0, 2, 1).astype(np.float16)  # (W, K, T) -> (W, T, K)

@@ -1,32 +1,117 @@
-"""What sounds in each species' own band: how loud, how apart from its flanks, how peaked, how pulsed."""
+"""Level, excess over neighbouring bands, peak and pulse rate in each species' frequency band."""
 
+from dataclasses import dataclass, replace
 from itertools import pairwise
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
 import scipy.fft
 
+from features.columns.block import MAX_NUMBER, ArraySpec, ColumnBlock, TrainingBoxes, read_block, save_block
 from features.frames.frames import Frames, percentile_rank, windowed
-from features.frames.spectral import SpectralSettings, mel_centres
+from features.frames.spectral import SpectralSettings, mel_centres, mel_edges, mel_range
 
-PULSE_EDGES = (1.0, 2.5, 5.0, 10.0, 25.0)  # Hz; frames every 20 ms show no faster pulse
-BAND_REACH = 25
-"""Frames beyond a window, on either side, that tell its pulse: half a second."""
+FILE = "species_bands.npz"
+PULSE_EDGES = (1.0, 2.5, 5.0, 10.0, 25.0)  # Hz; 25 Hz is the highest rate that frames every 20 ms can show
+PULSE_REACH = 25
+"""Frames before and after a window that the pulse rate is computed on: half a second."""
 BAND_MEASURES = (
     *("level_p90", "above_flanks_p90", "peak_p90"),
     *(f"pulse_{low:g}-{high:g}Hz" for low, high in pairwise(PULSE_EDGES)),
 )
-LEAST_WIDTH = 3  # mel bands; fewer tell a tone's exact pitch, not the species
 
 
-def species_bands(boxes: pd.DataFrame, n_species: int, settings: SpectralSettings) -> np.ndarray:
+@dataclass(frozen=True)
+class SpeciesBands(ColumnBlock):
+    """`BAND_MEASURES` of each species' frequency band, the median band of its boxes.
+
+    Attributes
+    ----------
+    bands : np.ndarray, shape (n_bands, 2)
+        First and last + 1 mel band of each distinct band that a species has with the boxes outside any
+        fold or with all boxes.
+    band_of : np.ndarray, shape (n_species,)
+        Row of `bands` for each species.
+    band_of_outside : np.ndarray, shape (n_folds, n_species)
+        The same with the boxes outside each fold.
+    """
+
+    bands: np.ndarray
+    band_of: np.ndarray
+    band_of_outside: np.ndarray
+
+    @classmethod
+    def fit(cls, settings: SpectralSettings, training: TrainingBoxes) -> Self:
+        overall, outside = fold_bands(settings, training)
+        found = np.concatenate([outside, overall[None]])  # (n_folds + 1, n_species, 2)
+        bands, row = np.unique(found.reshape(-1, 2), axis=0, return_inverse=True)
+        row = row.reshape(found.shape[:2])
+        return cls(settings, bands, row[-1], row[:-1])
+
+    def outside(self, fold: int) -> Self:
+        return replace(self, band_of=self.band_of_outside[fold])
+
+    @property
+    def reach(self) -> int:
+        return PULSE_REACH
+
+    @property
+    def n_measures(self) -> int:
+        return len(self.bands) * len(BAND_MEASURES)
+
+    def names(self) -> list[str]:
+        kilohertz = mel_centres(self.settings) / 1000
+        return [
+            f"s{species}_{kilohertz[first]:.2f}-{kilohertz[max(stop - 1, 0)]:.2f}kHz_{measure}"
+            for species, (first, stop) in enumerate(self.bands[self.band_of])
+            for measure in BAND_MEASURES
+        ]
+
+    def extents(self) -> np.ndarray:
+        own = band_extents(self.bands[self.band_of], self.settings)
+        return np.repeat(own, len(BAND_MEASURES), axis=0)
+
+    def species(self) -> np.ndarray:
+        return np.repeat(np.arange(len(self.band_of)), len(BAND_MEASURES))
+
+    def measure(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+        return band_measures(frames, starts, length, bands=self.bands, frame_rate=self.settings.frame_rate)
+
+    def columns(self, measured: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        by_band = measured.reshape(len(measured), len(self.bands), len(BAND_MEASURES))
+        return by_band[:, self.band_of].reshape(len(measured), -1)
+
+    def save(self, folder: Path) -> None:
+        save_block(self, folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path, settings: SpectralSettings, n_species: int) -> Self:
+        specs = {
+            "bands": ArraySpec(("n_bands", 2), int, 0, settings.n_mels),
+            "band_of": ArraySpec((n_species,), int, 0, MAX_NUMBER),
+            "band_of_outside": ArraySpec(("n_folds", n_species), int, 0, MAX_NUMBER),
+        }
+        block = cls(settings, **read_block(folder / FILE, specs))
+        if max(block.band_of.max(), block.band_of_outside.max(initial=0)) >= len(block.bands):
+            raise ValueError(f"{FILE}: a species' band is not among the {len(block.bands)} bands")
+        if (block.bands[:, 0] > block.bands[:, 1]).any():
+            raise ValueError(f"{FILE}: a band ends before it begins")
+        return block
+
+
+def median_bands(boxes: pd.DataFrame, n_species: int, settings: SpectralSettings) -> np.ndarray:
     """Return the (n_species, 2) first and last + 1 mel band of each species: the median of its boxes.
 
     A species without a box has the empty band (0, 0).
 
     Parameters
     ----------
-    boxes : TP boxes: species_id, f_min and f_max in Hz.
+    boxes : pd.DataFrame
+        TP boxes: species_id, f_min and f_max in Hz.
+    n_species : int
+    settings : SpectralSettings
     """
     bands = np.zeros((n_species, 2), int)
     medians = boxes.groupby("species_id")[["f_min", "f_max"]].median().reset_index()
@@ -35,39 +120,44 @@ def species_bands(boxes: pd.DataFrame, n_species: int, settings: SpectralSetting
     return bands
 
 
-def mel_range(f_min: float, f_max: float, settings: SpectralSettings) -> tuple[int, int]:
-    """Return the first and last + 1 mel band centred between two frequencies, at least `LEAST_WIDTH`."""
-    centres = mel_centres(settings)
-    first, stop = np.searchsorted(centres, (f_min, f_max))
-    missing = max(LEAST_WIDTH - (stop - first), 0)
-    first = min(max(first - (missing + 1) // 2, 0), len(centres) - LEAST_WIDTH)
-    return int(first), int(max(stop, first + LEAST_WIDTH))
-
-
-def band_names(bands: np.ndarray, settings: SpectralSettings) -> list[str]:
-    """Return the names of the columns of `band_measures`, in order."""
-    kilohertz = mel_centres(settings) / 1000
-    return [
-        f"s{species}_{kilohertz[first]:.2f}-{kilohertz[max(stop - 1, 0)]:.2f}kHz_{measure}"
-        for species, (first, stop) in enumerate(bands)
-        for measure in BAND_MEASURES
+def fold_bands(settings: SpectralSettings, training: TrainingBoxes) -> tuple[np.ndarray, np.ndarray]:
+    """Return the (n_species, 2) median bands of all boxes, and (n_folds, n_species, 2) outside each fold."""
+    boxes, n_species = training.boxes, training.n_species
+    outside = [
+        median_bands(boxes[training.fold != fold], n_species, settings) for fold in range(training.n_folds)
     ]
+    return median_bands(boxes, n_species, settings), np.stack(outside)
+
+
+def band_extents(bands: np.ndarray, settings: SpectralSettings) -> np.ndarray:
+    """Return the (n, 2) lowest and highest frequency of (n, 2) mel bands in Hz, nan for empty bands."""
+    first, stop = bands.T
+    extents = np.stack([mel_edges(settings)[first], mel_edges(settings)[stop + 1]], axis=1)
+    extents[stop == 0] = np.nan
+    return extents
 
 
 def band_measures(
-    frames: Frames, starts: np.ndarray, length: int, bands: np.ndarray, frame_rate: float
+    frames: Frames, starts: np.ndarray, length: int, *, bands: np.ndarray, frame_rate: float
 ) -> np.ndarray:
     """Return the (n_windows, n_bands * 7) float32 `BAND_MEASURES` of each window in each band.
 
-    The band's mean level, what it stands above the bands beside it (half its width on either side),
-    and its loudest mel band above its mean, each in dB at the window's 90th percentile; then the
-    shares of the level's modulation, in the window and `BAND_REACH` around it, at each range of pulse rates.
+    The first three are in dB, at the window's 90th percentile: the mean level of the band, its excess over
+    the mean level of the flanks (half the band's width on either side), and the excess of the loudest mel
+    band over the mean level. The others are the shares of the level's modulation spectrum at each range of
+    pulse rates, in the window and `PULSE_REACH` frames before and after it.
 
     Parameters
     ----------
-    starts : (n_windows,) first frames.
-    length : frames of a window; a shorter recording has one window, of all its frames.
-    bands : (n_bands, 2) first and last + 1 mel band; an empty one measures 0.
+    frames : Frames
+    starts : np.ndarray, shape (n_windows,)
+        First frame of each window.
+    length : int
+        Frames per window. The only window of a recording that is shorter contains all its frames.
+    bands : np.ndarray, shape (n_bands, 2)
+        First and last + 1 mel band; the measures of an empty band are 0.
+    frame_rate : float
+        Frames per second.
     """
     length = min(length, len(frames))
     by_band = np.ascontiguousarray(frames.levels.T)  # (K, N)
@@ -83,16 +173,16 @@ def band_measures(
         peak[k] = by_band[first:stop].max(axis=0) - level[k]
     rank = percentile_rank(0.9, length)
     measures = [np.sort(windowed(x, starts, length), axis=2)[:, :, rank] for x in (level, above, peak)]
-    around = windowed(np.pad(level, ((0, 0), (BAND_REACH, BAND_REACH))), starts, length + 2 * BAND_REACH)
-    measures += pulse_shares(around, frame_rate)
+    padded = np.pad(level, ((0, 0), (PULSE_REACH, PULSE_REACH)))
+    measures += pulse_shares(windowed(padded, starts, length + 2 * PULSE_REACH), frame_rate)
     return np.stack(measures, axis=2).swapaxes(0, 1).reshape(len(starts), -1)  # (B, W, 7) -> (W, B * 7)
 
 
 def pulse_shares(level: np.ndarray, frame_rate: float) -> list[np.ndarray]:
-    """Return, for each two of `PULSE_EDGES`, the (...) share of the modulation of (..., n_frames) levels."""
+    """Return the (...) shares of the modulation spectrum of (..., n_frames) levels between `PULSE_EDGES`."""
     n_frames = level.shape[-1]
     spectrum = np.abs(scipy.fft.rfft(level - level.mean(axis=-1, keepdims=True), axis=-1))
     frequency = scipy.fft.rfftfreq(n_frames, 1 / frame_rate)
-    total = spectrum.sum(axis=-1) + np.float32(1e-3)  # dB; a level that never moves has no pulse
+    total = spectrum.sum(axis=-1) + np.float32(1e-3)  # dB; avoids 0 / 0 for a constant level
     inside = [(frequency >= low) & (frequency < high) for low, high in pairwise(PULSE_EDGES)]
     return [spectrum[..., bins].sum(axis=-1) / total for bins in inside]

@@ -1,72 +1,175 @@
-"""The frames of a window to one row of statistics, with names a person can read."""
+"""Statistics of the frames in a window: band energies, MFCCs and spectral contrast."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import NamedTuple, Self
 
 import numpy as np
 
+from features.columns.block import ColumnBlock, TrainingBoxes
 from features.frames.frames import Frames, percentile_rank, windowed
 from features.frames.spectral import SpectralSettings, mel_centres, mel_edges, mfcc
 
-PERCENTILES = {"p50": 0.50, "p90": 0.90, "p99": 0.99}
 
+@dataclass(frozen=True)
+class Statistics(ColumnBlock):
+    """Means, standard deviations and percentiles of band energies, MFCCs and spectral contrast.
 
-def feature_names(settings: SpectralSettings) -> list[str]:
-    """Return the names of the columns of `window_statistics`, in order."""
-    bands = [f"band_{centre / 1000:.2f}kHz" for centre in mel_centres(settings)]
-    cepstrum = [f"mfcc{k}" for k in range(settings.n_mfcc)]
-    contrast = [f"contrast{k}" for k in range(settings.n_bands + 1)]
-    return [
-        *(f"{name}_{statistic}" for statistic in ("mean", "sd", *PERCENTILES, "delta") for name in bands),
-        *(f"{name}_{statistic}" for statistic in ("mean", "sd") for name in cepstrum),
-        *(f"{name}_{statistic}" for statistic in ("mean", "sd", "p90") for name in contrast),
-    ]
+    Band energies are in dB above the recording's background. `delta` is the mean absolute change of a band
+    from frame to frame. Percentiles are order statistics (NumPy's method "higher"). These columns have no
+    fitted data.
 
-
-def feature_extents(settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_features, 2) lowest and highest frequency that each column tells of, Hz.
-
-    nan for cepstral coefficients, which tell of all.
+    Examples
+    --------
+    >>> from features.frames.spectral import SpectralSettings
+    >>> block = Statistics(SpectralSettings())
+    >>> block.names()[0]
+    'band_0.11kHz_mean'
+    >>> len(block.names()), block.extents().shape
+    (445, (445, 2))
     """
+
+    @classmethod
+    def fit(cls, settings: SpectralSettings, training: TrainingBoxes) -> Self:
+        return cls(settings)
+
+    def outside(self, fold: int) -> Self:
+        return self
+
+    @property
+    def reach(self) -> int:
+        return 0
+
+    @property
+    def n_measures(self) -> int:
+        return len(self.names())
+
+    def names(self) -> list[str]:
+        return [
+            f"{name}_{statistic}"
+            for family in _families(self.settings)
+            for statistic in family.statistics
+            for name in family.names
+        ]
+
+    def extents(self) -> np.ndarray:
+        return np.concatenate(
+            [np.tile(family.extents, (len(family.statistics), 1)) for family in _families(self.settings)]
+        )
+
+    def species(self) -> np.ndarray:
+        return np.full(self.n_measures, -1)
+
+    def measure(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+        length = min(length, len(frames))
+        rows = []
+        for family in _families(self.settings):
+            values = family.values(frames)
+            # The changes between the frames of a window are one fewer than its frames.
+            n_values = length - (len(frames) - len(values))
+            windows = _Windows(windowed(np.ascontiguousarray(values.T), starts, n_values))
+            rows += [STATISTICS[statistic](windows) for statistic in family.statistics]
+        return np.ascontiguousarray(np.concatenate(rows).T)  # (F, W) -> (W, F)
+
+    def columns(self, measured: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        return measured
+
+    def save(self, folder: Path) -> None:
+        """Write nothing: there is no fitted data."""
+
+    @classmethod
+    def load(cls, folder: Path, settings: SpectralSettings, n_species: int) -> Self:
+        return cls(settings)
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """Values of a recording's windows, shape (n_columns, n_windows, n_values)."""
+
+    values: np.ndarray
+
+    @cached_property
+    def ascending(self) -> np.ndarray:
+        # A complete sort is faster than np.partition, which has no vector instructions for short rows.
+        return np.sort(self.values, axis=2)
+
+    def mean(self) -> np.ndarray:
+        return self.values.mean(axis=2)
+
+    def sd(self) -> np.ndarray:
+        return self.values.std(axis=2)
+
+    def p50(self) -> np.ndarray:
+        return self._percentile(0.50)
+
+    def p90(self) -> np.ndarray:
+        return self._percentile(0.90)
+
+    def p99(self) -> np.ndarray:
+        return self._percentile(0.99)
+
+    def mean_or_zero(self) -> np.ndarray:
+        """Return the mean, 0 for windows without values."""
+        return self.values.sum(axis=2) / np.float32(max(self.values.shape[2], 1))
+
+    def _percentile(self, share: float) -> np.ndarray:
+        return self.ascending[:, :, percentile_rank(share, self.values.shape[2])]
+
+
+STATISTICS: dict[str, Callable[[_Windows], np.ndarray]] = {
+    "mean": _Windows.mean,
+    "sd": _Windows.sd,
+    "p50": _Windows.p50,
+    "p90": _Windows.p90,
+    "p99": _Windows.p99,
+    "delta": _Windows.mean_or_zero,
+}
+
+
+class _Family(NamedTuple):
+    """Values per frame, and which of `STATISTICS` are computed of them.
+
+    values : function from frames to (n_values, len(names)); n_values may differ from n_frames.
+    names, extents : of each value.
+    """
+
+    values: Callable[[Frames], np.ndarray]
+    names: list[str]
+    extents: np.ndarray
+    statistics: tuple[str, ...]
+
+
+@lru_cache
+def _families(settings: SpectralSettings) -> list[_Family]:
     edges = mel_edges(settings)
-    bands = np.stack([edges[:-2], edges[2:]], axis=1)
-    cepstrum = np.full((settings.n_mfcc, 2), np.nan)
+    bands = [f"band_{centre / 1000:.2f}kHz" for centre in mel_centres(settings)]
+    band_extents = np.stack([edges[:-2], edges[2:]], axis=1)
     octaves = settings.contrast_fmin * 2.0 ** np.arange(settings.n_bands)
-    contrast = np.stack([np.r_[0.0, octaves], np.r_[octaves, settings.sr / 2]], axis=1)
-    return np.concatenate([*[bands] * (3 + len(PERCENTILES)), *[cepstrum] * 2, *[contrast] * 3])
-
-
-def window_statistics(
-    frames: Frames, starts: np.ndarray, length: int, settings: SpectralSettings
-) -> np.ndarray:
-    """Return the (n_windows, n_features) float32 statistics of a recording's windows.
-
-    Band energies are dB above the recording's background; their `delta` is the mean absolute
-    change from frame to frame. Percentiles, here and in the background, are order statistics
-    (NumPy's method "higher").
-
-    Parameters
-    ----------
-    starts : (n_windows,) first frames.
-    length : frames of a window; a shorter recording has one window, of all its frames.
-    """
-    length = min(length, len(frames))
-    bands = _windows(frames.levels, starts, length)
-    cepstrum = _windows(mfcc(frames.log_mel, settings.n_mfcc), starts, length)
-    contrast = _windows(frames.contrast, starts, length)
-    change = _windows(np.abs(np.diff(frames.log_mel, axis=0)), starts, length - 1)
-    # One frame has no change; it is 0, not undefined.
-    delta = change.sum(axis=2) / np.float32(max(length - 1, 1))
-    rows = [
-        *(bands.mean(axis=2), bands.std(axis=2), *_percentiles(bands, list(PERCENTILES.values())), delta),
-        *(cepstrum.mean(axis=2), cepstrum.std(axis=2)),
-        *(contrast.mean(axis=2), contrast.std(axis=2), *_percentiles(contrast, [0.90])),
+    return [
+        _Family(
+            values=lambda frames: frames.levels,
+            names=bands,
+            extents=band_extents,
+            statistics=("mean", "sd", "p50", "p90", "p99"),
+        ),
+        _Family(
+            values=lambda frames: np.abs(np.diff(frames.log_mel, axis=0)),
+            names=bands,
+            extents=band_extents,
+            statistics=("delta",),
+        ),
+        _Family(
+            values=lambda frames: mfcc(frames.log_mel, settings.n_mfcc),
+            names=[f"mfcc{k}" for k in range(settings.n_mfcc)],
+            extents=np.full((settings.n_mfcc, 2), np.nan),  # each coefficient depends on all frequencies
+            statistics=("mean", "sd"),
+        ),
+        _Family(
+            values=lambda frames: frames.contrast,
+            names=[f"contrast{k}" for k in range(settings.n_bands + 1)],
+            extents=np.stack([np.r_[0.0, octaves], np.r_[octaves, settings.sr / 2]], axis=1),
+            statistics=("mean", "sd", "p90"),
+        ),
     ]
-    return np.ascontiguousarray(np.concatenate(rows).T)  # (F, W) -> (W, F)
-
-
-def _windows(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    return windowed(np.ascontiguousarray(values.T), starts, length)
-
-
-def _percentiles(windows: np.ndarray, shares: list[float]) -> list[np.ndarray]:
-    # A whole sort: NumPy's has vector instructions, its partition of short rows has not.
-    ordered = np.sort(windows, axis=2)
-    return [ordered[:, :, percentile_rank(share, windows.shape[2])] for share in shares]

@@ -1,52 +1,191 @@
-"""How much a window resembles the calls that experts marked: correlation with their spectrograms."""
+"""Resemblance of a window to boxed calls: correlation with their spectrograms."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Self
 
 import numpy as np
 import pandas as pd
 from scipy.special import comb
 
+from features.columns.block import MAX_NUMBER, ArraySpec, ColumnBlock, TrainingBoxes, read_block, save_block
 from features.columns.sequences import FRAMES_PER_STEP, steps
-from features.columns.species_bands import mel_range
+from features.columns.species_bands import band_extents, fold_bands
 from features.frames.frames import Frames
-from features.frames.spectral import SpectralSettings
+from features.frames.spectral import SpectralSettings, mel_range
 
+FILE = "templates.npz"
 N_STEPS = (4, 8, 16)  # of a template: 0.16, 0.32 or 0.64 s
-MOST_TEMPLATES = 768  # of all species; each costs every recording
-QUIET = 0.75  # dB; a passage that varies less correlates with nothing
+MAX_TEMPLATES = 768  # of all species; every template adds to the time per recording
+# Templates of a species; with fewer, a column depends more on their recordings than on the species.
+MIN_DRAWN = 6
+QUIET = 0.75  # dB; sound that varies less than this has a correlation near 0
 TEMPLATE_MEASURES = ("best", "top3", "lead")
-HALF = max(N_STEPS) // 2  # steps that a template reaches beyond its centre
-BLOCK = 256  # windows whose correlations are held at a time
-TEMPLATE_REACH = FRAMES_PER_STEP * HALF
-"""Frames beyond a window that its correlations may hang on."""
+HALF = max(N_STEPS) // 2  # steps of a template before and after its centre
+CHUNK = 256  # windows that are correlated at a time
 
 
 @dataclass(frozen=True)
-class Templates:
-    """Calls cut from recordings.
+class Templates(ColumnBlock):
+    """`TEMPLATE_MEASURES` of each species: correlation of a window with the templates cut from its boxes.
 
-    patches : (n_templates, 16, n_mels) float32, 0 outside the call's band and beyond its steps; inside of
-        zero mean, and of norm 1.
-    band : (n_templates, 2) first and last + 1 mel band.
-    n_steps : (n_templates,) of `N_STEPS`.
-    species : (n_templates,).
-    recording : (n_templates,) id of the training recording that each was cut from.
+    Attributes
+    ----------
+    patches : np.ndarray, shape (n_templates, 16, n_mels)
+        float32 spectrogram of each template, with zero mean and norm 1 in its band and steps, 0 elsewhere.
+    band : np.ndarray, shape (n_templates, 2)
+        First and last + 1 mel band.
+    n_steps : np.ndarray, shape (n_templates,)
+        Number of steps, one of `N_STEPS`.
+    template_species : np.ndarray, shape (n_templates,)
+        Species of the box that each template was cut from.
+    group, fold : np.ndarray, shape (n_templates,)
+        Group and fold of the recording that each template was cut from.
+    usable : np.ndarray, shape (n_templates,)
+        bool, templates that columns are computed from: all, or those outside a fold.
+    species_band : np.ndarray, shape (n_species, 2)
+        First and last + 1 mel band of each species.
+    species_band_outside : np.ndarray, shape (n_folds, n_species, 2)
+        The same with the boxes outside each fold.
     """
 
     patches: np.ndarray
     band: np.ndarray
     n_steps: np.ndarray
-    species: np.ndarray
-    recording: np.ndarray
+    template_species: np.ndarray
+    group: np.ndarray
+    fold: np.ndarray
+    usable: np.ndarray
+    species_band: np.ndarray
+    species_band_outside: np.ndarray
+
+    @classmethod
+    def fit(cls, settings: SpectralSettings, training: TrainingBoxes) -> Self:
+        calls, box = cut_calls(
+            training.boxes,
+            training.load,
+            training.n_species,
+            settings=settings,
+            seed=training.seed,
+        )
+        overall, outside = fold_bands(settings, training)
+        return cls(
+            settings=settings,
+            patches=calls.patches,
+            band=calls.band,
+            n_steps=calls.n_steps,
+            template_species=training.boxes["species_id"].to_numpy()[box],
+            group=training.group[box],
+            fold=training.fold[box],
+            usable=np.ones(len(box), bool),
+            species_band=overall,
+            species_band_outside=outside,
+        )
+
+    def outside(self, fold: int) -> Self:
+        return replace(self, usable=self.fold != fold, species_band=self.species_band_outside[fold])
+
+    @property
+    def reach(self) -> int:
+        return FRAMES_PER_STEP * HALF
+
+    @property
+    def n_measures(self) -> int:
+        return len(self.patches)
+
+    def names(self) -> list[str]:
+        return [
+            f"s{species}_template_{measure}"
+            for measure in TEMPLATE_MEASURES
+            for species in range(len(self.species_band))
+        ]
+
+    def extents(self) -> np.ndarray:
+        return np.tile(band_extents(self.species_band, self.settings), (len(TEMPLATE_MEASURES), 1))
+
+    def species(self) -> np.ndarray:
+        return np.tile(np.arange(len(self.species_band)), len(TEMPLATE_MEASURES))
+
+    def measure(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+        return window_correlations(frames, starts, length, calls=self._calls)
+
+    def columns(self, measured: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        usable = self.usable
+        if groups is not None:
+            usable = usable & (groups[:, :, None] != self.group).all(axis=1)  # (W, sources, T) -> (W, T)
+        return template_columns(measured, species=self.template_species, usable=usable, n_drawn=self.n_drawn)
+
+    @cached_property
+    def n_drawn(self) -> np.ndarray:
+        """Number of templates of each species that its columns are computed from, shape (n_species,).
+
+        A training window cannot use the templates of its own group, and an overlay cannot use those of two
+        groups. All windows use the number that remains without the two largest groups, so that the number
+        does not reveal the group of a window.
+        """
+        n_drawn = np.zeros(len(self.species_band), int)
+        for species in range(len(n_drawn)):
+            own = self.group[(self.template_species == species) & self.usable]
+            _, counts = np.unique(own, return_counts=True)
+            n_other = len(own) - np.sort(counts)[-2:].sum()
+            n_drawn[species] = n_other if n_other >= MIN_DRAWN else 0
+        return n_drawn
+
+    @cached_property
+    def _calls(self) -> "CutCalls":
+        return CutCalls(self.patches, self.band, self.n_steps)
+
+    def save(self, folder: Path) -> None:
+        save_block(self, folder / FILE)
+
+    @classmethod
+    def load(cls, folder: Path, settings: SpectralSettings, n_species: int) -> Self:
+        n_mels = settings.n_mels
+        specs = {
+            "patches": ArraySpec(("n_templates", max(N_STEPS), n_mels), np.float32, -1, 1),
+            "band": ArraySpec(("n_templates", 2), int, 0, n_mels),
+            "n_steps": ArraySpec(("n_templates",), int, min(N_STEPS), max(N_STEPS)),
+            "template_species": ArraySpec(("n_templates",), int, 0, n_species - 1),
+            "group": ArraySpec(("n_templates",), int, 0, MAX_NUMBER),
+            "fold": ArraySpec(("n_templates",), int, 0, MAX_NUMBER),
+            "usable": ArraySpec(("n_templates",), bool, 0, 1),
+            "species_band": ArraySpec((n_species, 2), int, 0, n_mels),
+            "species_band_outside": ArraySpec(("n_folds", n_species, 2), int, 0, n_mels),
+        }
+        block = cls(settings, **read_block(folder / FILE, specs))
+        if not np.isin(block.n_steps, N_STEPS).all():
+            raise ValueError(f"{FILE}: a template's number of steps is not one of {N_STEPS}")
+        if (block.band[:, 0] >= block.band[:, 1]).any():
+            raise ValueError(f"{FILE}: a template's band is empty")
+        return block
+
+
+@dataclass(frozen=True)
+class CutCalls:
+    """Spectrograms of calls.
+
+    Attributes
+    ----------
+    patches : np.ndarray, shape (n_calls, 16, n_mels)
+        float32, with zero mean and norm 1 in the call's band and steps, 0 elsewhere.
+    band : np.ndarray, shape (n_calls, 2)
+        First and last + 1 mel band.
+    n_steps : np.ndarray, shape (n_calls,)
+        Number of steps, one of `N_STEPS`.
+    """
+
+    patches: np.ndarray
+    band: np.ndarray
+    n_steps: np.ndarray
 
     def __len__(self) -> int:
         return len(self.patches)
 
     @cached_property
     def by_length(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """Steps, the templates that have so many, and their (n_steps * n_mels, n) patches."""
+        """For each number of steps: the number, the calls with it, their (n_steps * n_mels, n) patches."""
         found = [(n, np.flatnonzero(self.n_steps == n)) for n in N_STEPS]
         return [
             (n, which, np.ascontiguousarray(self.patches[which, :n].reshape(len(which), -1).T))
@@ -55,31 +194,38 @@ class Templates:
         ]
 
 
-def cut_templates(
+def cut_calls(
     boxes: pd.DataFrame,
     load: Callable[[str], Frames],
     n_species: int,
+    *,
     settings: SpectralSettings,
     seed: int,
-) -> Templates:
-    """Return the loudest stretch of each TP box, of a species at most its part of `MOST_TEMPLATES`.
+) -> tuple[CutCalls, np.ndarray]:
+    """Return the loudest part of each box, and the (n_calls,) positions in `boxes` that the calls come from.
 
-    A box that shows nothing above the background gives none.
+    A species has at most `MAX_TEMPLATES` / `n_species` calls, drawn at random from its boxes. A box without
+    sound above the background gives no call.
 
     Parameters
     ----------
-    boxes : TP boxes: recording_id, species_id, t_min and t_max in seconds, f_min and f_max in Hz.
-    load : returns the frames of a recording.
-    seed : of the draw, where there are more boxes.
+    boxes : pd.DataFrame
+        TP boxes: recording_id, species_id, t_min and t_max in seconds, f_min and f_max in Hz.
+    load : callable
+        Returns the frames of a recording, given its id.
+    n_species : int
+    settings : SpectralSettings
+    seed : int
+        Seed of the draw.
     """
-    shuffled = boxes.sample(frac=1, random_state=seed)
-    drawn = shuffled.groupby("species_id").head(max(MOST_TEMPLATES // n_species, 1))
+    shuffled = boxes.assign(position=np.arange(len(boxes))).sample(frac=1, random_state=seed)
+    drawn = shuffled.groupby("species_id").head(max(MAX_TEMPLATES // n_species, 1))
     rate = settings.frame_rate / FRAMES_PER_STEP
-    patches, shapes, origins = [], [], []
+    patches, shapes, positions = [], [], []
     for recording_id, of_recording in drawn.groupby("recording_id"):
         levels = np.maximum(steps(load(str(recording_id)).levels), 0)
-        box_values = of_recording[["species_id", "t_min", "t_max", "f_min", "f_max"]].to_numpy()
-        for species, t_min, t_max, f_min, f_max in box_values:
+        limits = of_recording[["t_min", "t_max", "f_min", "f_max"]].to_numpy()
+        for position, (t_min, t_max, f_min, f_max) in zip(of_recording["position"], limits, strict=True):
             low, high = mel_range(f_min, f_max, settings)
             first = max(min(int(t_min * rate), len(levels) - min(N_STEPS)), 0)
             stop = max(int(np.ceil(t_max * rate)), first + min(N_STEPS))
@@ -89,15 +235,15 @@ def cut_templates(
                 patch = np.zeros((max(N_STEPS), settings.n_mels), np.float32)
                 patch[: len(call), low:high] = call / norm
                 patches.append(patch)
-                shapes.append((low, high, len(call), species))
-                origins.append(recording_id)
+                shapes.append((low, high, len(call)))
+                positions.append(position)
     stacked = np.array(patches, np.float32).reshape(len(patches), max(N_STEPS), settings.n_mels)
-    shape = np.array(shapes, int).reshape(len(patches), 4)
-    return Templates(stacked, shape[:, :2], shape[:, 2], shape[:, 3], np.array(origins, str))
+    shape = np.array(shapes, int).reshape(len(patches), 3)
+    return CutCalls(stacked, shape[:, :2], shape[:, 2]), np.array(positions, int)
 
 
 def _loudest(call: np.ndarray) -> np.ndarray:
-    """Return the loudest `N_STEPS` of (n_steps, n_mels) levels, less their mean; none of fewer steps."""
+    """Return the loudest part of (n_steps, n_mels) levels minus its mean; empty if they are too short."""
     n = max((n for n in N_STEPS if n <= len(call)), default=0)
     if n == 0:
         return call[:0]
@@ -105,78 +251,92 @@ def _loudest(call: np.ndarray) -> np.ndarray:
     return call[first : first + n] - call[first : first + n].mean()
 
 
-def window_correlations(frames: Frames, starts: np.ndarray, length: int, templates: Templates) -> np.ndarray:
-    """Return the (n_windows, n_templates) highest correlation of each template inside each window.
+def window_correlations(frames: Frames, starts: np.ndarray, length: int, *, calls: CutCalls) -> np.ndarray:
+    """Return the (n_windows, n_calls) highest correlation of each call in each window.
 
-    Normalised cross-correlation in the template's band, after its centre, over steps of two frames.
+    The correlation is normalised and computed in the call's band, at every step of two frames.
 
     Parameters
     ----------
-    starts : (n_windows,) first frames.
-    length : frames of a window.
+    frames : Frames
+    starts : np.ndarray, shape (n_windows,)
+        First frame of each window.
+    length : int
+        Frames per window.
+    calls : CutCalls
     """
-    # A recording of one frame is half a step. Beyond the ends there is background, 0 dB.
+    # A recording needs at least one step. Before its start and after its end there is background, 0 dB.
     levels = np.pad(frames.levels, ((0, max(FRAMES_PER_STEP - len(frames), 0)), (0, 0)))
     levels = np.pad(np.maximum(steps(levels), 0), ((HALF, HALF), (0, 0)))
     first, stop = starts // FRAMES_PER_STEP, (starts + length) // FRAMES_PER_STEP
     highest = []
-    for block in range(0, len(starts), BLOCK):  # a long recording's correlations would fill the memory
-        begin, end = first[block : block + BLOCK], stop[block : block + BLOCK]
-        found = correlations(levels[begin[0] : end[-1] + 2 * HALF], templates)[HALF:-HALF]
+    for chunk in range(0, len(starts), CHUNK):  # the correlations of a long recording need too much memory
+        begin, end = first[chunk : chunk + CHUNK], stop[chunk : chunk + CHUNK]
+        found = correlations(levels[begin[0] : end[-1] + 2 * HALF], calls)[HALF:-HALF]
         highest += [found[a:b].max(axis=0) for a, b in zip(begin - begin[0], end - begin[0], strict=True)]
     return np.stack(highest)
 
 
-def correlations(levels: np.ndarray, templates: Templates) -> np.ndarray:
-    """Return the (n_steps, n_templates) correlation of (n_steps, n_mels) levels around each step."""
-    found = np.empty((len(levels), len(templates)), np.float32)
+def correlations(levels: np.ndarray, calls: CutCalls) -> np.ndarray:
+    """Return the (n_steps, n_calls) correlation of calls with (n_steps, n_mels) levels around each step."""
+    found = np.empty((len(levels), len(calls)), np.float32)
     total, squares = (
         np.cumsum(np.pad(x, ((0, 0), (1, 0))), axis=1, dtype=float) for x in (levels, levels**2)
     )
-    for n, which, patches in templates.by_length:
+    for n, which, patches in calls.by_length:
         around = _around(levels, n)  # (N, n, K)
-        product = around.reshape(len(levels), -1) @ patches  # all at once: (N, n * K) @ (n * K, T)
-        bands, member = np.unique(templates.band[which], axis=0, return_inverse=True)
-        norm = np.stack([_norm(total, squares, n, low, high) for low, high in bands], axis=1)
+        product = around.reshape(len(levels), -1) @ patches  # one product: (N, n * K) @ (n * K, calls)
+        bands, member = np.unique(calls.band[which], axis=0, return_inverse=True)
+        norm = np.stack([_norm(total, squares, n, band=band) for band in bands], axis=1)
         found[:, which] = product / norm.astype(np.float32)[:, member.ravel()]
     return found
 
 
 def _around(values: np.ndarray, n: int) -> np.ndarray:
-    """Return the (n_steps, n, ...) `n` values around each step, 0 beyond the ends."""
+    """Return the (n_steps, n, ...) `n` values around each step, 0 before the first and after the last."""
     pad = [(n // 2, n - 1 - n // 2), *[(0, 0)] * (values.ndim - 1)]
     view = np.lib.stride_tricks.sliding_window_view(np.pad(values, pad), n, axis=0)
     return np.moveaxis(view, -1, 1)
 
 
-def _norm(total: np.ndarray, squares: np.ndarray, n: int, low: int, high: int) -> np.ndarray:
-    """Return the (n_steps,) norm of the levels around each step in a band, without their mean.
+def _norm(total: np.ndarray, squares: np.ndarray, n: int, *, band: np.ndarray) -> np.ndarray:
+    """Return the (n_steps,) norm of the levels around each step in a band, minus their mean.
 
     Parameters
     ----------
-    total, squares : (n_steps, n_mels + 1) cumulative sums over bands, of levels and of their squares.
+    total, squares : np.ndarray, shape (n_steps, n_mels + 1)
+        Cumulative sums over mel bands of the levels and of their squares.
+    n : int
+        Steps around each step.
+    band : np.ndarray, shape (2,)
+        First and last + 1 mel band.
     """
+    low, high = band
     area = n * (high - low)
     sum_, sum_of_squares = (_around(x[:, high] - x[:, low], n).sum(axis=1) for x in (total, squares))
     return np.sqrt(np.maximum(sum_of_squares - sum_**2 / area, 0)) + QUIET * np.sqrt(area)
 
 
 def template_columns(
-    correlations: np.ndarray, species: np.ndarray, usable: np.ndarray, n_drawn: np.ndarray
+    correlations: np.ndarray, *, species: np.ndarray, usable: np.ndarray, n_drawn: np.ndarray
 ) -> np.ndarray:
-    """Return the (n_windows, 3 * n_species) `TEMPLATE_MEASURES` of each window by each species' templates.
+    """Return the (n_windows, 3 * n_species) `TEMPLATE_MEASURES` of each window.
 
-    The highest correlation, the mean of the three highest, and how much the highest exceeds that of
-    the best other species. Highest is meant of `n_drawn` templates, in the mean over all draws from the
-    usable: a species' own windows may use fewer than others, and the best of fewer is lower.
+    For each species: the highest correlation with its templates, the mean of the three highest, and the
+    difference between the highest and that of the best other species. Each is the expectation over a random
+    draw of `n_drawn` usable templates: the maximum grows with the number of templates, and a species' own
+    training windows may use fewer than other windows.
 
     Parameters
     ----------
-    correlations : (n_windows, n_templates).
-    species : (n_templates,).
-    usable : (n_windows, n_templates) or (n_templates,) bool. A window of a training recording must not
-        use what was cut from it: there it would find itself.
-    n_drawn : (n_species,) templates of each species; where it is 0, its columns are.
+    correlations : np.ndarray, shape (n_windows, n_templates)
+    species : np.ndarray, shape (n_templates,)
+        Species of each template.
+    usable : np.ndarray, shape (n_windows, n_templates) or (n_templates,)
+        bool. A window of a training recording must not use templates that were cut from it.
+    n_drawn : np.ndarray, shape (n_species,)
+        Number of templates drawn of each species; the measures of a species with 0 are computed as if all
+        its correlations were 0.
     """
     usable = np.broadcast_to(usable, correlations.shape)
     best, top3 = np.zeros((2, len(correlations), len(n_drawn)), np.float32)
@@ -190,7 +350,7 @@ def template_columns(
 
 
 def _highest(correlations: np.ndarray, usable: np.ndarray, n_drawn: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n_windows,) expected highest, and mean of three highest, of draws from the usable."""
+    """Return the (n_windows,) expected highest, and mean of the three highest, of a draw of the usable."""
     descending = -np.sort(np.where(usable, -np.maximum(correlations, 0), 1).astype(np.float32), axis=1)
     n_usable = usable.sum(axis=1)
     best, top3 = np.zeros((2, len(correlations)), np.float32)
@@ -203,15 +363,13 @@ def _highest(correlations: np.ndarray, usable: np.ndarray, n_drawn: int) -> tupl
 
 @lru_cache
 def _draw_weights(n: int, n_drawn: int) -> np.ndarray:
-    """Return (n, 2) weights of `n` values, highest first, in the expected highest and mean of three
-    highest of `n_drawn` of them."""
+    """Return (n, 2) weights of `n` descending values.
+
+    The weighted sums are the expected maximum, and the expected mean of the three highest, of `n_drawn` of
+    the values drawn at random.
+    """
     rank = np.arange(n)[:, None]
-    # Drawn, and with so many of the higher ones among the other drawn.
+    # Probability that a value is drawn together with exactly 0, 1 or 2 of the higher values.
     places = np.arange(min(3, n_drawn))
     share = comb(rank, places) * comb(n - 1 - rank, n_drawn - 1 - places) / comb(n, n_drawn)
     return np.stack([share[:, 0], share.mean(axis=1)], axis=1).astype(np.float32)
-
-
-def template_names(n_species: int) -> list[str]:
-    """Return the names of the columns of `template_columns`, in order."""
-    return [f"s{species}_template_{measure}" for measure in TEMPLATE_MEASURES for species in range(n_species)]

@@ -1,146 +1,157 @@
-"""All that the GBM reads of a window: its statistics, the species' own bands, the species' own calls."""
+"""All columns of a window, from the registered blocks."""
 
-from dataclasses import dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from features.columns.species_bands import BAND_MEASURES, BAND_REACH, band_measures, band_names
-from features.columns.statistics import feature_extents, feature_names, window_statistics
-from features.columns.templates import (
-    N_STEPS,
-    TEMPLATE_MEASURES,
-    TEMPLATE_REACH,
-    Templates,
-    template_columns,
-    template_names,
-    window_correlations,
-)
-from features.common.files import read_arrays, replacing
+from features.columns.block import ColumnBlock, TrainingBoxes
+from features.columns.species_bands import SpeciesBands
+from features.columns.statistics import Statistics
+from features.columns.templates import Templates
 from features.frames.frames import Frames
-from features.frames.spectral import SpectralSettings, mel_edges
+from features.frames.spectral import SpectralSettings
 
-FILE = "descriptor.npz"
+BLOCKS: dict[str, type[ColumnBlock]] = {
+    "statistics": Statistics,
+    "species_bands": SpeciesBands,
+    "templates": Templates,
+}
+"""The families of columns, in order. To add a family, write its module and add a line here."""
 
 
 @dataclass(frozen=True)
-class Descriptor:
-    """What is measured in a window, and the columns that become of it.
+class WindowFeatures:
+    """The columns of all blocks, side by side.
 
-    Measured once, the columns of any choice of bands and templates are drawn from it: in cross-validation
-    each fold may only know those of its training recordings.
+    Attributes
+    ----------
+    settings : SpectralSettings
+        Settings of the frames.
+    n_species : int
+    blocks : mapping of str to ColumnBlock
+        The fitted blocks, by the names in `BLOCKS`.
 
-    bands : (n_bands, 2) first and last + 1 mel band, of which each species has one.
-    band_of : (n_species,) the species' band.
-    n_drawn : (n_species,) templates that a species' columns speak of.
+    Examples
+    --------
+    A recording of 10 s with a box of species 0 from 2.0 s to 2.5 s:
+
+    >>> import pandas as pd
+    >>> log_mel = np.random.default_rng(0).normal(-60, 3, (501, 64)).astype(np.float32)
+    >>> frames = Frames.of(log_mel, contrast=np.zeros((501, 7), np.float32))
+    >>> box = {"recording_id": "a", "species_id": 0, "t_min": 2.0, "t_max": 2.5, "f_min": 900, "f_max": 1800}
+    >>> training = TrainingBoxes(
+    ...     boxes=pd.DataFrame([box]), fold=np.array([0]), group=np.array([0]), n_species=1, n_folds=2,
+    ...     load=lambda recording_id: frames, seed=0,
+    ... )
+    >>> features = WindowFeatures.fit(SpectralSettings(), training)
+    >>> features.transform(frames, starts=np.array([0, 50, 100]), length=50).shape
+    (3, 455)
+    >>> features.names()[features.slices()["species_bands"]][0]
+    's0_0.95-1.78kHz_level_p90'
     """
 
     settings: SpectralSettings
-    bands: np.ndarray
-    band_of: np.ndarray
-    n_drawn: np.ndarray
-    templates: Templates
+    n_species: int
+    blocks: Mapping[str, ColumnBlock]
 
-    @property
-    def n_species(self) -> int:
-        return len(self.band_of)
+    @classmethod
+    def fit(cls, settings: SpectralSettings, training: TrainingBoxes) -> Self:
+        """Return the columns for new recordings, fitted on all boxes."""
+        blocks = {name: block.fit(settings, training) for name, block in BLOCKS.items()}
+        return cls(settings, training.n_species, blocks)
+
+    def outside(self, fold: int) -> Self:
+        """Return the columns as the boxes outside `fold` define them; their measures are the same."""
+        blocks = {name: block.outside(fold) for name, block in self.blocks.items()}
+        return type(self)(self.settings, self.n_species, blocks)
 
     @property
     def reach(self) -> int:
-        """Frames beyond a window, on either side, that its columns may hang on."""
-        return max(BAND_REACH, TEMPLATE_REACH)
+        """Number of frames before and after a window that affect its columns."""
+        return max(block.reach for block in self.blocks.values())
 
     def names(self) -> list[str]:
         """Return the names of the columns, in order."""
-        return [
-            *feature_names(self.settings),
-            *band_names(self.bands[self.band_of], self.settings),
-            *template_names(self.n_species),
-        ]
+        return [name for block in self.blocks.values() for name in block.names()]
 
     def extents(self) -> np.ndarray:
-        """Return the (n_features, 2) lowest and highest frequency that each column tells of, Hz, or nan."""
-        edges = mel_edges(self.settings)
-        own = edges[self.bands[self.band_of] + [0, 1]]
-        own[self.bands[self.band_of, 1] == 0] = np.nan  # of a species without a box
-        return np.concatenate(
-            [
-                feature_extents(self.settings),
-                np.repeat(own, len(BAND_MEASURES), axis=0),
-                np.tile(own, (len(TEMPLATE_MEASURES), 1)),
-            ]
-        )
+        """Return the (n_columns, 2) lowest and highest frequency of each column, Hz; nan where undefined."""
+        return np.concatenate([block.extents() for block in self.blocks.values()])
+
+    def species(self) -> np.ndarray:
+        """Return the (n_columns,) species that each column belongs to, -1 for none."""
+        return np.concatenate([block.species() for block in self.blocks.values()])
+
+    def slices(self) -> dict[str, slice]:
+        """Return the columns of each block, by name."""
+        limits = pairwise(accumulate((len(block.names()) for block in self.blocks.values()), initial=0))
+        return {name: slice(first, stop) for name, (first, stop) in zip(self.blocks, limits, strict=True)}
 
     def measure(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return (n_windows, n_measures) float16: statistics, measures of each band, correlations.
+        """Return the (n_windows, n_measures) float16 measures that `columns` needs.
 
         Parameters
         ----------
-        starts : (n_windows,) first frames.
-        length : frames of a window.
+        frames : Frames
+            Frames of a recording.
+        starts : np.ndarray, shape (n_windows,)
+            First frame of each window.
+        length : int
+            Frames per window.
         """
-        measured = [
-            window_statistics(frames, starts, length, self.settings),
-            band_measures(frames, starts, length, self.bands, self.settings.frame_rate),
-            window_correlations(frames, starts, length, self.templates),
-        ]
-        return np.concatenate(measured, axis=1).astype(np.float16)  # as coarse as the frames are
+        measured = [block.measure(frames, starts, length) for block in self.blocks.values()]
+        return np.concatenate(measured, axis=1).astype(np.float16)  # stored frames are float16, too
 
-    def columns(self, measured: np.ndarray, usable: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_features) columns of what was measured.
+    def columns(self, measured: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
+        """Return the (n_windows, n_columns) float16 columns.
 
         Parameters
         ----------
-        usable : (n_windows, n_templates) or (n_templates,) bool, the templates that a window may use.
+        measured : np.ndarray, shape (n_windows, n_measures)
+            What `measure` returned.
+        groups : np.ndarray, shape (n_windows, n_sources), optional
+            Groups of the training recordings that each window was made from; None for windows of other
+            recordings. See `ColumnBlock.columns`.
         """
-        n, end = len(measured), measured.shape[1] - len(self.templates)
-        begin = end - len(self.bands) * len(BAND_MEASURES)
-        in_bands = measured[:, begin:end].reshape(n, len(self.bands), len(BAND_MEASURES))
-        resemblance = template_columns(measured[:, end:], self.templates.species, usable, self.n_drawn)
-        parts = [
-            measured[:, :begin],
-            in_bands[:, self.band_of].reshape(n, -1),
-            resemblance.astype(np.float16),
+        ends = accumulate(block.n_measures for block in self.blocks.values())
+        parts = np.split(measured, list(ends)[:-1], axis=1)
+        columns = [
+            block.columns(part, groups).astype(np.float16, copy=False)
+            for block, part in zip(self.blocks.values(), parts, strict=True)
         ]
-        return np.concatenate(parts, axis=1)
+        return np.concatenate(columns, axis=1)
 
-    def describe(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return the (n_windows, n_features) columns of a new recording's windows."""
-        everything = np.ones(len(self.templates), bool)
-        return self.columns(self.measure(frames, starts, length), everything)
+    def transform(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+        """Return the (n_windows, n_columns) float16 columns of the windows of a new recording.
+
+        Parameters
+        ----------
+        frames : Frames
+            Frames of the recording.
+        starts : np.ndarray, shape (n_windows,)
+            First frame of each window.
+        length : int
+            Frames per window.
+        """
+        return self.columns(self.measure(frames, starts, length))
 
     def save(self, folder: Path) -> None:
-        """Write bands and templates to `folder`, as arrays."""
-        templates = {field.name: getattr(self.templates, field.name) for field in fields(Templates)}
-        with replacing(folder / FILE) as temporary:
-            np.savez(temporary, bands=self.bands, band_of=self.band_of, n_drawn=self.n_drawn, **templates)
+        """Write a file for each block that has fitted data to `folder`."""
+        for block in self.blocks.values():
+            block.save(folder)
 
     @classmethod
-    def load(cls, folder: Path, settings: SpectralSettings) -> Self:
-        """Return the descriptor that `save` wrote.
+    def load(cls, folder: Path, settings: SpectralSettings, n_species: int) -> Self:
+        """Return the columns that `save` wrote.
 
         Raises
         ------
-        ValueError, KeyError, TypeError
-            The file is another's.
+        ValueError
+            A file is missing or not valid.
         """
-        arrays = read_arrays(folder / FILE)
-        bands, band_of, n_drawn = (arrays.pop(name) for name in ("bands", "band_of", "n_drawn"))
-        templates = Templates(**arrays)
-        n, n_species = len(templates), len(band_of)
-        in_range = (
-            templates.patches.shape == (n, max(N_STEPS), settings.n_mels)
-            and templates.band.shape == (n, 2)
-            and len(templates.n_steps) == len(templates.species) == n
-            and len(n_drawn) == n_species
-            and bands.shape[1:] == (2,)
-            and all(np.isin(templates.n_steps, N_STEPS))
-            and all(np.isin(templates.species, np.arange(n_species)))
-            and all(np.isin(band_of, np.arange(len(bands))))
-            and ((bands >= 0) & (bands <= settings.n_mels)).all()
-            and (n_drawn >= 0).all()
-        )
-        if not in_range:
-            raise ValueError(f"{FILE} does not fit together")
-        return cls(settings, bands, band_of, n_drawn, templates)
+        blocks = {name: block.load(folder, settings, n_species) for name, block in BLOCKS.items()}
+        return cls(settings, n_species, blocks)

@@ -1,1 +1,1 @@
-"""Errors, atomic file writing and parallel map; nothing here is specific to audio."""
+"""Errors, atomic file writing and a parallel map; nothing here is specific to audio."""

@@ -1,9 +1,9 @@
-"""The one kind of error that a user can mend."""
+"""The error class for problems that the user can fix."""
 
 
 class UserError(ValueError):
-    """Input that is wrong in a way its owner can mend.
+    """Invalid input that the user can correct.
 
-    The message is one line that names the thing, its value and the remedy; the commands print it
-    as it is and exit with status 2.
+    The message is one line that names the input, its value and the remedy. The commands print it without a
+    traceback and exit with status 2.
     """

@@ -1,4 +1,4 @@
-"""Whole files or none: written under a temporary name, then moved into place."""
+"""Atomic file writing, validated file reading, and digests of settings and arrays."""
 
 import hashlib
 import json
@@ -16,21 +16,36 @@ from features.common.errors import UserError
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that becomes `path` when the block ends well.
+    """Yield a temporary path that replaces `path` if the block ends without an error.
 
-    The temporary name is hidden, keeps the suffix, because several writers choose a format by it, and is
-    always the same, so that what a killed run leaves is overwritten by the next.
+    The temporary file is hidden and lies in the same folder. It keeps the suffix, because several writers
+    derive the file format from it. Its name is always the same, so that the next run overwrites what a killed
+    run has left.
+
+    Parameters
+    ----------
+    path : Path
+        The file to write; missing parent folders are created.
 
     Raises
     ------
     UserError
-        The disk is full, the folder read-only or no folder. `path` is then as it was.
+        The file cannot be written. An existing file is unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "notes.txt"
+    >>> with replacing(file) as temporary:
+    ...     _ = temporary.write_text("complete")
+    >>> file.read_text()
+    'complete'
     """
     temporary = path.with_name(f".{path.stem}.new{path.suffix}")
-    with _writing(path):
+    with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.unlink(missing_ok=True)  # what lies there might be a link to elsewhere
+            temporary.unlink(missing_ok=True)  # it could be a symbolic link to another file
             yield temporary
             os.replace(temporary, path)
         finally:
@@ -38,75 +53,106 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_all(folder: Path, last: str) -> Iterator[Path]:
-    """Yield an empty folder whose files take the place of those in `folder` when the block ends well.
+def replacing_folder(folder: Path, last: str) -> Iterator[Path]:
+    """Yield an empty temporary folder whose files replace those of `folder` if the block ends without error.
 
-    The file named `last` is taken away first and comes back last, so a folder that has it holds files of
-    one run. Other files of `folder` stay.
+    The file named `last` is removed first and moved last. If it exists, all files therefore come from the
+    same run. Files that the block has not written are removed from `folder`; subfolders are kept.
+
+    Parameters
+    ----------
+    folder : Path
+        The folder to write to; it is created if it does not exist.
+    last : str
+        Name of the file that marks the folder as complete.
 
     Raises
     ------
     UserError
-        As `replacing`.
+        The files cannot be written.
     """
     temporary = folder.with_name(f".{folder.name}.new")
-    with _writing(folder):
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir(parents=True)
-        try:
+    shutil.rmtree(temporary, ignore_errors=True)
+    try:
+        with _write_errors(folder):
+            temporary.mkdir(parents=True)
             yield temporary
             folder.mkdir(exist_ok=True)
+        with _write_errors(folder, "the folder is incomplete, run the command again"):
             (folder / last).unlink(missing_ok=True)
-            for file in sorted(temporary.iterdir(), key=lambda file: file.name == last):
+            files = sorted(temporary.iterdir(), key=lambda file: file.name == last)
+            new = {file.name for file in files}
+            for outdated in [file for file in folder.iterdir() if file.is_file() and file.name not in new]:
+                outdated.unlink()
+            for file in files:
                 os.replace(file, folder / file.name)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _write_errors(path: Path, state: str = "existing files are unchanged") -> Iterator[None]:
+    """Turn an OSError of the block into a UserError about `path`, which says what `state` it is in."""
     try:
         yield
     except OSError as error:
         raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); see to space and rights, or write "
-            f"elsewhere; what was there is as it was"
+            f"{path}: cannot be written ({error.strerror or error}); check disk space and permissions, or "
+            f"choose another folder; {state}"
         ) from error
 
 
-def refuse_link_outside(path: Path, folder: Path) -> None:
-    """Raise UserError if `path` is, or lies behind, a symbolic link that leads out of `folder`."""
+def validate_inside_folder(path: Path, folder: Path) -> None:
+    """Raise UserError if `path` is a symbolic link, or is reached through one, that leads out of `folder`."""
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{path}: is a link out of {folder}; put the file itself there")
+        raise UserError(f"{path}: links to a file outside {folder}; copy the file itself there")
 
 
 def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
-    """Return the arrays of an npz file, or those of some names; pickled ones are refused.
+    """Return the arrays of an npz file.
+
+    Pickled arrays are rejected.
+
+    Parameters
+    ----------
+    file : Path
+    *names : str
+        Arrays to read; without names, all.
 
     Raises
     ------
     ValueError
-        It is no such file, or cut, or lacks a name.
+        The file is missing or not a complete npz file, or an array is missing.
     """
     try:
         with np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in names or stored.files}
-    except Exception as error:  # of a dozen kinds, by where the file is wrong
-        raise ValueError(f"{file.name} holds no such arrays ({error})") from error
+    except Exception as error:  # NumPy and zipfile raise many types, depending on where the file is damaged
+        raise ValueError(f"{file.name} does not contain the expected arrays ({error})") from error
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, which has no nan: such a number becomes null."""
+    """Write `value` as JSON, with null for nan."""
     value = json.loads(json.dumps(value), parse_constant=lambda _: None)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
 
 def digest(*parts: Any) -> str:
-    """Return 12 hexadecimal digits that change when any part does.
+    """Return 12 hexadecimal digits that identify the values of `parts`.
 
-    Arrays count by shape, type and bytes, everything else by its `repr`, which for frozen
-    dataclasses lists every setting.
+    Parameters
+    ----------
+    *parts : object
+        Arrays are compared by shape, dtype and content, other objects by their `repr`. The `repr` of a
+        frozen dataclass of settings contains every setting.
+
+    Examples
+    --------
+    >>> digest("a", 1) == digest("a", 1)
+    True
+    >>> digest(np.zeros(3)) == digest(np.zeros((3, 1)))
+    False
     """
     state = hashlib.blake2b(digest_size=6)
     for part in parts:

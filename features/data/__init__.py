@@ -1,1 +1,1 @@
-"""Recordings on disk, decoding, the data layout, tables, annotations and the embedded data set."""
+"""Data sets on disk: audio decoding, tables, annotations and the embedded data set."""

@@ -1,18 +1,18 @@
-"""Boxes as Raven Pro's selection tables and Audacity's label tracks hold them.
+"""Reading and writing of boxes as Raven Pro selection tables and Audacity label tracks.
 
 A table of boxes has the columns species (name), t_min and t_max in seconds, f_min and f_max in Hz, and
-where it is known verified ("yes" or "no"), songtype and score.
+optionally verified ("yes" or "no"), songtype and score.
 """
 
 import csv
 import re
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from features.common.errors import UserError
-from features.common.files import refuse_link_outside, replacing
+from features.common.files import replacing, validate_inside_folder
+from features.data.tables import finite_numbers
 
 BOX = ("t_min", "t_max", "f_min", "f_max")
 RAVEN_BOX = ("Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)")
@@ -23,11 +23,28 @@ AUDACITY_LABEL = re.compile(r"(?P<species>.*?)(?: \| songtype (?P<songtype>\S+))
 
 
 class AnnotationError(UserError):
-    """A file of boxes that cannot be read."""
+    """A file of boxes that cannot be read or contains invalid boxes."""
 
 
 def write_raven(file: Path, boxes: pd.DataFrame) -> None:
-    """Write a selection table as Raven Pro does."""
+    """Write boxes as a Raven Pro selection table.
+
+    Parameters
+    ----------
+    file : Path
+    boxes : pd.DataFrame
+        Boxes with the columns described in `features.data.annotations`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.Table.1.selections.txt"
+    >>> box = {"species": "owl", "t_min": 0.5, "t_max": 2.0, "f_min": 500.0, "f_max": 900.0}
+    >>> write_raven(file, pd.DataFrame([box]))
+    >>> read_raven(file)
+      species  t_min  t_max  f_min  f_max
+    0     owl    0.5    2.0  500.0  900.0
+    """
     table = pd.DataFrame(
         {"Selection": range(1, len(boxes) + 1), "View": "Spectrogram 1", "Channel": 1},
         index=boxes.index,
@@ -42,27 +59,31 @@ def write_raven(file: Path, boxes: pd.DataFrame) -> None:
 
 
 def read_raven(file: Path) -> pd.DataFrame:
-    """Return the boxes of a selection table, and in "recording_id" the file that each lies in, if it says so.
+    """Return the boxes of a Raven selection table.
 
-    A selection that Raven lists in several views counts once, by its spectrogram.
+    If the table has a column "Begin File", the boxes have a column "recording_id" with the stem of that file,
+    and their times are relative to its start. A selection that Raven lists once per view is read once, from
+    the spectrogram view.
 
     Raises
     ------
     AnnotationError
-        It is no selection table, lacks a column, or has a number that is none.
+        The file is not a selection table, a column is missing, or a value is not valid.
+    UserError
+        The file is a symbolic link to another folder.
     """
-    refuse_link_outside(file, file.parent)
+    validate_inside_folder(file, file.parent)
     try:
         table = pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False, encoding="utf-8-sig")
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise AnnotationError(
-            f"{file}: is no selection table ({error}); export it from Raven anew"
+            f"{file}: not a selection table ({error}); export it from Raven again"
         ) from error
     table.columns = table.columns.str.strip()
     for column in (*RAVEN_BOX, RAVEN_EXTRA["species"]):
         if column not in table:
             raise AnnotationError(
-                f"{file}: lacks column '{column}' (found: {', '.join(table.columns)}); add it in Raven"
+                f"{file}: missing column '{column}' (found: {', '.join(table.columns)}); add it in Raven"
             )
     if "View" in table:
         table = table[table["View"].str.startswith("Spectrogram")]
@@ -71,22 +92,39 @@ def read_raven(file: Path) -> pd.DataFrame:
         boxes[name] = _numbers(table[raven], raven, file)
     if "Begin File" in table:
         boxes["recording_id"] = table["Begin File"].map(lambda name: Path(name).stem)
-        if "File Offset (s)" in table:  # times count from the first of several files
+        if "File Offset (s)" in table:  # the other times are relative to the first of several files
             offset = _numbers(table["File Offset (s)"], "File Offset (s)", file)
             boxes["t_max"] += offset - boxes["t_min"]
             boxes["t_min"] = offset
     for name in ("verified", "songtype"):
         if RAVEN_EXTRA[name] in table:
             boxes[name] = table[RAVEN_EXTRA[name]].str.strip()
-    _check(boxes, file)
+    _validate(boxes, file)
     return boxes
 
 
 def write_audacity(file: Path, boxes: pd.DataFrame) -> None:
-    """Write a label track with frequencies, as Audacity exports it."""
+    """Write boxes as an Audacity label track with frequencies.
+
+    Parameters
+    ----------
+    file : Path
+    boxes : pd.DataFrame
+        Boxes with the columns described in `features.data.annotations`. The label of a box contains its
+        species, its song type if there is such a column, and "rejected" if `verified` is "no".
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "a.txt"
+    >>> box = {"species": "owl", "t_min": 0.5, "t_max": 2.0, "f_min": 500.0, "f_max": 900.0}
+    >>> write_audacity(file, pd.DataFrame([box]))
+    >>> file.read_text()
+    '0.5\\t2.0\\towl\\n\\\\\\t500.0\\t900.0\\n'
+    """
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as opened:
         for box in boxes.to_dict("records"):
-            label = " ".join(str(box["species"]).split())  # a tab or a new line would be the track's own
+            label = " ".join(str(box["species"]).split())  # tabs and line breaks separate fields and labels
             if "songtype" in box:
                 label += f" | songtype {box['songtype']}"
             if box.get("verified", "yes") == "no":
@@ -96,65 +134,70 @@ def write_audacity(file: Path, boxes: pd.DataFrame) -> None:
 
 
 def read_audacity(file: Path) -> pd.DataFrame:
-    """Return the boxes of a label track, in which every label has its line of frequencies.
+    """Return the boxes of an Audacity label track.
 
     Raises
     ------
     AnnotationError
-        It is no label track, or a label has no frequencies.
+        The file is not a label track, a label has no line of frequencies, or a value is not valid.
+    UserError
+        The file is a symbolic link to another folder.
     """
-    refuse_link_outside(file, file.parent)
+    validate_inside_folder(file, file.parent)
     try:
         with file.open(encoding="utf-8-sig", newline="") as opened:
             lines = [line for line in csv.reader(opened, delimiter="\t", quoting=csv.QUOTE_NONE) if line]
     except (UnicodeDecodeError, csv.Error) as error:
-        raise AnnotationError(f"{file}: is no label track ({error}); export it from Audacity anew") from error
+        raise AnnotationError(
+            f"{file}: not a label track ({error}); export it from Audacity again"
+        ) from error
     rows = []
     for label, frequencies in zip(lines[::2], [*lines[1::2], []], strict=False):
         if len(label) != 3 or len(frequencies) != 3 or frequencies[0] != "\\":
             raise AnnotationError(
-                f"{file}: after '{' '.join(label)}' comes no line of frequencies; draw labels in the "
-                f"spectrogram"
+                f"{file}: missing line of frequencies after '{' '.join(label)}'; draw labels in the "
+                f"spectrogram view"
             )
-        said = AUDACITY_LABEL.fullmatch(label[2])
-        assert said is not None  # it matches any text
+        text = AUDACITY_LABEL.fullmatch(label[2])
+        assert text is not None  # the pattern matches any text
         rows.append(
             {
-                "species": said["species"].strip(),
+                "species": text["species"].strip(),
                 **dict(zip(BOX, (*label[:2], *frequencies[1:]), strict=True)),
-                "verified": "no" if said["rejected"] else "yes",
-                "songtype": said["songtype"] or "",
+                "verified": "no" if text["rejected"] else "yes",
+                "songtype": text["songtype"] or "",
             }
         )
     boxes = pd.DataFrame(rows, columns=["species", *BOX, "verified", "songtype"])
     for name in BOX:
         boxes[name] = _numbers(boxes[name], name, file)
-    _check(boxes, file)
+    _validate(boxes, file)
     return boxes
 
 
 def rejected(boxes: pd.DataFrame) -> pd.Series:
-    """Return which boxes an expert rejected."""
+    """Return bool for each box: whether an expert rejected it."""
     if "verified" not in boxes:
         return pd.Series(False, boxes.index)
     return boxes["verified"].str.lower().isin(NO)
 
 
-def _check(boxes: pd.DataFrame, file: Path) -> None:
-    """Raise AnnotationError for a box without a species, or with a verdict that is neither yes nor no."""
+def _validate(boxes: pd.DataFrame, file: Path) -> None:
+    """Raise AnnotationError for a box without a species, or with a verdict other than yes or no."""
     for n, box in enumerate(boxes.to_dict("records"), start=1):
         if not box["species"]:
-            raise AnnotationError(f"{file}: selection {n} names no species; name it, or remove the selection")
+            raise AnnotationError(f"{file}: selection {n} has no species; add it, or remove the selection")
         verdict = str(box.get("verified", "")).lower()
         if verdict not in YES + NO:
             raise AnnotationError(
-                f"{file}: selection {n} is verified '{verdict}'; write yes, or no for a rejected one"
+                f"{file}: selection {n} has '{verdict}' for verified; use yes, or no for a rejected box"
             )
 
 
 def _numbers(values: pd.Series, name: str, file: Path) -> pd.Series:
-    numbers = pd.to_numeric(values, errors="coerce").astype(float)
-    wrong = ~np.isfinite(numbers)
-    if wrong.any():
-        raise AnnotationError(f"{file}: {name} '{values[wrong].iloc[0]}' is not a number; correct it")
+    """Return text values as float64; AnnotationError for the first that is not a finite number."""
+    numbers = finite_numbers(values)
+    invalid = numbers.isna()
+    if invalid.any():
+        raise AnnotationError(f"{file}: {name} '{values[invalid].iloc[0]}' is not a number; correct it")
     return numbers

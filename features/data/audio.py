@@ -1,4 +1,4 @@
-"""Decode and mix down, block by block."""
+"""Decoding of audio files, block by block, mixed down to mono."""
 
 import re
 from collections.abc import Iterator
@@ -9,34 +9,47 @@ import soundfile
 
 from features.common.errors import UserError
 
-BLOCK = 1 << 22  # samples decoded at a time: a minute at 48 kHz is one block, ten hours fit into memory
-UNKNOWN_SIZE = 0xFFFF_F000  # a WAV that was written to a pipe says this or more of its own size
-LOUDEST = 1e9  # times full scale; the power of far more is none of float32
-MP3_SLACK = 0.05  # an MP3 without an index states its length by a guess
+BLOCK = 1 << 22  # samples decoded at a time; limits the memory that a recording of many hours needs
+UNKNOWN_SIZE = 0xFFFF_F000  # stated data size, or more, of a WAV file that was written to a pipe
+MAX_AMPLITUDE = 1e9  # times full scale; the power of much higher values overflows float32
+MP3_TOLERANCE = 0.05  # the length of an MP3 file without an index is estimated
 
 
 class AudioError(UserError):
-    """A recording that cannot be turned into samples."""
+    """Audio that cannot be decoded or contains invalid samples."""
 
 
 class Recording:
-    """An audio file's samples, mixed down to one channel.
+    """An audio file, mixed down to mono.
 
     Parameters
     ----------
-    path : a FLAC, WAV, OGG or MP3 file of any rate, length and channel count.
+    path : Path
+        A FLAC, WAV, OGG or MP3 file with any sample rate, length and number of channels.
 
     Attributes
     ----------
-    sr : int, Hz.
-    n_samples : int, samples decoded so far.
+    sr : int
+        Sample rate, Hz.
+    n_samples : int
+        Number of samples decoded so far.
 
     Raises
     ------
     AudioError
-        The file cannot be decoded, ends before the length that it states, holds no samples, or holds NaN,
-        infinity or a multiple of full scale that no recorder writes. A recording is never replaced by
-        silence, nor a part taken for the whole. (An OGG file does not state its length.)
+        The file cannot be decoded, is shorter than the length that it states, contains no samples, or
+        contains NaN, infinite or implausibly large samples. A damaged recording is never replaced by silence
+        or shortened. OGG files do not state their length.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> path = Path(tempfile.mkdtemp()) / "silence.wav"
+    >>> soundfile.write(path, np.zeros((16_000, 2)), 16_000)
+    >>> recording = Recording(path)
+    >>> y = np.concatenate(list(recording.blocks()))
+    >>> recording.sr, y.shape
+    (16000, (16000,))
     """
 
     def __init__(self, path: Path) -> None:
@@ -49,9 +62,9 @@ class Recording:
         self.sr = self._file.samplerate
 
     def blocks(self) -> Iterator[np.ndarray]:
-        """Yield the samples in blocks of (n,) float32, full scale at 1."""
+        """Yield the samples in blocks of (n,) float32, with full scale at 1."""
         with self._file as file:
-            self._check_stated_size(file.extra_info)
+            self._validate_data_size(file.extra_info)
             while True:
                 try:
                     y = file.read(max(BLOCK // file.channels, 1), dtype="float32", always_2d=True)
@@ -60,31 +73,44 @@ class Recording:
                 if len(y) == 0:
                     break
                 self.n_samples += len(y)
-                if not (y.min() >= -LOUDEST and y.max() <= LOUDEST):  # nor is NaN
-                    raise AudioError(
-                        f"{self.path}: holds samples of NaN, infinity or over {LOUDEST:g} times full scale; "
-                        f"replace or remove the file"
-                    )
+                validate_samples(y, str(self.path))
                 yield y[:, 0] if y.shape[1] == 1 else y.mean(axis=1)
             if self.n_samples == 0:
-                raise AudioError(f"{self.path}: holds no samples; replace or remove the file")
-            slack = MP3_SLACK if file.format == "MP3" else 0
-            if self.n_samples < (1 - slack) * file.frames:
-                raise self._cut(file.frames, self.n_samples, "samples")
+                raise AudioError(f"{self.path}: contains no samples; replace or remove the file")
+            tolerance = MP3_TOLERANCE if file.format == "MP3" else 0
+            if self.n_samples < (1 - tolerance) * file.frames:
+                raise self._truncated(file.frames, self.n_samples, "samples")
 
-    def _check_stated_size(self, log: str) -> None:
-        """Raise AudioError where libsndfile's log says that a WAV file states more bytes than it has."""
+    def _validate_data_size(self, log: str) -> None:
+        """Raise AudioError if libsndfile's log reports a WAV file with fewer bytes than it states."""
         found = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
         if found:
-            stated, there = map(int, found.groups())
-            if there < stated < UNKNOWN_SIZE:
-                raise self._cut(stated, there, "bytes")
+            stated, actual = map(int, found.groups())
+            if actual < stated < UNKNOWN_SIZE:
+                raise self._truncated(stated, actual, "bytes")
 
-    def _cut(self, stated: int, there: int, unit: str) -> AudioError:
+    def _truncated(self, stated: int, actual: int, unit: str) -> AudioError:
         return AudioError(
-            f"{self.path}: is cut short ({there} of {stated} {unit}); copy it again, or remove the file"
+            f"{self.path}: truncated ({actual} of {stated} {unit}); copy it again, or remove the file"
         )
 
     def _undecodable(self, error: Exception) -> AudioError:
         reason = str(error).rstrip(".").rsplit(": ", 1)[-1]
         return AudioError(f"{self.path}: cannot be decoded ({reason}); replace or remove the file")
+
+
+def validate_samples(y: np.ndarray, name: str) -> None:
+    """Raise AudioError if samples are NaN, infinite or above `MAX_AMPLITUDE`.
+
+    Parameters
+    ----------
+    y : np.ndarray
+        At least one sample, full scale at 1.
+    name : str
+        Name of the audio, for the message.
+    """
+    if not (y.min() >= -MAX_AMPLITUDE and y.max() <= MAX_AMPLITUDE):  # also true for NaN
+        raise AudioError(
+            f"{name}: contains samples that are NaN, infinite or above {MAX_AMPLITUDE:g} times full scale; "
+            f"replace or remove it"
+        )

@@ -1,14 +1,14 @@
-"""The data layout on disk -> `Dataset`, validated.
+"""The layout of a data set on disk, and `Dataset`, its validated content.
 
     DATA/
       train/<recording_id>.<flac|wav|ogg|mp3>     test/<recording_id>.<...>    (test optional)
       train_tp.csv, train_fp.csv    recording_id,species_id,songtype_id,t_min,f_min,t_max,f_max
-      sample_submission.csv         recording_id,s0..s{S-1}: fixes S and the test recordings
+      sample_submission.csv         recording_id,s0..s{S-1}: defines S and the test recordings
       species.csv                   species_id,name
-      train_labels.csv, test_labels.csv   recording_id,s0..: complete 0/1 truth
+      train_labels.csv, test_labels.csv   recording_id,s0..: complete 0/1 labels
       groups.csv                    recording_id,group: recordings that share a background
 
-Only `train` and `train_tp.csv` are needed. This is the layout of the RFCX challenge's download.
+Only `train` and `train_tp.csv` are required. The RFCX challenge's download has this layout.
 """
 
 from collections.abc import Collection, Mapping
@@ -19,29 +19,42 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from features.common.errors import UserError
-from features.common.files import refuse_link_outside
+from features.common.files import validate_inside_folder
+from features.data.tables import (
+    DatasetError,
+    column_as_numbers,
+    read_table,
+    validate_rows,
+    validate_unique,
+)
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
-MOST_SPECIES = 1_000_000
+MAX_SPECIES_ID = 1_000_000
 BOX_COLUMNS = ("recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max")
-
-
-class DatasetError(UserError):
-    """A data set that does not follow the layout."""
 
 
 @dataclass(frozen=True)
 class Dataset:
-    """A validated data set; nothing is decoded yet.
+    """A validated data set. The audio is not decoded yet.
 
-    name : the folder's name.
-    species : (S,) names, "s<k>" where species.csv does not give one.
-    train, test : recording id -> audio file; test in the order of the sample submission.
-    tp, fp : boxes with the columns of `BOX_COLUMNS`, seconds and hertz; the index is the table's line.
-    train_labels, test_labels : (n_recordings, S) complete 0/1 truth in the order of the recordings.
-    groups : (n_train,) group of each training recording; its own where groups.csv is missing.
-    unscored : test recordings that were left out by `without`.
+    Attributes
+    ----------
+    name : str
+        Name of the folder, unless `load_dataset` was given another.
+    root : Path
+        The folder.
+    species : tuple of str
+        Names of the species; "s<k>" without species.csv.
+    train, test : dict of str to Path
+        Audio file of each recording id. Test recordings are in the order of the sample submission.
+    tp, fp : pd.DataFrame
+        Boxes with the columns `BOX_COLUMNS`, in seconds and Hz, indexed by line number in their table.
+    train_labels, test_labels : np.ndarray, shape (n_recordings, n_species), or None
+        Complete 0/1 labels in the order of `train` or `test`; None without the table.
+    groups : np.ndarray, shape (n_train,)
+        Group of each training recording; without groups.csv every recording is a group.
+    unscored : tuple of str
+        Test recordings that `without` has removed.
     """
 
     name: str
@@ -61,25 +74,30 @@ class Dataset:
         return len(self.species)
 
     def species_without_tp(self) -> list[str]:
-        """Return the names of the species that no TP box shows; nothing can be learned of them."""
+        """Return the names of species without a TP box. They cannot be learned."""
         seen = set(self.tp["species_id"])
         return [name for k, name in enumerate(self.species) if k not in seen]
 
     def without(self, train: Collection[str], test: Collection[str]) -> Self:
         """Return the data set without some recordings, their boxes and their labels.
 
+        Parameters
+        ----------
+        train, test : collection of str
+            Ids of the recordings to remove.
+
         Raises
         ------
         DatasetError
-            No training recording is left, or no TP box.
+            No TP box is left.
         """
         in_train = np.array([r not in train for r in self.train])
         in_test = np.array([r not in test for r in self.test], bool)
         tp, fp = (boxes[~boxes["recording_id"].isin(list(train))] for boxes in (self.tp, self.fp))
         if tp.empty:
             raise DatasetError(
-                f"{self.root / 'train'}: of {len(self.train)} recordings none with a TP box can be decoded; "
-                f"replace the files"
+                f"{self.root / 'train'}: no recording with a TP box can be decoded (of {len(self.train)} "
+                f"recordings); replace the files"
             )
         return replace(
             self,
@@ -97,29 +115,59 @@ class Dataset:
 
 
 def load_dataset(root: Path, name: str | None = None) -> Dataset:
-    """Return the data set in folder `root`, named after it unless `name` is given.
+    """Return the data set in a folder, validated.
+
+    Parameters
+    ----------
+    root : Path
+        Folder with the layout described in `features.data.dataset`.
+    name : str, optional
+        Name of the data set; the default is the name of the folder.
+
+    Returns
+    -------
+    Dataset
 
     Raises
     ------
     DatasetError
-        Something does not follow the layout; the message names file, line, value and remedy.
+        A file or a table does not follow the layout. The message names the file, the line, the value and the
+        remedy.
+    UserError
+        A file is a symbolic link that leads out of its folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from features.data.synthetic import SyntheticSettings, write_dataset
+    >>> settings = SyntheticSettings(n_train=4, n_test=2, duration=8.0)
+    >>> root = write_dataset(Path(tempfile.mkdtemp()) / "synthetic", n_jobs=1, settings=settings)
+    >>> dataset = load_dataset(root)
+    >>> list(dataset.train)
+    ['train0000', 'train0001', 'train0002', 'train0003']
+    >>> dataset.n_species, dataset.test_labels.shape
+    (24, (2, 24))
+    >>> dataset.species[0]
+    's0 trill 7.1 kHz'
+    >>> dataset.tp.columns.tolist()
+    ['recording_id', 'species_id', 'songtype_id', 't_min', 'f_min', 't_max', 'f_max']
     """
     root = root.resolve()
     if not root.is_dir():
-        raise DatasetError(f"{root}: no such folder; give --data the folder that holds train_tp.csv")
+        raise DatasetError(f"{root}: no such folder; give --data the folder that contains train_tp.csv")
     train = find_recordings(root / "train")
     if not train:
         raise DatasetError(
-            f"{root / 'train'}: holds no recordings; put {', '.join(AUDIO_SUFFIXES)} files there"
+            f"{root / 'train'}: contains no recordings; put {', '.join(AUDIO_SUFFIXES)} files there"
         )
     submission = _score_table(root / "sample_submission.csv")
     train_truth = _score_table(root / "train_labels.csv")
     test_truth = _score_table(root / "test_labels.csv")
-    listed = root / "species.csv"
-    names = species_names(listed) if listed.exists() else None
+    species_table = root / "species.csv"
+    names = species_names(species_table) if species_table.exists() else None
     tp = _boxes(root / "train_tp.csv", train)
     if tp.empty:
-        raise DatasetError(f"{root / 'train_tp.csv'}: holds no boxes; at least one TP box is needed")
+        raise DatasetError(f"{root / 'train_tp.csv'}: contains no boxes; add at least one TP box")
     fp = _boxes(root / "train_fp.csv", train) if (root / "train_fp.csv").exists() else tp.iloc[:0]
 
     n_species = _n_species(
@@ -133,21 +181,20 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
         boxes=pd.concat([tp, fp]),
     )
     for file, boxes in (("train_tp.csv", tp), ("train_fp.csv", fp)):
-        outside = boxes["species_id"] >= n_species
-        _refuse(
+        validate_rows(
             boxes,
-            outside,
-            root / file,
-            f"species_id {{species_id}} is outside 0..{n_species - 1}; correct it, or add the species to the "
-            f"other tables",
+            boxes["species_id"] >= n_species,
+            path=root / file,
+            message=f"species_id {{species_id}} is outside 0..{n_species - 1}; correct it, or add the "
+            f"species to the other tables",
         )
 
     test = find_recordings(root / "test")
     if test and submission is not None:
-        test = _select(test, submission.index, root / "sample_submission.csv", root / "test")
+        test = _select(test, submission.index, table=root / "sample_submission.csv", folder=root / "test")
     train_labels = _labels(train_truth, train, root / "train_labels.csv")
     if train_labels is not None:
-        _check_agreement(tp, train_labels, train, root)
+        _validate_agreement(tp, train_labels, recordings=train, root=root)
     return Dataset(
         name=name or root.name,
         root=root,
@@ -162,26 +209,38 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
     )
 
 
-def check_boxes_begin_inside(dataset: Dataset, duration: Mapping[str, float]) -> None:
-    """Raise DatasetError for a box that begins after the end of its recording.
+def validate_boxes_begin_inside(dataset: Dataset, duration: Mapping[str, float]) -> None:
+    """Raise DatasetError if a box begins at or after the end of its recording.
 
     Parameters
     ----------
-    duration : seconds of each training recording.
+    dataset : Dataset
+    duration : mapping of str to float
+        Duration of each training recording, s.
     """
     for file, boxes in (("train_tp.csv", dataset.tp), ("train_fp.csv", dataset.fp)):
-        end = boxes["recording_id"].map(duration).astype(float)  # an empty table maps to text
-        outside = boxes["t_min"] >= end
-        _refuse(
+        end = boxes["recording_id"].map(duration).astype(float)  # map returns text for an empty table
+        validate_rows(
             boxes.assign(end=end),
-            outside,
-            dataset.root / file,
-            "t_min {t_min:g} is past the end of '{recording_id}' ({end:g} s); correct or remove the box",
+            boxes["t_min"] >= end,
+            path=dataset.root / file,
+            message="t_min {t_min:g} is past the end of '{recording_id}' ({end:g} s); "
+            "correct or remove the box",
         )
 
 
 def find_recordings(folder: Path) -> dict[str, Path]:
-    """Return recording id -> file of a folder's audio, sorted by id; empty without the folder."""
+    """Return the audio file of each recording id in a folder, sorted by id; empty if there is no folder.
+
+    Hidden files and files with other suffixes than `AUDIO_SUFFIXES` are ignored.
+
+    Raises
+    ------
+    DatasetError
+        Two files have the same id.
+    UserError
+        A file is a symbolic link that leads out of the folder.
+    """
     found: dict[str, Path] = {}
     files = sorted(folder.iterdir()) if folder.is_dir() else []
     for path in files:
@@ -189,119 +248,45 @@ def find_recordings(folder: Path) -> dict[str, Path]:
             continue
         if path.stem in found:
             raise DatasetError(
-                f"{path}: recording id '{path.stem}' is also that of {found[path.stem].name}; "
+                f"{path}: duplicate recording id '{path.stem}' (also {found[path.stem].name}); "
                 f"keep one of the two files"
             )
-        refuse_link_outside(path, folder)
+        validate_inside_folder(path, folder)
         found[path.stem] = path
     return found
 
 
-def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return a CSV table of strings that has `columns`, indexed by line number.
-
-    Raises
-    ------
-    DatasetError
-        The file is missing, is no table, or lacks a column; or a recording's id is no file's name.
-    """
-    refuse_link_outside(path, path.parent)
-    try:
-        # utf-8-sig: spreadsheets begin UTF-8 with a mark that is not part of the first column's name.
-        table = pd.read_csv(
-            path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, header=None
-        )
-    except FileNotFoundError as error:
-        raise DatasetError(f"{path}: is missing; the data set needs it") from error
-    except UnicodeDecodeError as error:
-        raise DatasetError(
-            f"{path}: byte {error.object[error.start]:#04x} at {error.start} is not UTF-8; save it as UTF-8"
-        ) from error
-    except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError) as error:
-        reason = str(error).strip().splitlines()[-1]
-        raise DatasetError(f"{path}: is not a CSV table ({reason}); save it as comma-separated") from error
-    table = table.fillna("")  # a line that is shorter than the header
-    table.columns = pd.Index(table.iloc[0].str.strip())
-    table.index = pd.RangeIndex(1, len(table) + 1)  # lines; the first is the header
-    table = table.iloc[1:]
-    table = table[(table != "").any(axis=1)]
-    if table.columns.has_duplicates:
-        twice = table.columns[table.columns.duplicated()][0]
-        raise DatasetError(f"{path}: column '{twice}' stands there twice; keep one")
-    for column in columns:
-        if column not in table.columns:
-            raise DatasetError(
-                f"{path}: lacks column '{column}' (found: {', '.join(table.columns)}); add it, "
-                f"separated by commas"
-            )
-    if "recording_id" in columns:
-        unsafe = table["recording_id"].str.contains(r"[/\\\0]|^\.*$", regex=True)
-        _refuse(
-            table,
-            unsafe,
-            path,
-            "recording_id '{recording_id}' is not a file's name; ids are file stems without folder or suffix",
-        )
-    return table
-
-
-def read_numbers(path: Path, key: str, value: str) -> dict[str, float]:
-    """Return a CSV table of two columns, text -> a finite number of at least 0.
-
-    Raises
-    ------
-    DatasetError
-        As `load_dataset`.
-    """
-    table = read_table(path, (key, value))
-    _check_unique(table, key, path)
-    return dict(zip(table[key], _numbers(table, value, path), strict=True))
-
-
-def _refuse(table: pd.DataFrame, wrong: pd.Series, path: Path, message: str) -> None:
-    """Raise DatasetError for the first line that is `wrong`; its values go into the message."""
-    if wrong.any():
-        row = table[wrong].iloc[0]
-        raise DatasetError(f"{path} line {row.name}: {message.format(**row)}")
-
-
-def _numbers(table: pd.DataFrame, column: str, path: Path) -> pd.Series:
-    """Return a column as finite, non-negative float64."""
-    values = pd.to_numeric(table[column], errors="coerce")
-    wrong = ~(np.isfinite(values) & (values >= 0))
-    _refuse(table, wrong, path, f"{column} '{{{column}}}' is not a number of at least 0; correct it")
-    return values.astype(float)
-
-
-def _check_unique(table: pd.DataFrame, column: str, path: Path) -> None:
-    repeated = table[column].duplicated()
-    _refuse(table, repeated, path, f"{column} '{{{column}}}' stands there twice; keep one line")
-
-
 def _boxes(path: Path, recordings: dict[str, Path]) -> pd.DataFrame:
+    """Return a table of boxes with numeric columns."""
     table = read_table(path, BOX_COLUMNS)
     boxes = pd.DataFrame({"recording_id": table["recording_id"]})
     for column in BOX_COLUMNS[1:]:
-        boxes[column] = _numbers(table, column, path)
-    no_number = (boxes["species_id"] % 1 != 0) | (boxes["species_id"] > MOST_SPECIES)
-    _refuse(table, no_number, path, "species_id '{species_id}' is not a species' number; correct it")
+        boxes[column] = column_as_numbers(table, column, path)
+    validate_rows(
+        table,
+        (boxes["species_id"] % 1 != 0) | (boxes["species_id"] > MAX_SPECIES_ID),
+        path=path,
+        message="species_id '{species_id}' is not a species number; correct it",
+    )
     boxes["species_id"] = boxes["species_id"].astype(int)
     for low, high in (("t_min", "t_max"), ("f_min", "f_max")):
-        empty = boxes[high] <= boxes[low]
-        _refuse(
+        validate_rows(
             boxes,
-            empty,
-            path,
-            f"{high} {{{high}:g}} is not above {low} {{{low}:g}}; correct or remove the box",
+            boxes[high] <= boxes[low],
+            path=path,
+            message=f"{high} {{{high}:g}} is not above {low} {{{low}:g}}; correct or remove the box",
         )
-    missing = ~boxes["recording_id"].isin(list(recordings))
-    remedy = "add the file or remove the box"
-    _refuse(boxes, missing, path, f"recording '{{recording_id}}' has no audio in train; {remedy}")
+    validate_rows(
+        boxes,
+        ~boxes["recording_id"].isin(list(recordings)),
+        path=path,
+        message="recording '{recording_id}' has no audio in train; add the file or remove the box",
+    )
     return boxes
 
 
 def _score_table(path: Path) -> pd.DataFrame | None:
-    """Return a table of recording_id,s0..s{S-1} as float, indexed by recording; None without the file."""
+    """Return a table of recording_id,s0..s{S-1} as float, indexed by recording id; None without the file."""
     if not path.exists():
         return None
     table = read_table(path, ("recording_id", "s0"))
@@ -309,19 +294,25 @@ def _score_table(path: Path) -> pd.DataFrame | None:
     if list(table.columns) != expected:
         wrong = next(name for name, want in zip(table.columns, expected, strict=True) if name != want)
         raise DatasetError(
-            f"{path}: column '{wrong}' is out of place; the columns are recording_id,s0..{expected[-1]}"
+            f"{path}: column '{wrong}' is out of order; the columns must be recording_id,s0..{expected[-1]}"
         )
-    _check_unique(table, "recording_id", path)
+    validate_unique(table, "recording_id", path)
     return pd.DataFrame(
-        {name: _numbers(table, name, path).to_numpy() for name in expected[1:]},
+        {name: column_as_numbers(table, name, path).to_numpy() for name in expected[1:]},
         index=pd.Index(table["recording_id"]),
     )
 
 
 def species_names(path: Path) -> list[str]:
-    """Return the names in a table of species_id,name, by number; DatasetError as `load_dataset`."""
+    """Return the names in a table of species_id,name, in the order of species_id.
+
+    Raises
+    ------
+    DatasetError
+        As `read_table`, or if the ids are not the numbers from 0 to the number of lines - 1.
+    """
     table = read_table(path, ("species_id", "name"))
-    ids = _numbers(table, "species_id", path)
+    ids = column_as_numbers(table, "species_id", path)
     if sorted(ids) != list(range(len(table))):
         raise DatasetError(
             f"{path}: species_id must be 0..{len(table) - 1}, once each "
@@ -331,6 +322,7 @@ def species_names(path: Path) -> list[str]:
 
 
 def _n_species(root: Path, tables: dict[str, pd.DataFrame | list[str] | None], boxes: pd.DataFrame) -> int:
+    """Return the number of species: that of the tables, otherwise the highest species_id + 1."""
     counts = {
         file: table.shape[1] if isinstance(table, pd.DataFrame) else len(table)
         for file, table in tables.items()
@@ -338,22 +330,20 @@ def _n_species(root: Path, tables: dict[str, pd.DataFrame | list[str] | None], b
     }
     if len(set(counts.values())) > 1:
         listed = ", ".join(f"{file} {count}" for file, count in counts.items())
-        raise DatasetError(
-            f"{root}: the tables differ in their number of species ({listed}); make them agree"
-        )
+        raise DatasetError(f"{root}: the tables differ in their number of species ({listed}); correct them")
     if counts:
         return next(iter(counts.values()))
     found, highest = boxes["species_id"].nunique(), int(boxes["species_id"].max())
     if highest > 10 * found + 10:
         raise DatasetError(
-            f"{root}: species_id {highest} in the boxes, which show {found} species; number them from 0, "
-            f"or list all in species.csv"
+            f"{root}: the boxes have {found} species but a species_id of {highest}; number the species "
+            f"from 0, or list all of them in species.csv"
         )
     return highest + 1
 
 
-def _select(recordings: dict[str, Path], ids: pd.Index, table: Path, folder: Path) -> dict[str, Path]:
-    """Return the recordings of `ids`, in that order; each must have audio."""
+def _select(recordings: dict[str, Path], ids: pd.Index, *, table: Path, folder: Path) -> dict[str, Path]:
+    """Return the recordings listed in a table, in its order."""
     for line, recording_id in enumerate(ids, start=2):
         if recording_id not in recordings:
             raise DatasetError(
@@ -364,30 +354,33 @@ def _select(recordings: dict[str, Path], ids: pd.Index, table: Path, folder: Pat
 
 
 def _labels(table: pd.DataFrame | None, recordings: dict[str, Path], path: Path) -> np.ndarray | None:
-    """Return (n_recordings, S) complete 0/1 truth in the order of `recordings`."""
+    """Return (n_recordings, n_species) complete 0/1 labels in the order of `recordings`."""
     if table is None:
         return None
     for recording_id in recordings:
         if recording_id not in table.index:
-            raise DatasetError(f"{path}: lacks recording '{recording_id}'; truth must cover every recording")
+            raise DatasetError(f"{path}: missing recording '{recording_id}'; add its line")
     labels = table.loc[list(recordings)].to_numpy()
     if not np.isin(labels, (0, 1)).all():
         row, column = np.argwhere(~np.isin(labels, (0, 1)))[0]
         raise DatasetError(
-            f"{path}: recording '{list(recordings)[row]}' has {labels[row, column]:g} for s{column}; "
-            f"labels are 0 or 1"
+            f"{path}: recording '{list(recordings)[row]}' has label {labels[row, column]:g} for s{column}; "
+            f"labels must be 0 or 1"
         )
     return labels.astype(np.int8)
 
 
-def _check_agreement(tp: pd.DataFrame, labels: np.ndarray, recordings: dict[str, Path], root: Path) -> None:
+def _validate_agreement(
+    tp: pd.DataFrame, labels: np.ndarray, *, recordings: dict[str, Path], root: Path
+) -> None:
+    """Raise DatasetError if a TP box shows a species that train_labels.csv marks 0."""
     row = {recording_id: k for k, recording_id in enumerate(recordings)}
-    denied = labels[tp["recording_id"].map(row).astype(int), tp["species_id"]] == 0
-    _refuse(
+    contradicted = labels[tp["recording_id"].map(row).astype(int), tp["species_id"]] == 0
+    validate_rows(
         tp,
-        pd.Series(denied, tp.index),
-        root / "train_tp.csv",
-        "a TP box shows species {species_id} in '{recording_id}', but train_labels.csv says 0; "
+        pd.Series(contradicted, tp.index),
+        path=root / "train_tp.csv",
+        message="TP box of species {species_id} in '{recording_id}', but train_labels.csv has 0; "
         "correct one of the two",
     )
 
@@ -397,11 +390,13 @@ def _groups(path: Path, recordings: dict[str, Path]) -> np.ndarray:
     if not path.exists():
         return np.arange(len(recordings))
     table = read_table(path, ("recording_id", "group"))
-    _check_unique(table, "recording_id", path)
-    _refuse(table, table["group"] == "", path, "recording '{recording_id}' has no group; name one")
+    validate_unique(table, "recording_id", path)
+    validate_rows(
+        table, table["group"] == "", path=path, message="recording '{recording_id}' has no group; add one"
+    )
     group = table.set_index("recording_id")["group"]
     for recording_id in recordings:
         if recording_id not in group.index:
-            raise DatasetError(f"{path}: lacks recording '{recording_id}'; add its line")
+            raise DatasetError(f"{path}: missing recording '{recording_id}'; add its line")
     codes, _ = pd.factorize(group[list(recordings)])
     return np.asarray(codes)

@@ -1,14 +1,15 @@
-"""The embedded data set: soundscapes of 24 invented species, written in the layout of `dataset`.
+"""The embedded data set: synthetic soundscapes of 24 invented species.
 
-The species have the bands and durations of RFCX's 24 (medians of its published TP boxes) and call
-types that birds and frogs have. What makes the real task hard is kept: calls of several species
-overlap in time and band, individuals vary, sites differ in rain, insects and hum, only some calls
-carry a TP box, FP boxes mark confusers (the species' band, another call type), and species are
-balanced in training but as uneven as in the field in test.
+The species have the frequency bands and durations of the 24 RFCX species (medians of the published TP
+boxes), and call types of birds and frogs. The data set has the difficulties of the real task: calls of
+several species overlap in time and frequency, individuals differ, sites differ in rain, insects and hum, only
+some calls have a TP box, and FP boxes mark confusers (another call type in the same band). Species are
+balanced in training, but as uneven as in the field in test.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,46 +24,60 @@ from features.common.files import digest, replacing
 from features.common.parallel import in_parallel
 from features.data.dataset import BOX_COLUMNS
 
-VERSION = 1  # raise it when the same settings give other recordings
+VERSION = 1  # to be increased if the same settings produce other recordings
 
 
 @dataclass(frozen=True)
 class SyntheticSettings:
+    """Settings of the embedded data set."""
+
     n_train: int = 160
     n_test: int = 100
     duration: float = 20.0
-    """Seconds of a recording."""
+    """Duration of each recording, s."""
     sr: int = 32_000
     n_train_sites: int = 10
     n_test_sites: int = 6
     calls_per_species: int = 3
-    """Most calls of a species in a recording it occurs in; a long call occurs once."""
+    """Maximum number of calls of a species per recording with the species; long calls occur once."""
     boxed: float = 0.5
-    """Share of the further calls of an annotated species that carry a TP box, as its first does."""
+    """Share of the calls of an annotated species that have a TP box; the first call always has one."""
     unannotated: float = 0.2
-    """Share of its test prevalence at which a species also calls, without a box, in training."""
+    """Prevalence of calls without a box in training recordings, as a share of the test prevalence."""
     n_confusers: int = 4
-    """Confusers in a recording."""
+    """Number of confusers per recording."""
     snr: tuple[float, float] = (0.0, 12.0)
-    """Least and greatest level of a call over the noise in its band, dB."""
+    """Minimum and maximum level of a call above the noise in its band, dB."""
     seed: int = 0
 
 
 @dataclass(frozen=True)
 class Call:
-    """A species' call: `kind` rendered between `fmin` and `fmax` Hz for `duration` s."""
+    """The call of a species.
+
+    Attributes
+    ----------
+    fmin, fmax : float
+        Frequency band, Hz.
+    duration : float
+        Maximum duration, s.
+    kind : str
+        One of `KINDS`.
+    rate : float
+        Notes or pulses per second; for whistles and sweeps, bends per call.
+    prevalence : float
+        Recordings with the species per 1,000 test recordings, from Table 2 of LeBien et al. (2020).
+    """
 
     fmin: float
     fmax: float
     duration: float
     kind: str
     rate: float
-    """Notes or pulses per second; for whistles and sweeps, bends per call."""
     prevalence: float
-    """Recordings per 1,000 of the test set, after the survey of LeBien et al. (2020), Table 2."""
 
 
-# Bands in Hz and durations in s: medians over the TP boxes of RFCX's train_tp.csv, s0 to s23.
+# Bands in Hz and durations in s are medians of the TP boxes in RFCX's train_tp.csv, species 0 to 23.
 CALLS = (
     Call(5906, 8250, 0.79, "trill", 14, 113),
     Call(3844, 5625, 0.90, "sweep up", 1, 204),
@@ -90,14 +105,35 @@ CALLS = (
     Call(7235, 11283, 6.08, "buzz", 12, 72),
 )
 KINDS = ("whistle", "sweep up", "sweep down", "trill", "pulses", "harmonics", "buzz")
-LEAST_PREVALENCE = 0.03  # in a small test set rarer species would not occur at all
+MIN_PREVALENCE = 0.03  # rarer species would not occur in a small test set
 
 
 def write_dataset(root: Path, n_jobs: int, settings: SyntheticSettings = SyntheticSettings()) -> Path:
-    """Write the data set for `settings` below `root`, unless it is there; return its folder.
+    """Write the embedded data set to a folder, unless the folder already contains it, and return the folder.
 
-    Deterministic in the settings: every recording has a random stream of its own. A killed run
-    leaves no table, so the next one writes everything again.
+    The content depends only on the settings: every recording has its own random generator. If a run is
+    killed, the next one writes all files again.
+
+    Parameters
+    ----------
+    root : Path
+        The folder; its recordings and tables are replaced.
+    n_jobs : int
+        Number of threads.
+    settings : SyntheticSettings, optional
+
+    Returns
+    -------
+    Path
+        `root`, with the layout described in `features.data.dataset`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> settings = SyntheticSettings(n_train=2, n_test=1, duration=8.0)
+    >>> root = write_dataset(Path(tempfile.mkdtemp()) / "synthetic", n_jobs=1, settings=settings)
+    >>> sorted(path.name for path in (root / "train").iterdir())
+    ['train0000.flac', 'train0001.flac']
     """
     state = root / ".settings"
     wanted = digest(VERSION, settings, CALLS)
@@ -105,8 +141,8 @@ def write_dataset(root: Path, n_jobs: int, settings: SyntheticSettings = Synthet
         return root
     state.unlink(missing_ok=True)
     (train_ids, train_sites), (test_ids, test_sites) = _plan(settings)
-    train = _write_recordings(root / "train", train_ids, train_sites, n_jobs, settings)
-    test = _write_recordings(root / "test", test_ids, test_sites, n_jobs, settings)
+    train = _write_recordings(root / "train", train_ids, train_sites, n_jobs=n_jobs, settings=settings)
+    test = _write_recordings(root / "test", test_ids, test_sites, n_jobs=n_jobs, settings=settings)
 
     columns = [f"s{k}" for k in range(len(CALLS))]
     names = [
@@ -134,9 +170,16 @@ def write_dataset(root: Path, n_jobs: int, settings: SyntheticSettings = Synthet
 
 
 def render_call(call: Call, sr: int, rng: np.random.Generator) -> np.ndarray:
-    """Return (n_samples,) one individual's rendering of a call, unit power while it sounds.
+    """Return the (n_samples,) call of one individual, with a mean power of 1.
 
-    Pitch, tempo, length and loudness of the notes vary from individual to individual.
+    Individuals differ in pitch, tempo, duration and the loudness of notes.
+
+    Parameters
+    ----------
+    call : Call
+    sr : int
+        Sample rate, Hz.
+    rng : np.random.Generator
     """
     width = call.fmax - call.fmin
     low = call.fmin + width * rng.uniform(0.08, 0.22)
@@ -168,16 +211,16 @@ def render_call(call: Call, sr: int, rng: np.random.Generator) -> np.ndarray:
         y = sum((_tone(k * fundamental, sr) * 0.75**k for k in orders), np.zeros_like(t))
         y = y * (0.55 + 0.45 * np.sin(2 * np.pi * cycle - np.pi / 2))
     elif call.kind == "buzz":
-        y = _band_noise(len(t), low, high, sr, rng) * (0.5 + 0.5 * np.sign(np.sin(2 * np.pi * cycle)))
+        y = _band_noise(len(t), (low, high), sr, rng=rng) * (0.5 + 0.5 * np.sign(np.sin(2 * np.pi * cycle)))
     else:
-        raise ValueError(f"call kind '{call.kind}' is none of {', '.join(KINDS)}")
+        raise ValueError(f"unknown call kind '{call.kind}'; use one of {', '.join(KINDS)}")
     y = (
         y
         * scipy.signal.windows.tukey(len(t), 0.1)
         * (1 + 0.3 * np.sin(2 * np.pi * rng.uniform(0.3, 1.5) * t))
     )
     echo = np.zeros_like(y)
-    for _ in range(3):  # leaves and trunks
+    for _ in range(3):  # reflections from leaves and trunks
         delay = int(rng.uniform(0.01, 0.06) * sr)
         echo[delay:] += rng.uniform(0.05, 0.25) * y[: len(y) - delay]
     y = y + echo
@@ -185,9 +228,9 @@ def render_call(call: Call, sr: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def confusers(species: int) -> tuple[Call, Call]:
-    """Return the calls that are mistaken for a species', in its band and of its duration.
+    """Return two calls in the band and with the duration of a species' call.
 
-    One is of another kind, one of the same kind at nearly twice the rate.
+    The first is of another kind, the second of the same kind at nearly twice the rate.
     """
     call = CALLS[species]
     kind = KINDS[(KINDS.index(call.kind) + 3) % len(KINDS)]
@@ -195,7 +238,7 @@ def confusers(species: int) -> tuple[Call, Call]:
 
 
 class _Content(NamedTuple):
-    """What a recording holds: (S,) 0/1 species, and its boxes without the recording's id."""
+    """Content of a recording: (n_species,) 0/1 presence, and its TP and FP boxes without recording id."""
 
     present: np.ndarray
     tp: list[tuple[float, ...]]
@@ -203,7 +246,7 @@ class _Content(NamedTuple):
 
 
 def _plan(settings: SyntheticSettings) -> tuple[tuple[list[str], list[int]], tuple[list[str], list[int]]]:
-    """Return the ids and the sites of the training and of the test recordings; no site serves both."""
+    """Return the ids and sites of the training and of the test recordings, which have different sites."""
     train_sites = [k % settings.n_train_sites for k in range(settings.n_train)]
     test_sites = [settings.n_train_sites + k % settings.n_test_sites for k in range(settings.n_test)]
     return (
@@ -213,48 +256,48 @@ def _plan(settings: SyntheticSettings) -> tuple[tuple[list[str], list[int]], tup
 
 
 def _write_recordings(
-    folder: Path, ids: list[str], sites: list[int], n_jobs: int, settings: SyntheticSettings
+    folder: Path, ids: list[str], sites: list[int], *, n_jobs: int, settings: SyntheticSettings
 ) -> list[_Content]:
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob("*.flac"):
         stale.unlink()
     arguments = [
-        (folder / f"{recording_id}.flac", k, site, settings)
+        (folder / f"{recording_id}.flac", k, site)
         for k, (recording_id, site) in enumerate(zip(ids, sites, strict=True))
     ]
-    written = in_parallel(_write_recording, arguments, n_jobs)
+    written = in_parallel(partial(_write_recording, settings=settings), arguments, n_jobs)
     return list(tqdm(written, desc=f"synthetic {folder.name}", total=len(ids), unit="recording"))
 
 
-def _write_recording(path: Path, k: int, site: int, settings: SyntheticSettings) -> _Content:
-    """Write recording number `k` of its split and site."""
+def _write_recording(path: Path, k: int, site: int, *, settings: SyntheticSettings) -> _Content:
+    """Write recording number `k` of a split and return its content."""
     split = path.parent.name
     rng = np.random.default_rng((settings.seed, split == "test", k))
     y = _background(site, settings, rng)
     spectrum = np.abs(scipy.fft.rfft(y)) ** 2
-    prevalence = np.maximum([call.prevalence / 1000 for call in CALLS], LEAST_PREVALENCE)
+    prevalence = np.maximum([call.prevalence / 1000 for call in CALLS], MIN_PREVALENCE)
     if split == "test":
         annotated = np.zeros(len(CALLS), bool)
         present = rng.random(len(CALLS)) < prevalence
     else:
-        # Annotators look for every species as often: shuffled decks, dealt in threes.
-        deck = np.random.default_rng((settings.seed, k * 3 // len(CALLS))).permutation(len(CALLS))
-        annotated = np.isin(np.arange(len(CALLS)), deck[k * 3 % len(CALLS) + np.arange(3)])
+        # Three species per recording are annotated. Shuffled lists of all species keep them balanced.
+        order = np.random.default_rng((settings.seed, k * 3 // len(CALLS))).permutation(len(CALLS))
+        annotated = np.isin(np.arange(len(CALLS)), order[k * 3 % len(CALLS) + np.arange(3)])
         present = annotated | (rng.random(len(CALLS)) < settings.unannotated * prevalence)
 
     tp, fp = [], []
     for species in np.flatnonzero(present):
         call = CALLS[species]
-        most = 1 if call.duration > settings.duration / 5 else settings.calls_per_species
-        for n in range(rng.integers(1, most + 1)):
-            start = _add_call(y, spectrum, call, settings, rng)
+        max_calls = 1 if call.duration > settings.duration / 5 else settings.calls_per_species
+        for n in range(rng.integers(1, max_calls + 1)):
+            start = _add_call(y, spectrum, call, settings=settings, rng=rng)
             if annotated[species] and (n == 0 or rng.random() < settings.boxed):
                 tp.append(_box(species, call, start))
     absent = np.flatnonzero(~present)
     for species in rng.choice(absent, settings.n_confusers, replace=False):
         call = confusers(species)[rng.integers(2)]
-        fp.append(_box(species, call, _add_call(y, spectrum, call, settings, rng)))
-    fp += [  # a detector's false alarms at mere noise
+        fp.append(_box(species, call, _add_call(y, spectrum, call, settings=settings, rng=rng)))
+    fp += [  # false positives of a detector in background noise
         _box(species, CALLS[species], rng.uniform(0, settings.duration - CALLS[species].duration))
         for species in rng.choice(absent, 2, replace=False)
     ]
@@ -268,14 +311,22 @@ def _box(species: np.integer, call: Call, start: float) -> tuple[float, ...]:
 
 
 def _add_call(
-    y: np.ndarray, spectrum: np.ndarray, call: Call, settings: SyntheticSettings, rng: np.random.Generator
+    y: np.ndarray,
+    spectrum: np.ndarray,
+    call: Call,
+    *,
+    settings: SyntheticSettings,
+    rng: np.random.Generator,
 ) -> float:
-    """Add a rendering of `call` to `y` in place; return its start in seconds."""
+    """Add a call to `y` in place and return its start in seconds.
+
+    `spectrum` is the power spectrum of the noise, which determines the call's level.
+    """
     sound = render_call(call, settings.sr, rng)
     start = rng.uniform(0, settings.duration - call.duration)
     bins = len(y) / settings.sr
     in_band = spectrum[int(call.fmin * bins) : int(call.fmax * bins)]
-    noise_power = 2 * in_band.sum() / len(y) ** 2  # Parseval, one-sided
+    noise_power = 2 * in_band.sum() / len(y) ** 2  # Parseval's theorem, one-sided spectrum
     level = 10 ** (rng.uniform(*settings.snr) / 20)
     first = int(start * settings.sr)
     y[first : first + len(sound)] += level * np.sqrt(noise_power) * sound
@@ -283,22 +334,22 @@ def _add_call(
 
 
 def _background(site: int, settings: SyntheticSettings, rng: np.random.Generator) -> np.ndarray:
-    """Return (n_samples,) the noise of one recording: its site's character, its own rain and wind."""
-    character = np.random.default_rng((settings.seed, 7, site))
-    slope = character.uniform(0.6, 1.3)
+    """Return the (n_samples,) noise of a recording: insects and hum of its site, wind, and rain."""
+    site_rng = np.random.default_rng((settings.seed, 7, site))
+    slope = site_rng.uniform(0.6, 1.3)
     insects = [
-        (character.uniform(3500, 12000), character.uniform(20, 90)) for _ in range(character.integers(1, 4))
+        (site_rng.uniform(3500, 12000), site_rng.uniform(20, 90)) for _ in range(site_rng.integers(1, 4))
     ]
-    hum = character.uniform(80, 400)
-    rainy = character.uniform(0, 1)
+    hum = site_rng.uniform(80, 400)
+    rainy = site_rng.uniform(0, 1)
 
     n = int(settings.duration * settings.sr)
     t = np.arange(n) / settings.sr
-    y = _coloured_noise(n, slope, settings.sr, rng)
+    y = _coloured_noise(n, slope, settings.sr, rng=rng)
     y *= 1 + 0.5 * np.interp(t, np.linspace(0, settings.duration, 12), rng.uniform(-1, 1, 12))  # wind
     for centre, rate in insects:
         centre = centre * rng.uniform(0.97, 1.03)
-        chorus = _band_noise(n, centre - 350, centre + 350, settings.sr, rng)
+        chorus = _band_noise(n, (centre - 350, centre + 350), settings.sr, rng=rng)
         pulse = 0.6 + 0.4 * np.sin(2 * np.pi * rate * t + rng.uniform(0, 6))
         swell = np.interp(t, np.linspace(0, settings.duration, 8), rng.uniform(0.2, 1, 8))
         y += rng.uniform(0.02, 0.12) * chorus * pulse * swell
@@ -311,22 +362,25 @@ def _background(site: int, settings: SyntheticSettings, rng: np.random.Generator
 
 
 def _tone(frequency: np.ndarray, sr: int) -> np.ndarray:
+    """Return a sine with the given instantaneous (n_samples,) frequency in Hz."""
     return np.sin(2 * np.pi * np.cumsum(frequency) / sr)
 
 
-def _coloured_noise(n: int, slope: float, sr: int, rng: np.random.Generator) -> np.ndarray:
-    """Return noise whose power falls as 1 / f ** (2 * slope), unit power; slope 0.5 is pink."""
-    return _shaped_noise(n, lambda frequency: np.maximum(frequency, 40.0) ** -slope, sr, rng)
+def _coloured_noise(n: int, slope: float, sr: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Return (n,) noise with power proportional to 1 / f ** (2 * slope) and variance 1; 0.5 is pink noise."""
+    return _shaped_noise(n, lambda frequency: np.maximum(frequency, 40.0) ** -slope, sr, rng=rng)
 
 
-def _band_noise(n: int, low: float, high: float, sr: int, rng: np.random.Generator) -> np.ndarray:
-    return _shaped_noise(n, lambda frequency: (frequency >= low) & (frequency <= high), sr, rng)
+def _band_noise(n: int, band: tuple[float, float], sr: int, *, rng: np.random.Generator) -> np.ndarray:
+    """Return (n,) noise between two frequencies in Hz, with variance 1."""
+    low, high = band
+    return _shaped_noise(n, lambda frequency: (frequency >= low) & (frequency <= high), sr, rng=rng)
 
 
 def _shaped_noise(
-    n: int, gain: Callable[[np.ndarray], np.ndarray], sr: int, rng: np.random.Generator
+    n: int, gain: Callable[[np.ndarray], np.ndarray], sr: int, *, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return (n,) Gaussian noise, drawn as the spectrum that `gain` of the frequency shapes, unit power."""
+    """Return (n,) Gaussian noise whose spectrum has the amplitude `gain(frequency)`, with variance 1."""
     n_fft = scipy.fft.next_fast_len(n, real=True)
     frequency = np.linspace(0, sr / 2, n_fft // 2 + 1, dtype=np.float32)
     draws = rng.standard_normal((len(frequency), 2), dtype=np.float32).view(np.complex64)[:, 0]

@@ -1,1 +1,1 @@
-"""Frames of a recording, their store on disk, and the window grid with its labels."""
+"""Frames of recordings, their storage on disk, and the grid of windows with its labels."""

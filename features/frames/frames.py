@@ -1,4 +1,4 @@
-"""The frames of a recording: what they hold, their excerpts, and one laid over another."""
+"""The frames of a recording, their excerpts, and overlays of two recordings."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,16 +6,28 @@ from typing import Self
 
 import numpy as np
 
-BACKGROUND = 0.20  # percentile of a band over its recording
+BACKGROUND = 0.20  # percentile of a mel band over the recording
 
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames, time first.
+    """Frames of a recording, or of a part of it.
 
-    log_mel : (n_frames, n_mels) float32, dB re full-scale power.
-    levels : (n_frames, n_mels) float32, dB above the recording's background.
-    contrast : (n_frames, n_bands + 1) float32, dB.
+    Attributes
+    ----------
+    log_mel : np.ndarray, shape (n_frames, n_mels)
+        float32 power in mel bands, dB re full scale.
+    levels : np.ndarray, shape (n_frames, n_mels)
+        float32 power in mel bands, dB above the recording's background.
+    contrast : np.ndarray, shape (n_frames, n_bands + 1)
+        float32 spectral contrast, dB.
+
+    Examples
+    --------
+    >>> log_mel = np.random.default_rng(0).normal(-60, 3, (100, 64)).astype(np.float32)
+    >>> frames = Frames.of(log_mel, contrast=np.zeros((100, 7), np.float32))
+    >>> len(frames), len(frames.excerpt(90, 20))
+    (100, 20)
     """
 
     log_mel: np.ndarray
@@ -24,14 +36,17 @@ class Frames:
 
     @classmethod
     def of(cls, log_mel: np.ndarray, contrast: np.ndarray) -> Self:
-        """Return the frames of a whole recording, which tell its background."""
+        """Return the frames of a whole recording, with the levels above its background."""
         return cls(log_mel, subtract_background(log_mel), contrast)
 
     def __len__(self) -> int:
         return len(self.log_mel)
 
     def excerpt(self, first: int, n_frames: int) -> "Frames":
-        """Return `n_frames` frames from `first` on; beyond the recording's ends there is background."""
+        """Return `n_frames` frames from frame `first` on.
+
+        Frames before the start and after the end of the recording contain its background.
+        """
         before = min(max(-first, 0), n_frames)
         inside = slice(max(first, 0), max(first + n_frames, 0))
         log_mel, levels, contrast = self.log_mel[inside], self.levels[inside], self.contrast[inside]
@@ -43,9 +58,15 @@ class Frames:
 
 
 def overlay(call: Frames, place: Frames) -> Frames:
-    """Return `call` as it would sound at `place`, frame by frame: in each band the louder masks the other.
+    """Return frames in which the sound of `call` is added to `place`.
 
-    Levels are those above each one's own background, so the call stands out there as it did here.
+    Each frame has the louder of both in each band, measured above the background of its own recording. The
+    level of the call above the background is therefore preserved.
+
+    Parameters
+    ----------
+    call, place : Frames
+        Equally many frames.
     """
     levels = np.maximum(call.levels, place.levels)
     background = place.log_mel - place.levels
@@ -53,7 +74,7 @@ def overlay(call: Frames, place: Frames) -> Frames:
 
 
 def concatenate(parts: Sequence[Frames]) -> Frames:
-    """Return frames one after the other."""
+    """Return the frames of all parts in sequence."""
     return Frames(
         np.concatenate([part.log_mel for part in parts]),
         np.concatenate([part.levels for part in parts]),
@@ -62,28 +83,47 @@ def concatenate(parts: Sequence[Frames]) -> Frames:
 
 
 def subtract_background(log_mel: np.ndarray) -> np.ndarray:
-    """Return (n_frames, n_mels) dB above the recording's own background.
+    """Return the (n_frames, n_mels) levels above the recording's background, dB.
 
-    The background of a band is its 20th percentile over the recording: what is there most of the
-    time, at whatever distance and gain the recorder stood.
+    The background of a mel band is its 20th percentile over the recording. Subtracting it removes the gain of
+    the recorder.
+
+    Parameters
+    ----------
+    log_mel : np.ndarray, shape (n_frames, n_mels)
+        Power in mel bands of a whole recording, dB.
     """
     rank = percentile_rank(BACKGROUND, len(log_mel))
     return log_mel - np.partition(np.ascontiguousarray(log_mel.T), rank, axis=1)[:, rank]
 
 
 def background_spectrum(log_mel: np.ndarray) -> np.ndarray:
-    """Return the (n_mels,) median spectrum of a recording, dB: the site, not the species."""
+    """Return the (n_mels,) median of (n_frames, n_mels) log_mel, dB; it describes the site of a recording."""
     return np.median(log_mel, axis=0)
 
 
 def percentile_rank(share: float, n: int) -> int:
-    """Return where a percentile stands among `n` sorted values: NumPy's method "higher"."""
+    """Return the index of a percentile in `n` ascending values (NumPy's method "higher").
+
+    Examples
+    --------
+    >>> percentile_rank(0.9, 50)
+    45
+    """
     return int(np.ceil(share * (n - 1)))
 
 
 def windowed(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
     """Return the (n_columns, n_windows, length) windows of (n_columns, n_frames) values.
 
-    Time last and side by side: sums and sorts along it are then several times faster.
+    Time is the last axis, because sums and sorts over contiguous values are several times faster.
+
+    Parameters
+    ----------
+    values : np.ndarray, shape (n_columns, n_frames)
+    starts : np.ndarray, shape (n_windows,)
+        First frame of each window.
+    length : int
+        Frames per window.
     """
     return np.lib.stride_tricks.sliding_window_view(values, length, axis=1)[:, starts]

@@ -1,10 +1,10 @@
-"""One short-time Fourier transform, and the frames that are computed from it.
+"""Log-mel bands and spectral contrast from one short-time Fourier transform.
 
-Every function agrees with librosa's of the same name at the same settings; unlike librosa's, they
-share one transform, are computed block by block in float32, and put time first.
+Each function returns the values of librosa's function of the same name at the same settings. Unlike librosa,
+both features share one transform, are computed block by block in float32, and have time as the first axis.
 
-A recording is transformed at its own sample rate, in frames of the same seconds: the bins that they
-share are then the same frequencies, and resampling, which costs more than the transform, is left out.
+A recording is transformed at its own sample rate, in frames of the same duration. The frequency bins then are
+the same at every sample rate, without resampling, which would take longer than the transform.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,23 +19,29 @@ import scipy.fft
 import scipy.signal
 import soxr
 
-BLOCK = 256  # frames transformed at a time: 256 spectra stay in a laptop's cache
+MIN_RANGE = 3  # mel bands of a range; fewer would describe the exact pitch of a tone, not the species
+BLOCK = 256  # frames transformed at a time; 256 spectra fit into the cache of a laptop's processor
 
 
 @dataclass(frozen=True)
 class SpectralSettings:
-    """Settings of the frames, named as librosa names them.
+    """Settings of the frames, with librosa's names.
 
-    They are those of a recording at `sr`; at another rate a frame has as many seconds, and what
-    lies above `sr` / 2 is left out.
+    They apply to a recording at the sample rate `sr`. At another rate, frames and hops have the same
+    duration, and frequencies above `sr` / 2 are ignored.
+
+    Examples
+    --------
+    >>> SpectralSettings().frame_rate
+    50.0
     """
 
     sr: int = 32_000
-    """Sample rate, Hz. Keeps 16 kHz: one of RFCX's species calls up to 13.7 kHz."""
+    """Sample rate, Hz. The default includes 13.7 kHz, the highest frequency of an RFCX species."""
     n_fft: int = 1024
-    """Samples of a frame, 32 ms."""
+    """Samples per frame; the default is 32 ms."""
     hop_length: int = 640
-    """Samples from frame to frame, 20 ms."""
+    """Samples between successive frames; the default is 20 ms."""
     n_mels: int = 64
     fmin: float = 50.0
     """Lower edge of the lowest mel band, Hz."""
@@ -43,11 +49,11 @@ class SpectralSettings:
     """Upper edge of the highest mel band, Hz."""
     n_mfcc: int = 20
     n_bands: int = 6
-    """Octaves of the spectral contrast, which has one row more."""
+    """Number of octaves of the spectral contrast, which has one more band below them."""
     contrast_fmin: float = 200.0
     """Upper edge of the lowest contrast band, Hz."""
     quantile: float = 0.02
-    """Share of a contrast band's bins that make its peak and its valley."""
+    """Share of the bins of a contrast band that define its peak and its valley."""
 
     @property
     def frame_rate(self) -> float:
@@ -56,10 +62,14 @@ class SpectralSettings:
 
 
 class Spectra(NamedTuple):
-    """What a recording's transform gives, time first.
+    """The result of `compute_frames`.
 
-    log_mel : (n_frames, n_mels) float32, dB re full-scale power.
-    contrast : (n_frames, n_bands + 1) float32, dB.
+    Attributes
+    ----------
+    log_mel : np.ndarray, shape (n_frames, n_mels)
+        float32 power in mel bands, dB re full scale.
+    contrast : np.ndarray, shape (n_frames, n_bands + 1)
+        float32 spectral contrast, dB.
     """
 
     log_mel: np.ndarray
@@ -71,13 +81,28 @@ def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSett
 
     Parameters
     ----------
-    blocks : (n,) float32 each, n_samples in all; how they are cut changes nothing.
-    sr : sample rate, Hz. Levels do not depend on it; bands above sr / 2 are silent.
+    blocks : iterable of np.ndarray
+        The samples of the recording in successive float32 blocks of any length. The result does not depend on
+        the lengths.
+    sr : int
+        Sample rate, Hz. Levels do not depend on it; bands above `sr` / 2 are silent.
+    settings : SpectralSettings
 
     Returns
     -------
-    Spectra of 1 + n_samples // hop rows, where `hop` is settings.hop_length at `sr`; frame k is
-    centred on sample k * hop, with zeros beyond the recording's ends, as in `librosa.stft`.
+    Spectra
+        1 + n_samples // hop frames, where hop is `settings.hop_length` at the rate `sr`. Frame k is centred
+        on sample k * hop, and the recording is padded with zeros, as in `librosa.stft`.
+
+    Examples
+    --------
+    >>> y = np.sin(2 * np.pi * 1000 * np.arange(48_000) / 48_000).astype(np.float32)
+    >>> settings = SpectralSettings()
+    >>> spectra = compute_frames([y], 48_000, settings)
+    >>> spectra.log_mel.shape, spectra.contrast.shape
+    ((51, 64), (51, 7))
+    >>> round(mel_centres(settings)[spectra.log_mel.mean(axis=0).argmax()])
+    1002
     """
     parts = [
         (_decibel(mel_bands(power, settings)), spectral_contrast(power, settings))
@@ -89,27 +114,28 @@ def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSett
 
 def mel_bands(power: np.ndarray, settings: SpectralSettings) -> np.ndarray:
     """Return the (n_frames, n_mels) power in the mel bands of (n_frames, 1 + n_fft // 2) power."""
-    # Band by band most bins weigh nothing, so a few bands at a time and their own bins.
+    # Most weights of a mel filter are zero, so each group of filters is multiplied by its own bins only.
     return np.concatenate([power[:, bins] @ weights for bins, weights in _mel_groups(settings)], axis=1)
 
 
 def mfcc(log_mel: np.ndarray, n_mfcc: int) -> np.ndarray:
-    """Return (n_frames, n_mfcc) mel-frequency cepstral coefficients of (n_frames, n_mels) dB.
+    """Return the (n_frames, n_mfcc) mel-frequency cepstral coefficients of (n_frames, n_mels) dB.
 
-    The orthonormal DCT-II of Davis and Mermelstein (1980), as `librosa.feature.mfcc(S=...)`.
+    Orthonormal DCT-II, as in `librosa.feature.mfcc(S=log_mel)`. Source: Davis and Mermelstein (1980),
+    "Comparison of parametric representations for monosyllabic word recognition".
     """
     return scipy.fft.dct(log_mel, axis=1, norm="ortho")[:, :n_mfcc]
 
 
 def spectral_contrast(power: np.ndarray, settings: SpectralSettings) -> np.ndarray:
-    """Return (n_frames, n_bands + 1) peak-to-valley contrast of (n_frames, 1 + n_fft // 2) power.
+    """Return the (n_frames, n_bands + 1) spectral contrast of (n_frames, 1 + n_fft // 2) power, dB.
 
-    dB between the mean magnitude of the strongest and of the weakest bins of each octave, after
-    Jiang et al. (2002), "Music type classification by spectral contrast feature".
+    The contrast of an octave is the difference in dB between the mean magnitude of its strongest and of its
+    weakest bins. Source: Jiang et al. (2002), "Music type classification by spectral contrast feature".
     """
     valley, peak = np.empty((2, len(power), settings.n_bands + 1), np.float32)
     for k, (band, n) in enumerate(_contrast_bands(settings)):
-        # All of it: NumPy's sort has vector instructions, its partition of short rows has not.
+        # A complete sort is faster than np.partition, which has no vector instructions for short rows.
         ordered = np.sort(power[:, band], axis=1)
         np.sqrt(ordered[:, :n]).mean(axis=1, out=valley[:, k])
         np.sqrt(ordered[:, -n:]).mean(axis=1, out=peak[:, k])
@@ -121,18 +147,34 @@ def mel_centres(settings: SpectralSettings) -> np.ndarray:
     return mel_edges(settings)[1:-1]
 
 
+def mel_range(f_min: float, f_max: float, settings: SpectralSettings) -> tuple[int, int]:
+    """Return the first and last + 1 mel band centred between two frequencies, at least `MIN_RANGE` bands.
+
+    Parameters
+    ----------
+    f_min, f_max : float
+        Frequencies in Hz.
+    settings : SpectralSettings
+    """
+    centres = mel_centres(settings)
+    first, stop = np.searchsorted(centres, (f_min, f_max))
+    missing = max(MIN_RANGE - (stop - first), 0)
+    first = min(max(first - (missing + 1) // 2, 0), len(centres) - MIN_RANGE)
+    return int(first), int(max(stop, first + MIN_RANGE))
+
+
 def mel_edges(settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_mels + 2,) frequencies between which mel band k rises and falls: k to k + 2, Hz."""
+    """Return the (n_mels + 2,) edges of the mel bands in Hz; band k extends from edge k to edge k + 2."""
     return librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.fmin, fmax=settings.fmax)
 
 
 def _power_spectra(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:
     """Yield (<= BLOCK, 1 + n_fft // 2) float32 power of the centred, Hann-windowed frames of a recording."""
     if sr * settings.n_fft % settings.sr or sr * settings.hop_length % settings.sr:
-        # A frame or a hop would not be whole samples, as at 44.1 kHz.
+        # Frame and hop would not be whole numbers of samples, for example at 44.1 kHz.
         blocks, sr = _resampled(blocks, sr, settings.sr), settings.sr
     n_fft, hop_length = (n * sr // settings.sr for n in (settings.n_fft, settings.hop_length))
-    # A tone's magnitude grows with the samples of a frame; that is taken back.
+    # The magnitude of a tone is proportional to the samples per frame; the scale makes it independent of sr.
     window = scipy.signal.get_window("hann", n_fft).astype(np.float32) * np.float32(settings.sr / sr)
     n_bins = 1 + settings.n_fft // 2
     for frames in _frames(blocks, n_fft, hop_length):
@@ -143,19 +185,19 @@ def _power_spectra(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSett
 
 
 def _frames(blocks: Iterable[np.ndarray], n_fft: int, hop_length: int) -> Iterator[np.ndarray]:
-    """Yield (n, n_fft) views of a recording's centred frames, as many as each block completes."""
+    """Yield (n, n_fft) views of a recording's centred frames, as soon as they are complete."""
     margin = np.zeros(n_fft // 2, np.float32)
-    waiting = margin
+    pending = margin
     for y in chain(blocks, [margin]):
-        waiting = np.concatenate([waiting, y])
-        if len(waiting) >= n_fft:
-            frames = np.lib.stride_tricks.sliding_window_view(waiting, n_fft)[::hop_length]
+        pending = np.concatenate([pending, y])
+        if len(pending) >= n_fft:
+            frames = np.lib.stride_tricks.sliding_window_view(pending, n_fft)[::hop_length]
             yield frames
-            waiting = waiting[len(frames) * hop_length :]
+            pending = pending[len(frames) * hop_length :]
 
 
 def _resampled(blocks: Iterable[np.ndarray], sr: int, to: int) -> Iterator[np.ndarray]:
-    """Yield the blocks at `to` Hz; those of one recording as if they were one."""
+    """Yield the blocks resampled to `to` Hz, as one continuous signal."""
     resampler = soxr.ResampleStream(sr, to, 1, dtype="float32")
     for y in blocks:
         yield resampler.resample_chunk(y)
@@ -163,13 +205,13 @@ def _resampled(blocks: Iterable[np.ndarray], sr: int, to: int) -> Iterator[np.nd
 
 
 def _decibel(power: np.ndarray) -> np.ndarray:
-    # librosa's power_to_db with top_db=None: a click must not move the frames around it.
+    # librosa's power_to_db with top_db=None: a click must not change other frames.
     return 10 * np.log10(np.maximum(power, 1e-10))
 
 
 @lru_cache
 def _mel_groups(settings: SpectralSettings) -> list[tuple[slice, np.ndarray]]:
-    """Return librosa's Slaney-normalised mel filters, grouped: their bins, and (n_bins, n_filters)."""
+    """Return librosa's Slaney-normalised mel filters in groups: frequency bins, and (n_bins, n_filters)."""
     bank = librosa.filters.mel(
         sr=settings.sr, n_fft=settings.n_fft, n_mels=settings.n_mels, fmin=settings.fmin, fmax=settings.fmax
     )
@@ -183,10 +225,10 @@ def _mel_groups(settings: SpectralSettings) -> list[tuple[slice, np.ndarray]]:
 
 @lru_cache
 def _contrast_bands(settings: SpectralSettings) -> list[tuple[slice, int]]:
-    """Return for each contrast band its bins and how many of them make a peak or a valley.
+    """Return the bins of each contrast band, and how many of them define its peak and its valley.
 
-    The edges follow librosa to the bin: a band begins one bin below its lower edge, ends one bin
-    before its last, and the topmost runs on to the Nyquist frequency.
+    The bands have the same bins as in librosa: a band begins one bin below its lower edge and excludes its
+    last bin, and the highest band extends to the Nyquist frequency.
     """
     frequencies = librosa.fft_frequencies(sr=settings.sr, n_fft=settings.n_fft)
     edges = np.concatenate([[0.0], settings.contrast_fmin * 2.0 ** np.arange(settings.n_bands + 1)])

@@ -1,4 +1,4 @@
-"""Frames on disk, computed once per recording and setting."""
+"""Frames on disk, computed once per recording and settings."""
 
 import os
 from collections.abc import Mapping
@@ -9,23 +9,38 @@ from tqdm import tqdm
 
 from features.common.files import digest, read_arrays, replacing
 from features.common.parallel import in_parallel
-from features.data.audio import AudioError, Recording
+from features.data.audio import AudioError, Recording, validate_samples
 from features.frames.frames import Frames
-from features.frames.spectral import SpectralSettings, compute_frames
+from features.frames.spectral import Spectra, SpectralSettings, compute_frames
 
-VERSION = 2  # raise it when the same settings give other frames, or frames other columns
+VERSION = 2  # to be increased if the same settings produce other frames, or the same frames other columns
 
 
 class FrameStore:
-    """The frames of a data set's recordings, one file each, in float16.
+    """The frames of a data set's recordings on disk, as one float16 file per recording.
 
-    A file belongs to the settings, in whose digest's folder it lies, and to one state of the
-    audio file, whose size and time of change it holds; anything else is computed anew. float16
-    steps by at most 0.06 dB at these levels.
+    Each combination of settings has its own subfolder. A file stores size and modification time of the audio
+    file that it was computed from; if they have changed, the frames are computed again. The resolution of
+    float16 at these levels is 0.06 dB or better.
 
     Parameters
     ----------
-    folder : where the files go; one folder serves any number of settings.
+    folder : Path
+        Folder of the files. It can be shared by different settings.
+    settings : SpectralSettings
+
+    Examples
+    --------
+    >>> import tempfile, soundfile
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> soundfile.write(folder / "a.wav", np.zeros(16_000), 16_000)
+    >>> store = FrameStore(folder / "frames", SpectralSettings())
+    >>> store.compute({"a": folder / "a.wav"}, "train", n_jobs=1)
+    {}
+    >>> store.load("a", "train").levels.shape
+    (51, 64)
+    >>> store.extent("a", "train")
+    (51, 1.0)
     """
 
     def __init__(self, folder: Path, settings: SpectralSettings) -> None:
@@ -33,17 +48,30 @@ class FrameStore:
         self.folder = folder / digest(VERSION, settings)
 
     def compute(
-        self, recordings: Mapping[str, Path], split: str, n_jobs: int, strict: bool = False
+        self, recordings: Mapping[str, Path], split: str, n_jobs: int, *, strict: bool = False
     ) -> dict[str, str]:
-        """Compute the frames that are not there yet; what a killed run had done stays done.
+        """Compute the frames of recordings that are missing in the store or have changed.
 
         Parameters
         ----------
-        strict : raise AudioError for the first recording that cannot be decoded, in place of going on.
+        recordings : mapping of str to Path
+            Audio file of each recording id.
+        split : str
+            "train" or "test".
+        n_jobs : int
+            Number of threads.
+        strict : bool
+            Whether to stop at the first recording that cannot be decoded.
 
         Returns
         -------
-        dict of recording id -> why it cannot be decoded.
+        dict of str to str
+            Error message for each recording id that cannot be decoded.
+
+        Raises
+        ------
+        AudioError
+            A recording cannot be decoded and `strict` is true.
         """
         missing = [
             recording_id
@@ -64,7 +92,7 @@ class FrameStore:
         return failed
 
     def load(self, recording_id: str, split: str) -> Frames:
-        """Return the frames of a recording that `compute` has been called for."""
+        """Return the frames of a recording; `compute` must have been called for it."""
         stored = read_arrays(self._file(recording_id, split), "frames")
         return _unpack(stored["frames"], self.settings)
 
@@ -82,23 +110,75 @@ class FrameStore:
             return False
         try:
             return np.array_equal(read_arrays(file, "source")["source"], _source(path))
-        except ValueError:  # no file of ours
+        except ValueError:  # not a file of frames
             return False
 
 
 def _source(path: Path) -> np.ndarray:
+    """Return size and modification time of an audio file."""
     state = os.stat(path)
     return np.array([state.st_size, state.st_mtime_ns], np.int64)
 
 
 def frames_of(path: Path, settings: SpectralSettings) -> Frames:
-    """Return the frames of an audio file, as a store gives them back."""
+    """Return the frames of an audio file, equal to those that a `FrameStore` returns.
+
+    Parameters
+    ----------
+    path : Path
+        A FLAC, WAV, OGG or MP3 file.
+    settings : SpectralSettings
+
+    Raises
+    ------
+    AudioError
+        The file cannot be decoded.
+
+    Examples
+    --------
+    >>> import tempfile, soundfile
+    >>> path = Path(tempfile.mkdtemp()) / "tone.wav"
+    >>> soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 32_000), 32_000)
+    >>> frames = frames_of(path, SpectralSettings())
+    >>> len(frames), frames.levels.shape
+    (51, (51, 64))
+    """
     stored, _ = _read(path, settings)
     return _unpack(stored, settings)
 
 
+def frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Frames:
+    """Return the frames of a recording in memory, equal to those of an audio file with the same samples.
+
+    Parameters
+    ----------
+    y : np.ndarray, shape (n_samples,)
+        Mono samples, full scale at 1.
+    sr : int
+        Sample rate, Hz.
+    settings : SpectralSettings
+
+    Raises
+    ------
+    AudioError
+        The array is not one-dimensional, is empty, or contains NaN, infinite or implausibly large samples.
+
+    Examples
+    --------
+    >>> y = 0.5 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 32_000)
+    >>> frames_of_samples(y, 32_000, SpectralSettings()).levels.shape
+    (51, 64)
+    """
+    if y.ndim != 1 or len(y) == 0:
+        raise AudioError(
+            f"array of shape {y.shape}: audio must be one-dimensional and have samples; mix it down"
+        )
+    validate_samples(y, f"array of shape {y.shape}")
+    return _unpack(_pack(compute_frames([y.astype(np.float32, copy=False)], sr, settings)), settings)
+
+
 def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> AudioError | None:
-    """Write the frames of an audio file; return why it cannot be decoded, if so."""
+    """Write the frames of an audio file; return the error if it cannot be decoded."""
     source = _source(path)
     try:
         stored, duration = _read(path, settings)
@@ -110,11 +190,15 @@ def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> AudioEr
 
 
 def _read(path: Path, settings: SpectralSettings) -> tuple[np.ndarray, float]:
-    """Return the (n_frames, n_mels + n_bands + 1) float16 frames of an audio file, and its duration."""
+    """Return the packed frames of an audio file, and its duration in seconds."""
     recording = Recording(path)
     frames = compute_frames(recording.blocks(), recording.sr, settings)
-    stored = np.concatenate(frames, axis=1).astype(np.float16)
-    return stored, recording.n_samples / recording.sr
+    return _pack(frames), recording.n_samples / recording.sr
+
+
+def _pack(spectra: Spectra) -> np.ndarray:
+    """Return (n_frames, n_mels + n_bands + 1) float16: log-mel bands and contrast."""
+    return np.concatenate(spectra, axis=1).astype(np.float16)
 
 
 def _unpack(stored: np.ndarray, settings: SpectralSettings) -> Frames:

@@ -1,4 +1,4 @@
-"""The window grid over a recording, and the labels of its windows."""
+"""The grid of windows over a recording, and the labels of the windows."""
 
 from dataclasses import dataclass
 
@@ -10,41 +10,81 @@ from features.common.errors import UserError
 
 @dataclass(frozen=True)
 class WindowSettings:
+    """Length and hop of windows, and when a box labels a window.
+
+    Raises
+    ------
+    UserError
+        The length is not positive, or the hop is not above 0 and at most half the length.
+
+    Examples
+    --------
+    >>> WindowSettings(length=2.0, hop=1.0).in_frames(frame_rate=50)
+    (100, 50)
+    """
+
     length: float = 1.0
-    """Seconds of a window."""
+    """Window length, s."""
     hop: float = 0.5
-    """Seconds from window to window."""
+    """Time between the starts of successive windows, s."""
     min_overlap: float = 0.5
-    """Share of a box, or of the window if that is shorter, at which the box labels the window."""
+    """Minimum overlap of box and window, as a share of the shorter one, for the box to label the window."""
 
     def __post_init__(self) -> None:
         if not 0 < self.length < float("inf"):
-            raise UserError(f"window length is {self.length} s; give a length above 0")
+            raise UserError(f"window length is {self.length} s; it must be above 0")
         if not 0 < self.hop <= self.length / 2:
-            # With at least half of each window shared, every box labels at least one window.
-            raise UserError(f"window hop is {self.hop} s; give a hop above 0, at most {self.length / 2} s")
+            # Windows that overlap by at least half guarantee that every box labels at least one window.
+            raise UserError(
+                f"window hop is {self.hop} s; it must be above 0 and at most half the window length, "
+                f"{self.length / 2} s"
+            )
 
     def in_frames(self, frame_rate: float) -> tuple[int, int]:
-        """Return length and hop in frames, of which there are `frame_rate` a second."""
+        """Return length and hop in frames, given the frames per second."""
         return round(self.length * frame_rate), round(self.hop * frame_rate)
 
 
 def window_starts(n_frames: int, length: int, hop: int) -> np.ndarray:
     """Return the (n_windows,) first frames of a recording's windows.
 
-    Windows stand on a grid of `hop` frames; one more, flush with the end, covers what the grid
-    leaves over. A recording no longer than a window has the one that starts at 0.
+    Windows start every `hop` frames. If they do not reach the end of the recording, an additional window ends
+    there. A recording that is not longer than a window has one window, which starts at 0.
+
+    Parameters
+    ----------
+    n_frames : int
+        Frames of the recording.
+    length, hop : int
+        Window length and hop, in frames.
+
+    Examples
+    --------
+    >>> window_starts(n_frames=221, length=100, hop=50)
+    array([  0,  50, 100, 120])
     """
-    # Frame k is centred on hop k, so n_frames - 1 hops cover the recording.
+    # Frame k is centred on sample k * hop_length, so the recording lasts n_frames - 1 hops.
     last = max(n_frames - 1 - length, 0)
     starts = np.arange(0, last + 1, hop)
     return starts if starts[-1] == last else np.append(starts, last)
 
 
-def overlap_share(start: np.ndarray, end: np.ndarray, t_min: np.ndarray, t_max: np.ndarray) -> np.ndarray:
+def overlap_share(start: np.ndarray, end: np.ndarray, *, t_min: np.ndarray, t_max: np.ndarray) -> np.ndarray:
     """Return the (n_windows, n_boxes) overlap of windows and boxes, as a share of the shorter one.
 
-    All times in seconds.
+    Parameters
+    ----------
+    start, end : np.ndarray, shape (n_windows,)
+        Start and end of each window, s.
+    t_min, t_max : np.ndarray, shape (n_boxes,)
+        Start and end of each box, s.
+
+    Examples
+    --------
+    >>> start = np.array([0.0, 1.0])
+    >>> overlap_share(start, start + 2, t_min=np.array([1.5]), t_max=np.array([2.5]))
+    array([[0.5],
+           [1. ]])
     """
     overlap = np.minimum(end[:, None], t_max) - np.maximum(start[:, None], t_min)
     return np.maximum(overlap, 0) / np.minimum((end - start)[:, None], t_max - t_min)
@@ -53,33 +93,56 @@ def overlap_share(start: np.ndarray, end: np.ndarray, t_min: np.ndarray, t_max: 
 def label_windows(
     start: np.ndarray,
     end: np.ndarray,
+    *,
     tp: pd.DataFrame,
     fp: pd.DataFrame,
     absent: np.ndarray,
     min_overlap: float,
 ) -> np.ndarray:
-    """Return the (n_windows, n_species) labels of a recording's windows: 1, 0, or nan for unknown.
+    """Return the (n_windows, n_species) float32 labels of a recording's windows: 1, 0, or nan for unknown.
 
-    A TP box that covers enough of a window makes its species 1, an FP box makes it 0, TP wins over
-    FP. A window that a TP box only touches stays unknown.
+    A TP box that overlaps a window sufficiently sets the label of its species to 1, an FP box sets it to 0.
+    TP boxes override FP boxes. A window that overlaps a TP box less remains unknown.
 
     Parameters
     ----------
-    start, end : (n_windows,) seconds; the last end is the recording's.
-    tp, fp : the recording's boxes: species_id, t_min and t_max in seconds.
-    absent : (n_species,) bool, species that a complete truth says are nowhere in the recording.
-    min_overlap : share of the shorter of box and window at which a box covers enough.
+    start, end : np.ndarray, shape (n_windows,)
+        Start and end of each window, s. The last end is the end of the recording.
+    tp, fp : pd.DataFrame
+        Boxes of the recording: species_id, t_min and t_max in seconds.
+    absent : np.ndarray, shape (n_species,)
+        bool, species that are known to be absent from the whole recording.
+    min_overlap : float
+        Sufficient overlap, as a share of the shorter one of box and window.
+
+    Examples
+    --------
+    >>> start = np.array([0.0, 1.0, 2.0])
+    >>> tp = pd.DataFrame({"species_id": [0], "t_min": [1.5], "t_max": [2.5]})
+    >>> absent = np.array([False, True])
+    >>> label_windows(start, start + 2, tp=tp, fp=tp.iloc[:0], absent=absent, min_overlap=0.75)
+    array([[nan,  0.],
+           [ 1.,  0.],
+           [nan,  0.]], dtype=float32)
     """
     labels = np.full((len(start), len(absent)), np.nan, np.float32)
     labels[:, absent] = 0
-    for boxes, value in ((fp, 0.0), (tp, 1.0)):  # TP last: it wins
-        t_max = np.minimum(boxes["t_max"].to_numpy(), end[-1])  # a box may run past the end
-        share = overlap_share(start, end, boxes["t_min"].to_numpy(), t_max)
+    for boxes, value in ((fp, 0.0), (tp, 1.0)):  # TP last, because it overrides FP
+        t_max = np.minimum(boxes["t_max"].to_numpy(), end[-1])  # a box can extend past the end
+        share = overlap_share(start, end, t_min=boxes["t_min"].to_numpy(), t_max=t_max)
         window, box = np.nonzero(share >= min_overlap)
         labels[window, boxes["species_id"].to_numpy()[box]] = value
     return labels
 
 
 def overlay_labels(Y: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the labels of windows laid over others: 1 where either is, 0 where both are, else unknown."""
-    return np.where((Y == 1) | (other == 1), np.float32(1), Y + other)  # 0 + 0, else nan
+    """Return the labels of windows that are overlaid on other windows.
+
+    1 where either label is 1, 0 where both are 0, nan otherwise.
+
+    Parameters
+    ----------
+    Y, other : np.ndarray, shape (n_windows, n_species)
+        float32 labels: 1, 0, or nan for unknown.
+    """
+    return np.where((Y == 1) | (other == 1), np.float32(1), Y + other)  # 0 + 0 = 0; nan if one is nan

@@ -1,1 +1,1 @@
-"""Estimators in scikit-learn's style, one per file."""
+"""Estimators with the interface of scikit-learn, one per file."""

@@ -1,4 +1,4 @@
-"""A small bidirectional recurrent network with attention pooling, for windows of frames."""
+"""A small bidirectional recurrent network with attention pooling over the frames of a window."""
 
 import io
 import time
@@ -17,26 +17,30 @@ from features.common.errors import UserError
 from features.common.files import replacing
 from models.estimators.labels import check_labels, multilabel_tags
 
-CELLS = {"gru": nn.GRU, "lstm": nn.LSTM, "rnn": nn.RNN}
+CELLS = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
 DEVICES = ("auto", "cpu", "cuda")
-PREDICT_BATCH = 512
-VERSION = 3  # raise it when the same parameters and data give another network
+PREDICT_BATCH = 512  # number of windows scored together
+MAX_GRADIENT_NORM = 5.0
+VERSION = 3  # increase it when the same parameters and data give another network
 
 
 class RecurrentNet(nn.Module):
-    """Recurrent layer, then for each species the mean of its frame scores, weighted by attention.
+    """A recurrent layer, followed by the attention-weighted mean of the frame scores of each species.
 
     Parameters
     ----------
-    mean, std : (n_bands,) normalisation of the input.
-    base_rate : (n_species,) share of windows with the species, where the scores begin.
+    mean, std : (n_bands,) mean and standard deviation that normalise the input.
+    base_rate : (n_species,) fraction of windows with each species; initial value of the scores.
+    hidden_size : number of units in each direction.
+    cell : name of the recurrent cell in `CELLS`.
+    dropout : dropout probability of the recurrent layer's output.
     """
 
     mean: Tensor
     std: Tensor
 
     def __init__(
-        self, mean: Tensor, std: Tensor, base_rate: Tensor, hidden_size: int, cell: str, dropout: float
+        self, mean: Tensor, std: Tensor, base_rate: Tensor, *, hidden_size: int, cell: str, dropout: float
     ) -> None:
         super().__init__()
         self.register_buffer("mean", mean)
@@ -45,11 +49,11 @@ class RecurrentNet(nn.Module):
         self.dropout = dropout
         self.heads = nn.Linear(2 * hidden_size, 2 * len(base_rate))
         with torch.no_grad():
-            # Else the first epochs go into learning that every species is rare.
+            # Without these biases, the first epochs only learn that every species is rare.
             self.heads.bias[: len(base_rate)] = base_rate.logit()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return (batch, n_species) logits of (batch, time, n_bands) normalised frames."""
+        """Return the (batch, n_species) logits of (batch, time, n_bands) normalised frames."""
         hidden, _ = self.rnn(x)  # (batch, time, 2 * hidden_size)
         if self.training:
             hidden = hidden * _dropout_mask(hidden, self.dropout)
@@ -65,35 +69,79 @@ class GRUClassifier(BaseEstimator):
 
     Parameters
     ----------
-    cell : "gru", "lstm" or "rnn".
-    hidden_size : units in each direction.
-    epochs : epochs of training.
-    batch_size, learning_rate, weight_decay, dropout : as usual, for AdamW on one cycle.
-    weak_negative_weight : weight of a cell whose label is unknown, as a negative.
-    mixup : share of the windows that are overlaid with another, each cell keeping the louder.
-    device : "auto" takes CUDA where there is one.
-    random_state : seed of weights, batches and augmentation.
+    cell : {"GRU", "LSTM", "RNN"}
+        Kind of recurrent cell.
+    hidden_size : int
+        Number of units in each direction.
+    epochs : int
+        Number of epochs.
+    batch_size : int
+        Number of windows per batch.
+    learning_rate : float
+        Maximum of the one-cycle schedule [1]_.
+    weight_decay : float
+        Weight decay of AdamW.
+    dropout : float
+        Dropout probability.
+    weak_negative_weight : float
+        Weight of an unknown label, which counts as a negative.
+    mixup : float
+        Fraction of the windows that are overlaid with another window.
+    device : {"auto", "cpu", "cuda"}
+        "auto" uses CUDA if available.
+    random_state : int
+        Random seed of weights, batches and augmentation.
 
     Attributes
     ----------
-    net_ : RecurrentNet.
-    n_bands_, n_species_ : int.
-    n_windows_ : int, windows that an epoch sees.
-    history_ : list of float, the mean training loss of each epoch.
-    seconds_ : float, that the fit took.
+    net_ : RecurrentNet
+        The fitted network.
+    n_bands_, n_species_ : int
+        Numbers of bands and species.
+    n_windows_ : int
+        Number of windows per epoch.
+    history_ : list of float
+        Mean training loss of each epoch.
+    seconds_ : float
+        Duration of the fit, s.
 
     Notes
     -----
-    An epoch sees every window with a known label and as many others, drawn anew: the others are
-    many and say little. Augmentation: the louder of two windows (calls overlap, and the louder
-    masks), and SpecAugment's time and band masks (Park et al. 2019). No recording is held for early
-    stopping: with some twenty positives a species the network learns more from it than the best epoch,
-    which so few tell unsurely, gains, and one cycle ends where the learning rate does.
+    An epoch contains all windows with a known label, and the same number of other windows, drawn at random in
+    each epoch. There are many windows without known labels, and each contributes little information.
+
+    Augmentation overlays two windows, and masks ranges of time and bands as in SpecAugment [2]_. The overlay
+    is the maximum of both windows, because a loud call masks a quiet one.
+
+    There is no early stopping. With about twenty positives per species, held-out recordings are more useful
+    for training, and the one-cycle schedule ends with a learning rate near 0.
+
+    References
+    ----------
+    .. [1] Smith and Topin (2019), "Super-convergence: very fast training of neural networks using large
+       learning rates".
+    .. [2] Park et al. (2019), "SpecAugment: a simple data augmentation method for automatic speech
+       recognition".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> rng = np.random.default_rng(0)
+    >>> Y = (rng.random((40, 2)) < 0.5).astype(float)
+    >>> X = rng.normal(size=(40, 10, 4)).astype(np.float32)  # 40 windows of 10 frames and 4 bands
+    >>> X[:, 5, :2] += 6 * Y  # species k is audible in band k
+    >>> model = GRUClassifier(hidden_size=8, epochs=20, learning_rate=0.02, device="cpu").fit(X, Y)
+    >>> P = model.predict_proba(X)
+    >>> P.shape
+    (40, 2)
+    >>> bool(P[Y == 1].mean() > P[Y == 0].mean())
+    True
     """
 
     def __init__(
         self,
-        cell: str = "gru",
+        *,
+        cell: str = "GRU",
         hidden_size: int = 96,
         epochs: int = 24,
         batch_size: int = 64,
@@ -118,11 +166,18 @@ class GRUClassifier(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, Y: np.ndarray, on_epoch: Callable[[float], None] | None = None) -> Self:
-        """Fit on (n_windows, n_steps, n_bands) X and (n_windows, n_species) Y of 1, 0 and nan.
+        """Return the estimator, fitted.
 
         Parameters
         ----------
-        on_epoch : called with each entry of `history_`.
+        X : (n_windows, n_steps, n_bands) frames of each window.
+        Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+        on_epoch : called after each epoch with its entry of `history_`.
+
+        Raises
+        ------
+        UserError
+            No label is known, the loss is not finite, or the device is not available.
         """
         started = time.perf_counter()
         X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True)
@@ -134,18 +189,18 @@ class GRUClassifier(BaseEstimator):
 
         is_known = ~np.isnan(Y).all(axis=1)
         if not is_known.any():
-            raise UserError(f"no label is known in the {len(Y)} training windows; check more boxes")
+            raise UserError(f"none of the {len(Y)} training windows has a known label; add TP or FP boxes")
         self.n_bands_, self.n_species_ = X.shape[2], Y.shape[1]
         mean, std = _moments(X)
         self.net_ = RecurrentNet(
             torch.tensor(mean, dtype=torch.float32),
             torch.tensor(std, dtype=torch.float32),
             _base_rate(Y, self.weak_negative_weight),
-            self.hidden_size,
-            self.cell,
-            self.dropout,
+            hidden_size=self.hidden_size,
+            cell=self.cell,
+            dropout=self.dropout,
         ).to(device)
-        # All on the device at once: a batch is then an index away.
+        # All windows are copied to the device once, so that a batch is only an indexing operation.
         data = torch.from_numpy(X).to(device)
         labels = torch.from_numpy(Y.astype(np.float32)).to(device)
         known = torch.from_numpy(is_known).to(device)
@@ -158,24 +213,24 @@ class GRUClassifier(BaseEstimator):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             self.learning_rate,
-            total_steps=max(steps * self.epochs, 10),  # of fewer it cannot make a rise and a fall
+            total_steps=max(steps * self.epochs, 10),  # fewer steps cannot rise and fall
             pct_start=0.2,
         )
-        # On a GPU half precision; a scaler keeps small gradients from vanishing there.
+        # Half precision on a GPU; the scaler keeps small gradients from underflowing.
         scaler = torch.amp.GradScaler(device.type, enabled=on_gpu)
         self.net_.train()
         self.history_ = []
         for _ in range(self.epochs):
             losses = []
-            for rows in _epoch_batches(known, self.n_windows_, self.batch_size, generator):
-                x, y = augment(self.net_.normalise(data[rows]), labels[rows], self.mixup, generator)
+            for rows in _epoch_batches(known, self.n_windows_, self.batch_size, generator=generator):
+                x, y = augment(self.net_.normalise(data[rows]), labels[rows], self.mixup, generator=generator)
                 with torch.autocast(device.type, torch.float16, enabled=on_gpu):
                     logits = self.net_(x)
                 loss = weak_bce(logits.float(), y, self.weak_negative_weight)
                 optimizer.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
                 scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(self.net_.parameters(), 5.0)
+                nn.utils.clip_grad_norm_(self.net_.parameters(), MAX_GRADIENT_NORM)
                 scaler.step(optimizer)
                 scaler.update()
                 schedule.step()
@@ -183,8 +238,8 @@ class GRUClassifier(BaseEstimator):
             self.history_.append(float(torch.stack(losses).mean()))
             if not np.isfinite(self.history_[-1]):
                 raise UserError(
-                    f"the network's loss is {self.history_[-1]} in epoch {len(self.history_)}; lower its "
-                    f"learning rate of {self.learning_rate:g}"
+                    f"the loss is {self.history_[-1]} in epoch {len(self.history_)}; use a learning rate "
+                    f"below {self.learning_rate:g}"
                 )
             if on_epoch is not None:
                 on_epoch(self.history_[-1])
@@ -199,7 +254,8 @@ class GRUClassifier(BaseEstimator):
         device = resolve_device(self.device)
         net = self.net_.eval()
         if net.mean.device.type != device.type:
-            # Only then: even to where it is, a move takes the weights apart under another thread's hands.
+            # Not moved otherwise: `to` replaces the weights even on the same device, and another thread may
+            # be using them.
             net.to(device)
         with torch.inference_mode():
             batches = (X[first : first + PREDICT_BATCH] for first in range(0, len(X), PREDICT_BATCH))
@@ -213,9 +269,9 @@ class GRUClassifier(BaseEstimator):
         return tags
 
     def save(self, file: Path) -> None:
-        """Write the weights and parameters to a file that `load` reads as data only."""
+        """Write the weights and parameters to a file; `load` reads it without executing code."""
         check_is_fitted(self)
-        stored = io.BytesIO()  # what torch writes to a full disk itself is no OSError
+        stored = io.BytesIO()  # if torch itself writes to a full disk, the error is not an OSError
         torch.save(
             {
                 "params": self.get_params(),
@@ -230,76 +286,111 @@ class GRUClassifier(BaseEstimator):
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Return the model that `save` wrote; UserError if the file is another's, or cut."""
+        """Return the model that `save` wrote.
+
+        Raises
+        ------
+        UserError
+            The file is missing or not valid, or the device is not available.
+        """
         try:
             stored: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
             model = cls(**stored["params"])
             state = stored["state"]
             if model.hidden_size != state["rnn.weight_hh_l0"].shape[1]:
-                raise ValueError(f"{model.hidden_size} units in place of those of its weights")
+                raise ValueError(f"hidden_size {model.hidden_size} does not match the weights")
             model.net_ = RecurrentNet(
                 state["mean"],
                 state["std"],
                 torch.full((len(state["heads.bias"]) // 2,), 0.5),
-                model.hidden_size,
-                model.cell,
-                model.dropout,
+                hidden_size=model.hidden_size,
+                cell=model.cell,
+                dropout=model.dropout,
             )
             model.net_.load_state_dict(state)
             model.n_bands_, model.n_species_ = len(state["mean"]), len(state["heads.bias"]) // 2
             model.history_ = stored["history"]
             model.seconds_ = stored["seconds"]
-        except Exception as error:  # of a dozen kinds, by where the file is wrong
+        except Exception as error:  # the type depends on which part of the file is not valid
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f"{file}: holds no network of this version ({reason}); remove it") from error
+            raise UserError(
+                f"{file}: not a valid network of this version ({reason}); remove the file and retrain"
+            ) from error
         model.net_.to(resolve_device(model.device)).eval()
         return model
 
 
 def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Tensor:
-    """Return the mean binary cross-entropy of (batch, n_species), nan labels as weak negatives."""
+    """Return the binary cross-entropy per window, with nan labels as weak negatives.
+
+    Parameters
+    ----------
+    logits : (batch, n_species) log odds.
+    labels : (batch, n_species) labels, 1, 0 or nan for unknown.
+    weak_negative_weight : weight of an unknown label.
+
+    Returns
+    -------
+    scalar Tensor
+        Sum over species, mean over the batch.
+    """
     unknown = labels.isnan()
     loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
     return (loss * torch.where(unknown, weak_negative_weight, 1.0)).sum() / len(labels)
 
 
-def augment(x: Tensor, y: Tensor, mixup: float, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return (batch, time, n_bands) windows overlaid and masked, and their labels.
+def augment(x: Tensor, y: Tensor, mixup: float, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Return windows that are overlaid and masked at random, and their labels.
 
-    The overlay has the species of either window; it lacks those that both lack, and does not know
-    the rest.
+    In an overlay, a species is present if it is present in either window, absent if it is absent in both,
+    and unknown otherwise.
+
+    Parameters
+    ----------
+    x : (batch, time, n_bands) normalised frames.
+    y : (batch, n_species) labels, 1, 0 or nan for unknown.
+    mixup : fraction of the windows that are overlaid.
+    generator : random number generator on the device of x.
     """
     n, n_steps, n_bands = x.shape
     other = torch.randperm(n, generator=generator, device=x.device)
     mixed = torch.rand(n, generator=generator, device=x.device) < mixup
     x = torch.where(mixed[:, None, None], torch.maximum(x, x[other]), x)
-    both = torch.where((y == 1) | (y[other] == 1), 1.0, y + y[other])  # 0 + 0, else nan
+    both = torch.where((y == 1) | (y[other] == 1), 1.0, y + y[other])  # 0 if both are 0, otherwise nan
     y = torch.where(mixed[:, None], both, y)
-    x = x * _mask(n, n_steps, n_steps // 5, generator)[:, :, None]
-    return x * _mask(n, n_bands, n_bands // 8, generator)[:, None, :], y
+    x = x * _mask(n, n_steps, n_steps // 5, generator=generator)[:, :, None]
+    return x * _mask(n, n_bands, n_bands // 8, generator=generator)[:, None, :], y
 
 
 def resolve_device(device: str) -> torch.device:
+    """Return the torch device of a name in `DEVICES`.
+
+    Raises
+    ------
+    UserError
+        CUDA is requested but not available.
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda': torch finds no CUDA GPU here; give --device cpu or auto")
+        raise UserError("device 'cuda': torch finds no CUDA GPU; give --device cpu or --device auto")
     return torch.device(device)
 
 
-def _mask(n: int, length: int, widest: int, generator: torch.Generator) -> Tensor:
-    """Return (n, length) of 1 with a run of 0 to `widest` zeros in each row."""
+def _mask(n: int, length: int, max_width: int, *, generator: torch.Generator) -> Tensor:
+    """Return an (n, length) array of 1 with a range of 0 to `max_width` zeros in each row."""
     device = generator.device
-    width = torch.randint(0, widest + 1, (n, 1), generator=generator, device=device)
+    width = torch.randint(0, max_width + 1, (n, 1), generator=generator, device=device)
     start = (torch.rand(n, 1, generator=generator, device=device) * (length - width + 1)).long()
     position = torch.arange(length, device=device)
     return ((position < start) | (position >= start + width)).float()
 
 
 def _dropout_mask(x: Tensor, p: float) -> Tensor:
-    """Return what dropout multiplies (batch, time, features) x by: 0 for a share `p`, else 1 / (1 - p).
+    """Return a dropout mask with the shape of x: 0 with probability `p`, otherwise 1 / (1 - p).
 
-    Eight cells share one 64-bit draw, which `nn.Dropout` spends on each: on a CPU a tenth of an epoch.
+    Each random 64-bit number serves eight values; `nn.Dropout` uses one per value. On a CPU this saves a
+    tenth of the time of an epoch.
     """
     draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
     dropped = round(256 * p)
@@ -308,8 +399,10 @@ def _dropout_mask(x: Tensor, p: float) -> Tensor:
 
 
 def _epoch_batches(
-    is_known: Tensor, n_windows: int, batch_size: int, generator: torch.Generator
+    is_known: Tensor, n_windows: int, batch_size: int, *, generator: torch.Generator
 ) -> Iterator[Tensor]:
+    """Yield the indices of the windows in each batch of an epoch."""
+
     def shuffled(rows: Tensor) -> Tensor:
         return rows[torch.randperm(len(rows), generator=generator, device=rows.device)]
 
@@ -319,13 +412,17 @@ def _epoch_batches(
 
 
 def _base_rate(Y: np.ndarray, weak_negative_weight: float) -> Tensor:
+    """Return the (n_species,) weighted fraction of positive windows, smoothed so that it is never 0 or 1."""
     weight = np.where(np.isnan(Y), weak_negative_weight, 1.0)
     positives = (Y == 1).sum(axis=0)
     return torch.tensor((positives + 0.5) / (weight.sum(axis=0) + 1), dtype=torch.float32)
 
 
 def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n_bands,) mean and standard deviation of windows, without a float64 copy of them all."""
+    """Return the (n_bands,) mean and standard deviation over windows and frames.
+
+    The windows are converted to float64 in batches, because a copy of all would need too much memory.
+    """
     n = len(X) * X.shape[1]
     total, squares = np.zeros(X.shape[2]), np.zeros(X.shape[2])
     for first in range(0, len(X), PREDICT_BATCH):
@@ -334,4 +431,4 @@ def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         squares += (x**2).sum(axis=(0, 1))
     mean = total / n
     variance = squares / n - mean**2
-    return mean, np.sqrt(np.maximum(variance, 1e-6))  # a silent band is constant
+    return mean, np.sqrt(np.maximum(variance, 1e-6))  # a silent band has no variance

@@ -1,42 +1,49 @@
-"""What both models take as labels, and how they tell scikit-learn."""
+"""Labels with unknown values: validation, species of one class, and tags for scikit-learn."""
 
 import numpy as np
 from sklearn.utils import Tags, check_array
 
 
 def check_labels(Y: np.ndarray | None, n_windows: int) -> np.ndarray:
-    """Return (n_windows, n_species) Y, which must be of 1, 0 and nan for unknown.
+    """Return the labels Y as a validated array, as scikit-learn's `check_array` does.
+
+    Parameters
+    ----------
+    Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+    n_windows : number of windows that Y must have.
 
     Raises
     ------
     ValueError
-        Y is missing, of another shape or of other values.
+        Y is None, has another shape or contains other values.
     """
     if Y is None:
         raise ValueError(
-            "this model requires y to be passed, but the target y is None; give a label row per window"
+            "this model requires y to be passed, but the target y is None; pass a row of labels per window"
         )
     Y = check_array(Y, dtype="numeric", ensure_all_finite="allow-nan", input_name="Y")
     if len(Y) != n_windows:
-        raise ValueError(f"X has {n_windows} windows and Y {len(Y)}; give a label row per window")
+        raise ValueError(f"X has {n_windows} windows but Y has {len(Y)}; pass a row of labels per window")
     other = ~(np.isnan(Y) | (Y == 0) | (Y == 1))
     if other.any():
-        raise ValueError(f"Y holds {Y[other][0]:g}; a label is 1, 0, or nan for unknown")
+        raise ValueError(f"Y contains {Y[other][0]:g}; use 1, 0, or nan for unknown")
     return Y
 
 
 def constant_log_odds(y: np.ndarray, weak_negative_weight: float) -> float | None:
-    """Return the log odds of a species whose windows are of one class, so that nothing can be learned.
+    """Return the constant log odds of a species whose labels have one class only, or None for two classes.
 
     Parameters
     ----------
-    y : (n_windows,) of 1, 0 and nan.
-    weak_negative_weight : weight of nan as a negative; at 0 only known windows count.
+    y : (n_windows,) labels of the species, 1, 0 or nan for unknown.
+    weak_negative_weight : weight of an unknown label, which counts as a negative. At 0, unknown labels are
+        ignored, so a species with known positives only has one class.
 
     Returns
     -------
     float or None
-        By its share of all windows, for what is unknown is mostly absent; None where both classes are there.
+        Log odds of the share of positives among all windows. Unknown windows count as negatives here, because
+        a species is absent from most windows.
     """
     present = y[~np.isnan(y)] == 1 if weak_negative_weight == 0 else y == 1
     if present.any() and not present.all():
@@ -45,7 +52,7 @@ def constant_log_odds(y: np.ndarray, weak_negative_weight: float) -> float | Non
 
 
 def multilabel_tags(tags: Tags) -> Tags:
-    """Return scikit-learn's tags of an estimator that takes a column of labels for each species."""
+    """Return scikit-learn's tags of an estimator that requires one column of labels per species."""
     tags.target_tags.required = True
     tags.target_tags.multi_output = True
     tags.target_tags.single_output = False

@@ -1,4 +1,4 @@
-"""A linear discriminant of all species at once: what a table's columns say in sum."""
+"""A linear discriminant for all species, fitted as a ridge regression."""
 
 from pathlib import Path
 from typing import Self
@@ -13,34 +13,57 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from features.common.files import read_arrays, replacing
 from models.estimators.labels import check_labels, constant_log_odds, multilabel_tags
-from models.scoring.calibration import IDENTITY, fit_curve
+from models.logistic import IDENTITY, fit_logistic
 
 FILE = "linear.npz"
 ARRAYS = ("coef", "intercept", "mean", "scale")
-BATCH = 8192  # windows at a time in float64
-MOST_DEVIATIONS = 4.0  # of a column from its mean; a straight line knows no end of its own
+BATCH = 8192  # number of windows converted to float64 together
+MAX_DEVIATIONS = 4.0  # standardised features are clipped, because a linear function is unbounded
 
 
 class RidgeDiscriminant(BaseEstimator):
-    """Log odds of each species, linear in the columns.
+    """Log odds of each species as a linear function of the features.
 
-    A ridge regression of the labels on standardised columns points where Fisher's discriminant does
-    (Hastie, Tibshirani & Friedman 2009, exercise 4.2): away from what varies among all windows. A logistic
-    curve on each species' regression makes log odds of it. Columns count up to four standard deviations from
-    their mean, so that a window unlike all of training is no surer than those.
+    A ridge regression of the labels on the standardised features has the direction of Fisher's linear
+    discriminant ([1]_, exercise 4.2). A logistic regression on the output of each species' ridge regression
+    converts it to log odds. Standardised features are clipped to four standard deviations, so that windows
+    unlike all training windows do not get extreme scores.
 
     Parameters
     ----------
-    alpha : penalty on squared coefficients of standardised columns.
-    weak_negative_weight : weight of a window of which no label is known. One that shows another species is a
-        full negative of those that it is not known for, so that species are told from each other.
+    alpha : float
+        Penalty on the squared coefficients of the standardised features.
+    weak_negative_weight : float
+        Weight of a window without any known label, which counts as a negative. In the ridge regression, a
+        window with any known label has weight 1, and is a negative of all species that are not known to be
+        present. This separates species from each other.
 
     Attributes
     ----------
-    coef_ : (n_species, n_features) log odds by column.
-    intercept_ : (n_species,).
-    mean_, scale_ : (n_features,) of the training windows' columns.
-    n_features_in_ : int.
+    coef_ : (n_species, n_features) array
+        Coefficients of the features in the log odds.
+    intercept_ : (n_species,) array
+        Log odds of a window whose features are all at their mean.
+    mean_, scale_ : (n_features,) array
+        Weighted mean and standard deviation of the features.
+    n_features_in_, n_species_ : int
+        Numbers of features and species.
+
+    References
+    ----------
+    .. [1] Hastie, Tibshirani and Friedman (2009), "The elements of statistical learning", 2nd edition.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> X = np.random.default_rng(0).normal(size=(200, 3))
+    >>> Y = (X[:, :2] > 1).astype(float)  # species k is present if feature k is high
+    >>> Y[:50, 1] = np.nan  # unknown
+    >>> model = RidgeDiscriminant(alpha=1.0).fit(X, Y)
+    >>> model.coef_.argmax(axis=1).tolist()
+    [0, 1]
+    >>> model.predict_proba(X).shape
+    (200, 2)
     """
 
     def __init__(self, alpha: float = 300.0, weak_negative_weight: float = 0.1) -> None:
@@ -48,27 +71,36 @@ class RidgeDiscriminant(BaseEstimator):
         self.weak_negative_weight = weak_negative_weight
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
-        """Fit on (n_windows, n_features) X and (n_windows, n_species) Y of 1, 0 and nan."""
+        """Return the estimator, fitted.
+
+        Parameters
+        ----------
+        X : (n_windows, n_features) features.
+        Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+        """
         X = validate_data(self, X, dtype=np.float32)
         Y = check_labels(Y, len(X))
         constants = [constant_log_odds(y, self.weak_negative_weight) for y in Y.T]
         varied = [k for k, constant in enumerate(constants) if constant is None]
+        self.n_species_ = Y.shape[1]
         self.mean_, self.scale_ = np.zeros(X.shape[1]), np.ones(X.shape[1])
         self.coef_ = np.zeros((len(constants), X.shape[1]))
         self.intercept_ = np.array([constant or 0.0 for constant in constants])
         if not varied:
             return self
         weights = np.where(np.isnan(Y), self.weak_negative_weight, 1.0)
-        of_window, shows = weights.max(axis=1), Y[:, varied] == 1
-        scaler = StandardScaler().fit(X, sample_weight=of_window)
-        Z = np.clip(scaler.transform(X), -MOST_DEVIATIONS, MOST_DEVIATIONS)
-        ridge = Ridge(self.alpha).fit(Z, shows.astype(np.float32), sample_weight=of_window)
+        window_weight, present = weights.max(axis=1), Y[:, varied] == 1
+        scaler = StandardScaler().fit(X, sample_weight=window_weight)
+        Z = np.clip(scaler.transform(X), -MAX_DEVIATIONS, MAX_DEVIATIONS)
+        ridge = Ridge(self.alpha).fit(Z, present.astype(np.float32), sample_weight=window_weight)
         self.mean_, self.scale_ = scaler.mean_, scaler.scale_
         self.coef_[varied] = ridge.coef_ / scaler.scale_
         score = self.decision_function(X)
-        for k, is_shown in zip(varied, shows.T, strict=True):
-            spread = score[:, k].std() or 1.0  # 0 of columns that never vary
-            slope, offset = fit_curve(score[:, k] / spread, is_shown, weights[:, k], IDENTITY, 1.0)
+        for k, is_present in zip(varied, present.T, strict=True):
+            spread = score[:, k].std() or 1.0  # it is 0 if all features are constant
+            slope, offset = fit_logistic(
+                score[:, k] / spread, is_present, weights[:, k], prior=IDENTITY, precision=1.0
+            )
             self.coef_[k] *= slope / spread
             self.intercept_[k] = offset
         return self
@@ -85,39 +117,57 @@ class RidgeDiscriminant(BaseEstimator):
         return np.asarray(expit(self.decision_function(X)))
 
     def contributions(self, X: np.ndarray, species: int) -> np.ndarray:
-        """Return (n_windows, n_features) what each column adds to a species' log odds, from its mean on."""
+        """Return the (n_windows, n_features) contribution of each feature to the log odds of a species.
+
+        Contributions are relative to a window whose features are all at their mean.
+
+        Parameters
+        ----------
+        X : (n_windows, n_features) features.
+        species : index of the species.
+        """
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         return self._deviations(X) * self.coef_[species]
 
     def importance(self) -> np.ndarray:
-        """Return (n_species, n_features) the share of each column in squared standardised coefficients."""
+        """Return the (n_species, n_features) share of each feature in the sum of squared coefficients.
+
+        The coefficients are those of the standardised features.
+        """
         check_is_fitted(self)
         squares = (self.coef_ * self.scale_) ** 2
         return squares / np.maximum(squares.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
     def _deviations(self, X: np.ndarray) -> np.ndarray:
-        """Return (n_windows, n_features) how far the columns are from their means, within bounds."""
-        most = MOST_DEVIATIONS * self.scale_
-        return np.clip(X - self.mean_, -most, most)
+        """Return the (n_windows, n_features) clipped deviations of the features from their means."""
+        limit = MAX_DEVIATIONS * self.scale_
+        return np.clip(X - self.mean_, -limit, limit)
 
     def __sklearn_tags__(self) -> Tags:
         return multilabel_tags(super().__sklearn_tags__())
 
     def save(self, folder: Path) -> None:
-        """Write the coefficients to `folder`, as arrays."""
+        """Write the coefficients as arrays to `linear.npz` in a folder."""
         check_is_fitted(self)
         with replacing(folder / FILE) as temporary:
             np.savez(temporary, **{name: getattr(self, f"{name}_") for name in ARRAYS})
 
     @classmethod
     def load(cls, folder: Path, n_features: int, n_species: int) -> Self:
-        """Return the discriminant that `save` wrote, which predicts and is not fitted on.
+        """Return the discriminant that `save` wrote to `folder`.
+
+        The parameters of the constructor are not stored, so refitting it would use their defaults.
+
+        Parameters
+        ----------
+        folder : folder of the model.
+        n_features, n_species : numbers of features and species that the model must have.
 
         Raises
         ------
         ValueError
-            The file is another's.
+            The file is missing, not valid, or has other numbers of features or species.
         """
         arrays = read_arrays(folder / FILE, *ARRAYS)
         shapes = dict(
@@ -130,9 +180,10 @@ class RidgeDiscriminant(BaseEstimator):
                 or not np.isfinite(values).all()
             ):
                 raise ValueError(
-                    f"{FILE} is no discriminant of {n_features} features and {n_species} species"
+                    f"{FILE}: '{name}' is not a finite array for {n_features} features and {n_species} "
+                    f"species; retrain the model"
                 )
         model = cls()
-        model.n_features_in_ = n_features
+        model.n_features_in_, model.n_species_ = n_features, n_species
         model.coef_, model.intercept_, model.mean_, model.scale_ = (arrays[name] for name in ARRAYS)
         return model

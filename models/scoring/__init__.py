@@ -1,1 +1,1 @@
-"""From window scores to recording scores: pooling, calibration, blending, thresholds and prevalence."""
+"""Window scores to recording scores: pooling, calibration, blending, thresholds and prevalence."""

@@ -1,8 +1,8 @@
-"""Scores of windows -> comparable scores of recordings: the pooling and the calibration that rank best."""
+"""Aggregation: window scores to recording scores, by the pooling and calibration with the best ranking."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -12,62 +12,95 @@ from models.scoring.pooling import POOLINGS, pool
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
-OWN, COMMON = 5.0, np.inf
-"""Shrinkage of curves that each species' positives move, and of one that leaves rankings as they are."""
+PER_SPECIES_SHRINKAGE = 5.0
+"""Shrinkage with which each species has its own calibration curve."""
+COMMON_SHRINKAGE = np.inf
+"""Shrinkage with which all species have the same curve, so calibration does not change any ranking."""
 
 
 @dataclass(frozen=True)
-class Readout:
+class Aggregation:
+    """Pooling of a recording's window scores, followed by calibration.
+
+    Attributes
+    ----------
+    pooling : one of `pooling.POOLINGS`.
+    calibrator : calibrator of the pooled scores.
+    """
+
     pooling: str
     calibrator: PlattCalibrator
 
     def __call__(self, P: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """Return (n_recordings, n_species) probabilities of (n_windows, n_species) scores.
+        """Return the (n_recordings, n_species) probabilities of recordings.
 
         Parameters
         ----------
+        P : (n_windows, n_species) window scores, grouped by recording.
         first : (n_recordings,) first window of each recording.
         """
         return self.calibrator.transform(pool(P, first, self.pooling))
 
     def config(self) -> dict[str, Any]:
-        """Return what `from_config` needs, as JSON holds it."""
+        """Return the settings as JSON values for `from_config`."""
         return {"pooling": self.pooling, "calibration": self.calibrator.coef_.tolist()}
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Readout":
-        return cls(config["pooling"], PlattCalibrator.of(config["calibration"]))
+    def from_config(cls, config: Mapping[str, Any], n_species: int) -> Self:
+        """Return the aggregation with the settings that `config` returned.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError
+            The settings are missing or not valid for `n_species` species.
+        """
+        pooling, coef = config["pooling"], np.array(config["calibration"], float)
+        if pooling not in POOLINGS:
+            raise ValueError(f"unknown pooling {pooling!r}; use one of {', '.join(POOLINGS)}")
+        if coef.shape != (n_species, 2):
+            raise ValueError(f"calibration has shape {coef.shape} instead of ({n_species}, 2)")
+        if not np.isfinite(coef).all():
+            raise ValueError("calibration has coefficients that are not finite")
+        return cls(pooling, PlattCalibrator.of(coef))
 
 
-def best_readout(
-    P: np.ndarray,
-    first: np.ndarray,
-    Y: np.ndarray,
-    fold: np.ndarray,
-    metric: Metric,
-) -> tuple[Readout, np.ndarray, float]:
-    """Return the simplest readout that is as good as the best, its out-of-fold scores, and their metric.
+def best_aggregation(
+    P: np.ndarray, first: np.ndarray, Y: np.ndarray, *, fold: np.ndarray, metric: Metric
+) -> tuple[Aggregation, np.ndarray, float]:
+    """Return the simplest aggregation that is as good as the best, its out-of-fold scores and their metric.
 
-    As good is within one standard error of the paired difference, as in `blending.fit_blend`. Simplest
-    is nearest to the loudest window, with a curve for each species. One for all earns its place where
-    folds keep sites whole: there a fold's species can be strangers to the others, and what those say
-    of them misleads.
+    An aggregation is as good as the best if their metrics differ by at most one standard error of the paired
+    difference, as in `blending.fit_blend`. Candidates are ordered from simple to complex: those with one
+    calibration curve per species, then those with a common curve, and each of these from "max" to "mean"
+    pooling. If folds keep sites whole, a species can be absent from the other folds. Its own curve is then
+    unreliable, and the common curve is better.
 
     Parameters
     ----------
     P : (n_windows, n_species) out-of-fold scores.
     first : (n_recordings,) first window of each recording.
-    Y : (n_recordings, n_species) truth of 1, 0 and nan.
-    fold : (n_recordings,) fold of each recording.
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    fold : (n_recordings,) fold of each recording, from 0.
+    metric : function of (truth, scores), to be maximised.
+
+    Returns
+    -------
+    aggregation : Aggregation
+        Fitted on all recordings.
+    oof : (n_recordings, n_species) array
+        Scores of each fold, calibrated by the other folds.
+    score : float
+        Metric of `oof`.
     """
     candidates = []
-    for shrinkage in (OWN, COMMON):
+    for shrinkage in (PER_SPECIES_SHRINKAGE, COMMON_SHRINKAGE):
         for how in POOLINGS:
-            oof, calibrator = calibrate(pool(P, first, how), Y, fold, shrinkage)
-            candidates.append((Readout(how, calibrator), oof, metric(Y, oof)))
+            oof, calibrator = calibrate(pool(P, first, how), Y, fold, shrinkage=shrinkage)
+            candidates.append((Aggregation(how, calibrator), oof, metric(Y, oof)))
     best = max(candidates, key=lambda candidate: candidate[2])
     return next(
         candidate
         for candidate in candidates
-        if candidate is best or best[2] - candidate[2] <= difference_error(metric, Y, best[1], candidate[1])
+        if candidate is best
+        or best[2] - candidate[2] <= difference_error(metric, Y, best[1], other=candidate[1])
     )

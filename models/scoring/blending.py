@@ -1,27 +1,32 @@
-"""Two or more models' scores -> one, in the space and with the weights that rank best."""
+"""Blending: a weighted mean of several members' scores, with the space and weights of the best ranking."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations
+from math import comb
 
 import numpy as np
 import scipy.special
 import scipy.stats
 
-from models.metrics import difference_error
-from models.scoring.calibration import logit
+from models.logistic import logit
+from models.metrics import auc_per_species, difference_error
 
-STEPS = 20  # weights are multiples of 1 / STEPS
+STEPS = 20
+"""Weights of two or three members are multiples of 1 / STEPS."""
+MAX_WEIGHTS = 300  # number of points of the grid of weights
+N_ERRORS = 3.0  # number of standard errors in the test for information
+USEFUL_AUC = 0.7  # a member that may have this macro AUC is not left out
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 def _row_rank(P: np.ndarray) -> np.ndarray:
-    """Return each row's ranks, 0 for the lowest and 1 for the highest, ties averaged."""
+    """Return the ranks in each row, from 0 for the lowest to 1 for the highest; ties get their mean rank."""
     return (scipy.stats.rankdata(P, axis=1) - 1) / max(P.shape[1] - 1, 1)
 
 
-# Where members' errors are independent, log odds add; the other spaces have to earn their place.
+# Spaces from simple to complex. If the errors of members are independent, a sum of log odds is optimal.
 SPACES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "logit": (logit, scipy.special.expit),
     "probability": (np.asarray, np.asarray),
@@ -31,35 +36,145 @@ SPACES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray
 
 @dataclass(frozen=True)
 class Blend:
-    """A weighted mean of the members' scores in one of `SPACES`."""
+    """A weighted mean of the members' scores.
+
+    Attributes
+    ----------
+    space : name of the space in `SPACES` in which the mean is taken.
+    weights : weight of each member; their sum is 1.
+    """
 
     space: str
     weights: tuple[float, ...]
 
     def apply(self, members: np.ndarray) -> np.ndarray:
-        """Return the (n_recordings, n_species) blend, in [0, 1], of (n_members, ...) scores."""
-        into, back = SPACES[self.space]
-        return back(np.tensordot(self.weights, np.stack([into(P) for P in members]), axes=1))
+        """Return the (n_recordings, n_species) blended scores in [0, 1].
+
+        Parameters
+        ----------
+        members : (n_members, n_recordings, n_species) scores in [0, 1].
+        """
+        return _weighted_mean(self, _transform(members, self.space))
+
+
+def _transform(members: np.ndarray, space: str) -> np.ndarray:
+    into, _ = SPACES[space]
+    return np.stack([into(P) for P in members])
+
+
+def _weighted_mean(blend: Blend, transformed: np.ndarray) -> np.ndarray:
+    """Return the blended scores of members that are already transformed to the space of the blend."""
+    _, back = SPACES[blend.space]
+    weights = np.array(blend.weights)
+    used = weights != 0  # a member of weight 0 must not change the last bits of the others
+    return back(np.tensordot(weights[used], transformed[used], axes=1))
 
 
 def candidates(n_members: int) -> list[Blend]:
-    """Return every blend of the simplex grid in every space."""
-    grid = [w for w in product(range(STEPS + 1), repeat=n_members) if sum(w) == STEPS]
-    return [Blend(space, tuple(k / STEPS for k in w)) for space in SPACES for w in grid]
+    """Return all blends that `fit_blend` compares.
+
+    In each space the weights form a regular grid. With two or three members, the grid has steps of 1 / 20.
+    With more members, it has the smallest steps 1 / n that give at most 300 points. Equal weights are always
+    included. With one member, the only candidate is the member itself.
+    """
+    if n_members == 1:
+        return [Blend("probability", (1.0,))]
+    n_steps = STEPS
+    while comb(n_steps + n_members - 1, n_steps) > MAX_WEIGHTS and n_steps > 1:
+        n_steps -= 1
+    grid = [tuple(k / n_steps for k in parts) for parts in _compositions(n_steps, n_members)]
+    equal = (1 / n_members,) * n_members
+    if n_steps % n_members:
+        grid.append(equal)
+    return [Blend(space, weights) for space in SPACES for weights in grid]
+
+
+def _compositions(total: int, n_parts: int) -> list[list[int]]:
+    """Return all lists of `n_parts` integers from 0 whose sum is `total`, in lexicographic order."""
+    # Stars and bars: choose the places of n_parts - 1 separators in a row of items and separators.
+    n_places = total + n_parts - 1
+    separators = combinations(range(n_places), n_parts - 1)
+    return [
+        [end - start - 1 for start, end in zip((-1, *s), (*s, n_places), strict=True)] for s in separators
+    ]
 
 
 def score_candidates(members: np.ndarray, Y: np.ndarray, metric: Metric) -> dict[Blend, float]:
-    """Return the score on Y of every candidate blend of the members."""
-    return {blend: metric(Y, blend.apply(members)) for blend in candidates(len(members))}
+    """Return the metric of all candidate blends.
+
+    Parameters
+    ----------
+    members : (n_members, n_recordings, n_species) scores in [0, 1].
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    metric : function of (truth, scores), to be maximised.
+    """
+    transformed = {space: _transform(members, space) for space in SPACES}
+    return {
+        blend: metric(Y, _weighted_mean(blend, transformed[blend.space]))
+        for blend in candidates(len(members))
+    }
+
+
+def informative(members: np.ndarray, Y: np.ndarray) -> np.ndarray:
+    """Return the (n_members,) mask of the members whose scores carry information, and so join a blend.
+
+    A member is left out if its macro AUC is at most three standard errors above 0.5 and more than three
+    standard errors below 0.7. The standard error is that of random scores [1]_. With few recordings it is
+    large, and no member is left out. If all members would be left out, none is.
+
+    Parameters
+    ----------
+    members : (n_members, n_recordings, n_species) scores.
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+
+    References
+    ----------
+    .. [1] Mann and Whitney (1947), "On a test of whether one of two random variables is stochastically larger
+       than the other".
+    """
+    n_present, n_absent = (Y == 1).sum(axis=0), (Y == 0).sum(axis=0)
+    has_auc = (n_present > 0) & (n_absent > 0)
+    if not has_auc.any():
+        return np.ones(len(members), bool)
+    auc = np.stack([auc_per_species(Y, P) for P in members])[:, has_auc]  # (n_members, n_with_auc)
+    n_pairs = n_present[has_auc] * n_absent[has_auc]
+    variance = (n_present + n_absent + 1)[has_auc] / (12 * n_pairs)
+    error = np.sqrt(variance.sum()) / auc.shape[1]
+    macro_auc = auc.mean(axis=1)
+    kept = (macro_auc > 0.5 + N_ERRORS * error) | (macro_auc + N_ERRORS * error >= USEFUL_AUC)
+    return kept if kept.any() else np.ones(len(members), bool)
 
 
 def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
-    """Return the simplest candidate that is as good as the best.
+    """Return the simplest blend that is as good as the best.
 
-    As good is within one standard error of the paired difference, over blocks of recordings (the
-    rule of Breiman et al. 1984): three spaces times a grid of weights are many draws from noise.
-    Simplest is log odds first, and there the blend nearest to equal weights, which need no fitting.
+    A blend is as good as the best if their metrics differ by at most one standard error of the paired
+    difference over blocks of recordings [1]_. The maximum over three spaces and a grid of weights would
+    otherwise overfit. Blends in log odds are simplest, and among these the blend closest to equal weights.
+
+    Members without information, see `informative`, have weight 0. The others are blended as if these did not
+    exist.
+
+    Parameters
+    ----------
+    members : (n_members, n_recordings, n_species) scores in [0, 1].
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    metric : function of (truth, scores), to be maximised.
+
+    References
+    ----------
+    .. [1] Breiman, Friedman, Olshen and Stone (1984), "Classification and regression trees": the rule of one
+       standard error.
     """
+    kept = informative(members, Y)
+    blend = _fit_all(members[kept], Y, metric)
+    weights = np.zeros(len(members))
+    weights[kept] = blend.weights
+    return Blend(blend.space, tuple(weights.tolist()))
+
+
+def _fit_all(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
+    """Return the blend of `fit_blend` without leaving out any member."""
     scored = score_candidates(members, Y, metric)
     best = max(scored, key=scored.__getitem__)
     reference = best.apply(members)
@@ -69,21 +184,22 @@ def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
         key=lambda blend: (list(SPACES).index(blend.space), max(abs(w - equal) for w in blend.weights)),
     ):
         P = blend.apply(members)
-        if scored[best] - scored[blend] <= difference_error(metric, Y, reference, P):
+        if scored[best] - scored[blend] <= difference_error(metric, Y, reference, other=P):
             return blend
     return best
 
 
 def cross_fit(
-    members: np.ndarray, Y: np.ndarray, fold: np.ndarray, metric: Metric
+    members: np.ndarray, Y: np.ndarray, fold: np.ndarray, *, metric: Metric
 ) -> tuple[np.ndarray, list[Blend]]:
-    """Return out-of-fold blended scores, and the blend that was fitted on the other folds of each.
+    """Return out-of-fold blended scores, and the blend of each fold, which is fitted on the other folds.
 
     Parameters
     ----------
-    members : (n_members, n_recordings, n_species) out-of-fold scores.
-    Y : (n_recordings, n_species).
+    members : (n_members, n_recordings, n_species) out-of-fold scores in [0, 1].
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
     fold : (n_recordings,) fold of each recording, from 0.
+    metric : function of (truth, scores), to be maximised.
     """
     P = np.empty(Y.shape)
     blends = []
@@ -95,17 +211,48 @@ def cross_fit(
 
 
 def blend_or_best(
-    members: np.ndarray, Y: np.ndarray, fold: np.ndarray, metric: Metric
+    members: np.ndarray, Y: np.ndarray, fold: np.ndarray, *, metric: Metric
 ) -> tuple[np.ndarray, Blend, list[Blend]]:
-    """Return out-of-fold blended scores, the blend for new recordings, and each fold's.
+    """Return out-of-fold blended scores, the blend for new recordings, and the blend of each fold.
 
-    Where the best member scores higher than the cross-fitted blend by more than one standard error, it
-    takes its place alone.
+    If the best member alone is better than the cross-fitted blend by more than one standard error of the
+    paired difference, the result is this member alone.
+
+    Parameters
+    ----------
+    members : (n_members, n_recordings, n_species) out-of-fold scores in [0, 1].
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    fold : (n_recordings,) fold of each recording, from 0.
+    metric : function of (truth, scores), to be maximised, for example `metrics.lrap`.
+
+    Returns
+    -------
+    P : (n_recordings, n_species) array
+        Scores of each fold, blended with weights that were fitted on the other folds.
+    blend : Blend
+        Fitted on all recordings. Members without information have weight 0, see `informative`.
+    fold_blends : list of Blend
+        Fitted without the recordings of each fold.
+
+    Examples
+    --------
+    Two members with independent errors are better together:
+
+    >>> import numpy as np
+    >>> from models.metrics import lrap
+    >>> rng = np.random.default_rng(0)
+    >>> Y = (rng.random((60, 4)) < 0.3).astype(float)
+    >>> members = 1 / (1 + np.exp(1 - 2 * Y - rng.normal(size=(2, 60, 4))))
+    >>> P, blend, fold_blends = blend_or_best(members, Y, np.arange(60) % 3, metric=lrap)
+    >>> blend.space, blend.weights
+    ('logit', (0.45, 0.55))
+    >>> lrap(Y, P) > max(lrap(Y, member) for member in members)
+    True
     """
-    P, fold_blends = cross_fit(members, Y, fold, metric)
-    scores = [metric(Y, member) for member in members]
-    best = int(np.argmax(scores))
-    if scores[best] - metric(Y, P) <= difference_error(metric, Y, members[best], P):
+    P, fold_blends = cross_fit(members, Y, fold, metric=metric)
+    scores = np.array([metric(Y, member) for member in members])
+    best = int(np.argmax(np.where(informative(members, Y), scores, -np.inf)))
+    if scores[best] - metric(Y, P) <= difference_error(metric, Y, members[best], other=P):
         return P, fit_blend(members, Y, metric), fold_blends
     alone = Blend("probability", tuple(float(k == best) for k in range(len(members))))
     return members[best], alone, [alone] * len(fold_blends)

@@ -1,4 +1,4 @@
-"""Scores of recordings -> probabilities that mean the same for every species."""
+"""Platt calibration: recording scores to probabilities that are comparable between species."""
 
 from typing import Self
 
@@ -6,71 +6,100 @@ import numpy as np
 import scipy.special
 from sklearn.base import BaseEstimator
 
-LOGIT_LIMIT = 1e-6  # probabilities are kept this far from 0 and 1 before the logit
-IDENTITY = np.array([1.0, 0.0])
-LEAST_SLOPE = 0.1
-TOLERANCE = 1e-8
-N_STEPS = 50  # of Newton's method, which needs about ten
+from models.logistic import IDENTITY, fit_logistic, logit
 
 
 class PlattCalibrator(BaseEstimator):
-    """A logistic curve for each species, drawn to the one that serves them all.
+    """Platt calibration with one logistic curve per species, shrunk towards a common curve.
 
-    Ranking compares species with each other, so a species whose scores run low loses wherever it
-    sounds. Platt (1999) fits a logistic regression on the score's log odds; with some twenty
-    positives a species, each species' slope and offset are drawn to the common ones by a Gaussian
-    prior. Every species is fitted as if it were as frequent as all are together: how often a species
-    stands in the training set is the annotators' choice, and leaving it in would also punish in each
-    fold the species that the other folds lack.
+    Rankings compare the scores of different species in one recording. A species whose scores are generally
+    low would lose these comparisons without calibration. Platt calibration [1]_ fits a logistic regression on
+    the log odds of each species. Many species have only about twenty positive recordings, so a Gaussian prior
+    shrinks each slope and offset towards those of the common curve.
 
     Parameters
     ----------
-    shrinkage : precision of the prior; at 5, curves part from the common one by about 0.4 log odds unless the
-        labels say more, at infinity never.
+    shrinkage : float
+        Precision of the prior. At 5, the curve of a species differs from the common curve by about 0.4 log
+        odds unless the labels are strong evidence for more. At infinity, all species have the common curve.
 
     Attributes
     ----------
-    coef_ : (n_species, 2) slope and offset on the log odds.
+    coef_ : (n_species, 2) array
+        Slope and offset on the log odds.
+
+    Notes
+    -----
+    The fit weights negatives so that every species has the mean prevalence. The number of annotated
+    positives of a species depends on the choice of the annotators, not on its prevalence in the field.
+    Without the weights, a species with few positives in the other folds would also get lower scores.
+
+    References
+    ----------
+    .. [1] Platt (1999), "Probabilistic outputs for support vector machines and comparisons to regularized
+       likelihood methods".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> P = np.array([[0.9, 0.2], [0.8, 0.1], [0.3, 0.1], [0.2, 0.05]])
+    >>> Y = np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0], [0.0, 0.0]])
+    >>> calibrator = PlattCalibrator().fit(P, Y)
+    >>> calibrator.coef_.shape
+    (2, 2)
+    >>> bool(calibrator.transform(P)[0, 1] > P[0, 1])
+    True
     """
 
     def __init__(self, shrinkage: float = 5.0) -> None:
         self.shrinkage = shrinkage
 
     def fit(self, P: np.ndarray, Y: np.ndarray) -> Self:
-        """Fit on (n_recordings, n_species) scores P and truth Y of 1, 0 and nan."""
-        x, weight = logit(P), _even_weights(Y)
-        common = fit_curve(x.ravel(), Y.ravel(), weight.ravel(), IDENTITY, 1.0)
+        """Return the calibrator, fitted on known cells.
+
+        Parameters
+        ----------
+        P : (n_recordings, n_species) scores in [0, 1].
+        Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+        """
+        x, weight = logit(P), _balancing_weights(Y)
+        common = fit_logistic(x.ravel(), Y.ravel(), weight.ravel(), prior=IDENTITY, precision=1.0)
         if np.isinf(self.shrinkage):
             self.coef_ = np.tile(common, (P.shape[1], 1))
             return self
         self.coef_ = np.array(
-            [fit_curve(x[:, k], Y[:, k], weight[:, k], common, self.shrinkage) for k in range(P.shape[1])]
+            [
+                fit_logistic(x[:, k], Y[:, k], weight[:, k], prior=common, precision=self.shrinkage)
+                for k in range(P.shape[1])
+            ]
         )
         return self
 
     @classmethod
     def of(cls, coef: np.ndarray) -> Self:
-        """Return the calibrator of curves that were fitted before."""
+        """Return a calibrator with the given (n_species, 2) coefficients."""
         calibrator = cls()
         calibrator.coef_ = np.asarray(coef)
         return calibrator
 
     def transform(self, P: np.ndarray) -> np.ndarray:
-        """Return (n_recordings, n_species) calibrated probabilities."""
+        """Return the (n_recordings, n_species) calibrated probabilities of scores P."""
         return scipy.special.expit(self.coef_[:, 0] * logit(P) + self.coef_[:, 1])
 
 
 def calibrate(
-    P: np.ndarray, Y: np.ndarray, fold: np.ndarray, shrinkage: float
+    P: np.ndarray, Y: np.ndarray, fold: np.ndarray, *, shrinkage: float
 ) -> tuple[np.ndarray, PlattCalibrator]:
-    """Return out-of-fold calibrated scores, each fold by the others' curves, and the curves of all.
+    """Return cross-fitted calibrated scores, and the calibrator fitted on all recordings.
+
+    The scores of each fold are calibrated by curves that were fitted on the other folds.
 
     Parameters
     ----------
-    P : (n_recordings, n_species) out-of-fold scores.
-    Y : (n_recordings, n_species) truth of 1, 0 and nan.
+    P : (n_recordings, n_species) out-of-fold scores in [0, 1].
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
     fold : (n_recordings,) fold of each recording, from 0.
-    shrinkage : as of PlattCalibrator.
+    shrinkage : as in `PlattCalibrator`.
     """
     calibrated = np.empty(P.shape)
     for k in range(fold.max() + 1):
@@ -79,45 +108,13 @@ def calibrate(
     return calibrated, PlattCalibrator(shrinkage).fit(P, Y)
 
 
-def logit(P: np.ndarray) -> np.ndarray:
-    return scipy.special.logit(np.clip(P, LOGIT_LIMIT, 1 - LOGIT_LIMIT))
+def _balancing_weights(Y: np.ndarray) -> np.ndarray:
+    """Return weights with which each species has the prevalence of all species together.
 
-
-def fit_curve(
-    x: np.ndarray, y: np.ndarray, weight: np.ndarray, prior: np.ndarray, precision: float
-) -> np.ndarray:
-    """Return slope and offset of the weighted logistic regression of y on x with a Gaussian prior."""
-    used = weight > 0
-    A, y, weight = np.column_stack([x[used], np.ones(used.sum())]), y[used], weight[used]
-
-    def loss(w: np.ndarray) -> float:
-        z = A @ w
-        return float(weight @ (np.logaddexp(0, z) - y * z) + precision * np.sum((w - prior) ** 2) / 2)
-
-    w = prior.copy()
-    for _ in range(N_STEPS):
-        p = scipy.special.expit(A @ w)
-        gradient = A.T @ (weight * (p - y)) + precision * (w - prior)
-        hessian = (A * (weight * p * (1 - p))[:, None]).T @ A + precision * np.eye(2)
-        step = np.linalg.solve(hessian, gradient)
-        while (
-            loss(w - step) > loss(w) and np.abs(step).max() > TOLERANCE
-        ):  # far from the end Newton overshoots
-            step /= 2
-        w = w - step
-        if np.abs(step).max() < TOLERANCE:
-            break
-    # Where labels run against the scores by chance, the scores keep their order all the same.
-    return np.array([max(w[0], LEAST_SLOPE), w[1]])
-
-
-def _even_weights(Y: np.ndarray) -> np.ndarray:
-    """Return weights that give each species the positive share that all have together.
-
-    A positive weighs 1; a species without a positive, or without a negative, and what is unknown weigh 0.
+    A positive has weight 1. Unknown cells have weight 0, as have species without a positive or a negative.
     """
     positives, negatives = (Y == 1).sum(axis=0), (Y == 0).sum(axis=0)
     odds = negatives.sum() / max(positives.sum(), 1)
-    of_negatives = np.where(negatives > 0, odds * positives / np.maximum(negatives, 1), 0.0)
-    of_positives = np.where(negatives > 0, 1.0, 0.0)
-    return np.where(Y == 1, of_positives, np.where(Y == 0, of_negatives, 0.0))
+    negative_weight = np.where(negatives > 0, odds * positives / np.maximum(negatives, 1), 0.0)
+    positive_weight = np.where(negatives > 0, 1.0, 0.0)
+    return np.where(Y == 1, positive_weight, np.where(Y == 0, negative_weight, 0.0))

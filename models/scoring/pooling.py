@@ -1,4 +1,4 @@
-"""Scores of windows -> scores of recordings."""
+"""Pooling of window scores to recording scores."""
 
 import numpy as np
 
@@ -6,13 +6,25 @@ POOLINGS = ("max", "top2", "top3", "mean")
 
 
 def pool(P: np.ndarray, first: np.ndarray, how: str) -> np.ndarray:
-    """Return the (n_recordings, n_species) scores of the recordings.
+    """Return the (n_recordings, n_species) pooled scores of recordings.
 
     Parameters
     ----------
-    P : (n_windows, n_species) scores, the windows of a recording side by side.
+    P : (n_windows, n_species) window scores, grouped by recording.
     first : (n_recordings,) first window of each recording.
-    how : "max", "mean", or "top2" and "top3" for the mean of the two and three highest windows.
+    how : "max", "mean", "top2" or "top3"; the last two are the mean of the two or three highest scores.
+
+    Raises
+    ------
+    ValueError
+        `how` is not one of these.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> P = np.array([[0.1], [0.9], [0.5]])  # two windows of one recording, one window of another
+    >>> pool(P, np.array([0, 2]), "max").tolist()
+    [[0.9], [0.5]]
     """
     if how == "max":
         return np.maximum.reduceat(P, first, axis=0)
@@ -24,7 +36,7 @@ def pool(P: np.ndarray, first: np.ndarray, how: str) -> np.ndarray:
         return np.stack(
             [_top_mean(P[start : start + n], k) for start, n in zip(first, n_windows, strict=True)]
         )
-    raise ValueError(f"pooling '{how}' is none of {', '.join(POOLINGS)}")
+    raise ValueError(f"unknown pooling '{how}'; use one of {', '.join(POOLINGS)}")
 
 
 def _top_mean(P: np.ndarray, k: int) -> np.ndarray:

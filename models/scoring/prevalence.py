@@ -1,44 +1,69 @@
-"""How frequent each species is among new recordings, from their own scores, without a label."""
+"""Prevalence of species in new recordings, estimated from their scores without labels."""
 
 import numpy as np
 import scipy.special
 
-from models.scoring.calibration import logit
+from models.logistic import logit
 
 STRENGTH = 20.0
-"""Recordings' worth of belief in the training prevalence. Chosen on two sets like the embedded one but drawn
-from other seeds, where 10 to 40 did about as well."""
+"""Weight of the training prevalence, as a number of recordings. It was chosen on two data sets that were
+synthesised like the embedded one with other seeds. Values from 10 to 40 gave similar results."""
 TOLERANCE = 1e-6
-N_STEPS = 1000
+MAX_STEPS = 1000
 
 
 def estimate_prevalence(P: np.ndarray, prior: float, strength: float = STRENGTH) -> np.ndarray:
-    """Return the (n_species,) share of the recordings that have each species.
+    """Return the (n_species,) estimated fraction of the recordings with each species.
 
-    Expectation maximisation after Saerens, Latinne and Decaestecker (2002), "Adjusting the outputs
-    of a classifier to new a priori probabilities", drawn to the training prevalence by
-    pseudo-recordings. It believes the scores: where they are poor, or no probabilities, so is the
-    estimate.
+    The estimate is computed by expectation maximisation [1]_. Pseudo-recordings with the training prevalence
+    shrink it towards that prevalence. It is only as good as the probabilities: scores that are poor or not
+    calibrated give poor estimates.
 
     Parameters
     ----------
-    P : (n_recordings, n_species) probabilities, calibrated where every species has prevalence `prior`.
+    P : (n_recordings, n_species) probabilities, calibrated for a prevalence of `prior`.
+    prior : prevalence of every species in the training recordings.
+    strength : number of pseudo-recordings.
+
+    References
+    ----------
+    .. [1] Saerens, Latinne and Decaestecker (2002), "Adjusting the outputs of a classifier to new a priori
+       probabilities: a simple procedure".
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> P = np.array([[0.9], [0.9], [0.9], [0.01]])  # at a prevalence of 0.1, these scores are high
+    >>> estimate_prevalence(P, 0.1, strength=0.0).round(1).tolist()
+    [0.8]
     """
     prevalence = np.full(P.shape[1], prior)
-    for _ in range(N_STEPS):
+    for _ in range(MAX_STEPS):
         expected = with_prevalence(P, prior, prevalence).sum(axis=0)
         updated = (expected + strength * prior) / (len(P) + strength)
-        moved = np.abs(updated - prevalence).max()
+        change = np.abs(updated - prevalence).max()
         prevalence = updated
-        if moved < TOLERANCE:
+        if change < TOLERANCE:
             break
     return prevalence
 
 
 def with_prevalence(P: np.ndarray, prior: float, prevalence: np.ndarray) -> np.ndarray:
-    """Return what (n_recordings, n_species) probabilities P become where species are as frequent as told.
+    """Return the (n_recordings, n_species) probabilities at the given prevalence.
 
-    Bayes' rule: each species' odds change by the ratio of new and old prior odds, so recordings
-    keep their order and species change theirs.
+    By Bayes' rule, the odds of each species are multiplied by the ratio of its new and old prior odds. This
+    changes the order of species in a recording, but not the order of recordings for a species.
+
+    Parameters
+    ----------
+    P : (n_recordings, n_species) probabilities, calibrated for a prevalence of `prior`.
+    prior : prevalence for which P is calibrated, the same for every species.
+    prevalence : (n_species,) new prevalence of each species.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> with_prevalence(np.array([[0.5, 0.5]]), 0.1, np.array([0.1, 0.5])).round(2).tolist()
+    [[0.5, 0.9]]
     """
     return scipy.special.expit(logit(P) + logit(prevalence) - logit(np.array(prior)))

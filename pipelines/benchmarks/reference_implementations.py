@@ -1,4 +1,4 @@
-"""What the bench holds Understory against: the same work as others would write it."""
+"""Reference implementations: the same work as usually written with librosa, scikit-learn or torch."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,7 @@ FOUR_SECONDS = WindowSettings(length=4.0, hop=2.0)
 
 
 def floor(path: Path, settings: SpectralSettings) -> None:
-    """Decode, resample, and transform the windowed frames: what no features of those frames can go below."""
+    """Decode, resample and transform the frames: a lower bound for the time of any of their features."""
     y, sr = soundfile.read(path, dtype="float32")
     y = soxr.resample(y, sr, settings.sr)
     window = scipy.signal.get_window("hann", settings.n_fft).astype(np.float32)
@@ -39,7 +39,7 @@ def floor(path: Path, settings: SpectralSettings) -> None:
 def librosa_per_window(
     path: Path, sr: int | None = None, n_fft: int = 2048, hop_length: int = 512
 ) -> np.ndarray:
-    """Return (n_windows, n_features): librosa's features called anew for every 4 s, each 2 s."""
+    """Return (n_windows, n_features) librosa features, called for each window of 4 s with a hop of 2 s."""
     y, rate = librosa.load(path, sr=sr)
     length, hop = 4 * int(rate), 2 * int(rate)
     rows = []
@@ -59,7 +59,7 @@ def librosa_shared_stft(
     hop_length: int = 512,
     window: WindowSettings = FOUR_SECONDS,
 ) -> np.ndarray:
-    """Return (n_windows, n_features): librosa's features from one transform of the recording."""
+    """Return (n_windows, n_features) librosa features from one transform of the whole recording."""
     y, rate = librosa.load(path, sr=sr)
     magnitude = np.abs(librosa.stft(y, n_fft=n_fft, hop_length=hop_length))
     log_mel = librosa.power_to_db(librosa.feature.melspectrogram(S=magnitude**2, sr=rate), top_db=None)
@@ -75,7 +75,7 @@ def librosa_shared_stft(
 
 
 def opensmile_descriptors() -> Callable[[Path], Any] | None:
-    """Return what gives a file's ComParE 2016 low-level descriptors; None if openSMILE is not installed."""
+    """Return a function of a file to its ComParE 2016 low-level descriptors; None without openSMILE."""
     try:
         import opensmile
     except ImportError:
@@ -87,13 +87,13 @@ def opensmile_descriptors() -> Callable[[Path], Any] | None:
 
 
 def one_vs_rest(X: np.ndarray, Y: np.ndarray, params: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """Fit scikit-learn's OneVsRestClassifier for each species on its known rows; return what predicts.
+    """Return the prediction function of OneVsRestClassifier, fitted for each species on its known rows.
 
     Parameters
     ----------
     X : (n_windows, n_features).
     Y : (n_windows, n_species) of 1, 0 and nan.
-    params : of LGBMClassifier.
+    params : parameters of LGBMClassifier.
     """
     models = []
     for y in Y.T:
@@ -104,13 +104,15 @@ def one_vs_rest(X: np.ndarray, Y: np.ndarray, params: dict[str, Any]) -> Callabl
 
 
 class Peer(BaseEstimator):
-    """A scikit-learn estimator in the place of `OneVsRestGBM`: unknown labels are weak negatives.
+    """A scikit-learn estimator for multi-label windows, with unknown labels as weak negatives.
 
     Parameters
     ----------
-    estimator : regressor or classifier of one species' windows; or of all species at once, where `at_once`. A
-        window then weighs as its best known label.
-    n_jobs : species fitted at a time, where not all at once.
+    estimator : regressor or classifier of one species, or of all species if `at_once`. In the latter case the
+        weight of a window is 1 if any of its labels is known.
+    at_once : whether the estimator takes the labels of all species.
+    weak_negative_weight : weight of an unknown label.
+    n_jobs : number of species fitted in parallel, unless `at_once`.
     """
 
     def __init__(
@@ -143,14 +145,14 @@ class Peer(BaseEstimator):
             (fitted,) = self.fitted_
             if not hasattr(fitted, "predict_proba"):
                 return np.clip(fitted.predict(X), 0, 1)
-            # A species that no window shows has one class, absent.
+            # A species without a positive has one class only.
             return np.column_stack([1 - absent[:, 0] for absent in fitted.predict_proba(X)])
         none = np.zeros(len(X))
         return np.column_stack([none if f is None else f.predict_proba(X)[:, 1] for f in self.fitted_])
 
 
 def classical_peers(seed: int, n_jobs: int) -> dict[str, Peer]:
-    """Return what others would fit on a table of windows."""
+    """Return the classical models that are usually fitted on a table of windows."""
     forest = {"n_estimators": 500, "random_state": seed, "n_jobs": n_jobs}
     return {
         "ExtraTrees(500)": Peer(ExtraTreesClassifier(**forest), at_once=True),
@@ -163,7 +165,7 @@ def classical_peers(seed: int, n_jobs: int) -> dict[str, Peer]:
 
 
 class _Standardised(BaseEstimator):
-    """Ridge regression of standardised features."""
+    """Ridge regression on standardised features."""
 
     def fit(self, X: np.ndarray, Y: np.ndarray, sample_weight: np.ndarray) -> Self:
         self.scaler_ = StandardScaler().fit(X)
@@ -177,7 +179,7 @@ class _Standardised(BaseEstimator):
 
 
 def bare_gru(x: torch.Tensor, batch_size: int, hidden_size: int) -> None:
-    """Run `torch.nn.GRU` alone forward and backward over (n_windows, n_steps, n_bands) windows."""
+    """Run `torch.nn.GRU` forward and backward over (n_windows, n_steps, n_mels) windows, without a model."""
     gru = torch.nn.GRU(x.shape[2], hidden_size, batch_first=True, bidirectional=True)
     for batch in x.split(batch_size):
         gru.zero_grad(set_to_none=True)

@@ -1,4 +1,4 @@
-"""Fair times: contestants in turns, medians, every figure kept, and memory of a process's own."""
+"""Timing: contestants in turns, medians with all times kept, and the peak memory of a separate process."""
 
 import multiprocessing
 import os
@@ -19,7 +19,17 @@ Input = TypeVar("Input")
 
 
 class Report:
-    """The figures of one bench: a table of times, and the ratios that are drawn from it."""
+    """Figures of one benchmark: times of the contestants, and ratios of their medians.
+
+    Parameters
+    ----------
+    unit : what a time refers to, such as "per epoch".
+
+    Attributes
+    ----------
+    times : contestant -> seconds of each call.
+    figures : name -> ratio or other figure.
+    """
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
@@ -27,14 +37,20 @@ class Report:
         self.figures: dict[str, float | str] = {}
 
     def median(self, contestant: str) -> float:
+        """Return the median time of a contestant, s."""
         return float(np.median(self.times[contestant]))
 
     def ratio(self, contestant: str, to: str) -> None:
-        """Note by how much longer a contestant takes than another."""
+        """Add the ratio of the median times of two contestants to the figures."""
         self.figures[f"{contestant} / {to}"] = self.median(contestant) / self.median(to)
 
     def write(self, file: Path, load: tuple[float, float, float]) -> None:
-        """Print the report, and write it to `file`, with every time that was taken."""
+        """Print the report and write it to a JSON file with all times.
+
+        Parameters
+        ----------
+        load : load averages of the machine before the benchmark.
+        """
         rows = [(name, self.median(name), len(times)) for name, times in self.times.items()]
         print(pd.DataFrame(rows, columns=["", f"median s {self.unit}", "runs"]).to_string(index=False))
         print()
@@ -59,7 +75,16 @@ class Report:
 def alternate(
     contestants: Mapping[str, Callable[[Input], Any]], inputs: Sequence[Input], repeats: int
 ) -> dict[str, list[float]]:
-    """Return the seconds of every call; after one unmeasured, the contestants take turns on each input."""
+    """Return the seconds of each call of each contestant.
+
+    Contestants take turns on each input, after one call each that is not timed.
+
+    Parameters
+    ----------
+    contestants : name -> function of one input.
+    inputs : inputs of the functions.
+    repeats : number of times that all inputs are repeated.
+    """
     times: dict[str, list[float]] = {name: [] for name in contestants}
     for work in contestants.values():
         work(inputs[0])
@@ -73,7 +98,7 @@ def alternate(
 
 
 def in_new_process(work: Callable[..., None], *arguments: Any) -> tuple[float, float]:
-    """Return the seconds that `work` took and the peak memory, MiB, of a process that did only that."""
+    """Return the seconds that `work(*arguments)` took in a new process, and the peak memory there, MiB."""
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(1, mp_context=context) as pool:
         return pool.submit(_measured, work, *arguments).result()
@@ -84,7 +109,7 @@ def _measured(work: Callable[..., None], *arguments: Any) -> tuple[float, float]
     work(*arguments)
     seconds = time.perf_counter() - started
     status = Path("/proc/self/status")
-    if status.exists():  # Linux, where getrusage counts in the process that started this one
+    if status.exists():  # on Linux getrusage includes the peak of the parent process
         lines = status.read_text().splitlines()
         return seconds, next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 2**10
     import resource

@@ -1,31 +1,41 @@
-"""The two rows that say what a score is worth: `prior` and `background`."""
+"""The two baselines of every leaderboard, `prior` and `background`: what can be scored without any call."""
 
 import time
 
 import numpy as np
 
 from features.frames.frames import Frames, background_spectrum
+from models.estimators.log_odds_mean import LogOddsMean
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
+from models.estimators.ridge_discriminant import RidgeDiscriminant
 from models.folds import out_of_fold, split
 from models.metrics import METRICS
-from models.scoring.aggregation import best_readout
-from pipelines.core.runs import evaluations
+from models.scoring.aggregation import best_aggregation
+from pipelines.core.runs import BASELINE, NewRun, write_run
 from pipelines.core.task import Task
-from pipelines.reporting.plots import update_leaderboard
 
 
-def write_controls(task: Task) -> None:
-    """Put the `prior` and `background` rows on the leaderboard."""
-    for model, score in (("prior", prior), ("background", background)):
+def write_baselines(task: Task) -> None:
+    """Write the runs `prior` and `background`."""
+    for name, score in (("prior", prior), ("background", background)):
         started = time.perf_counter()
         oof, test = score(task)
         seconds = time.perf_counter() - started
-        found = evaluations(task.dataset, oof, test, task.seed)
-        update_leaderboard(task.results, model, found, {"oof": seconds, "test": seconds})
+        run = NewRun(
+            name=name,
+            kind=BASELINE,
+            oof=oof,
+            test=test if task.dataset.test else None,
+            fold=task.fold,
+            seconds={"oof": seconds, "test": seconds},
+            seed=task.seed,
+            config=task.config(),
+        )
+        write_run(task.results, task.dataset, run)
 
 
 def prior(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Return train and test scores that know only how many training recordings have each species."""
+    """Return training and test scores that only depend on the share of training recordings per species."""
     oof = np.empty(task.truth.shape)
     for k in range(task.n_folds):
         oof[task.fold == k] = task.truth[task.fold != k].mean(axis=0)
@@ -33,22 +43,23 @@ def prior(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Return train and test scores of the GBM on each recording's median spectrum only.
+    """Return calibrated training and test scores from each recording's median spectrum alone.
 
-    Calibrated as the models are. What it scores above `prior` comes from sites and sessions, not
-    from calls.
+    What these scores gain over `prior` comes from sites and sessions, not from calls.
     """
     X = task.compute("train", median_spectrum, "background")
-    model = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
+    trees = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
+    model = LogOddsMean([("trees", trees), ("linear", RidgeDiscriminant())])
     *_, raw = out_of_fold(model, split(X, task.known, task.fold))
-    each = np.arange(len(raw))  # a recording is one row
-    readout, oof, _ = best_readout(raw, each, task.truth, task.fold, METRICS[task.metric])
+    each = np.arange(len(raw))  # one row per recording
+    aggregation, oof, _ = best_aggregation(raw, each, task.truth, fold=task.fold, metric=METRICS[task.metric])
     if not task.dataset.test:
         return oof, np.empty((0, task.dataset.n_species))
     X_test = task.compute("test", median_spectrum, "background")
     P = model.fit(X, task.known).predict_proba(X_test)
-    return oof, readout(P, np.arange(len(P)))
+    return oof, aggregation(P, np.arange(len(P)))
 
 
 def median_spectrum(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+    """Return the (1, n_mels) median spectrum of a recording, dB."""
     return background_spectrum(frames.log_mel)[None, :]

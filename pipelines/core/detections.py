@@ -1,18 +1,23 @@
-"""Where in a recording a species is found."""
+"""Detections: the intervals of a recording in which a species is reported."""
 
-from collections.abc import Mapping
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from features.common.files import replacing
-from pipelines.core.detector import Scored
-
 
 class Detection(NamedTuple):
-    """species : number. t_min, t_max : seconds. f_min, f_max : Hz. score : of its best window."""
+    """A reported interval.
+
+    Attributes
+    ----------
+    species : number of the species.
+    t_min, t_max : interval, s.
+    f_min, f_max : band of the species, Hz.
+    score : highest score of a window in the interval.
+    threshold : score from which the species is reported.
+    """
 
     species: int
     t_min: float
@@ -20,18 +25,39 @@ class Detection(NamedTuple):
     f_min: float
     f_max: float
     score: float
+    threshold: float
 
 
-def detect(scored: Scored, threshold: np.ndarray, bands: np.ndarray) -> list[Detection]:
-    """Return the detections of a recording, by time.
+class ScoredWindows(NamedTuple):
+    """Scores of a recording and of its windows.
 
-    A species is found where its score of the recording reaches its threshold: in the windows that
-    reach it too, or else in the best; windows that overlap make one detection.
+    Attributes
+    ----------
+    recording : (n_species,) scores of the recording.
+    windows : (n_windows, n_species) scores of the windows.
+    start : (n_windows,) start of each window, s.
+    length : window length, s.
+    duration : duration of the recording, s.
+    """
+
+    recording: np.ndarray
+    windows: np.ndarray
+    start: np.ndarray
+    length: float
+    duration: float
+
+
+def detect(scored: ScoredWindows, threshold: np.ndarray, bands: np.ndarray) -> list[Detection]:
+    """Return the detections of a recording, sorted by start.
+
+    A species is reported if its score of the recording reaches its threshold: in all windows that reach the
+    threshold too, or in the window with the highest score if none does. Windows that overlap form one
+    detection.
 
     Parameters
     ----------
     threshold : (n_species,) scores.
-    bands : (n_species, 2) Hz.
+    bands : (n_species, 2) lowest and highest frequency of each species, Hz.
     """
     found = []
     for species in np.flatnonzero(scored.recording >= threshold):
@@ -42,21 +68,12 @@ def detect(scored: Scored, threshold: np.ndarray, bands: np.ndarray) -> list[Det
             end = min(scored.start[run[-1]] + scored.length, scored.duration)
             times = float(scored.start[run[0]]), float(max(end, scored.start[run[0]]))
             low, high = bands[species].tolist()
-            found.append(Detection(int(species), *times, low, high, float(p[run].max())))
+            score = float(p[run].max())
+            found.append(Detection(int(species), *times, low, high, score, float(threshold[species])))
     return sorted(found, key=lambda detection: (detection.t_min, detection.species))
 
 
-def boxes(found: list[Detection], species: tuple[str, ...]) -> pd.DataFrame:
-    """Return detections as a table of boxes, as `features.data.annotations` has them."""
-    table = pd.DataFrame(found, columns=list(Detection._fields))
-    return table.assign(species=[species[d.species] for d in found])
-
-
-def write_detections(file: Path, detections: Mapping[str, list[Detection]], species: tuple[str, ...]) -> None:
-    """Write the detections of all recordings: recording_id, species, seconds, Hz and score."""
-    columns = ["recording_id", *Detection._fields]
-    parts = [boxes(found, species).assign(recording_id=r) for r, found in detections.items() if found]
-    with replacing(file) as temporary:
-        pd.concat([pd.DataFrame(columns=columns), *parts])[columns].to_csv(
-            temporary, index=False, float_format="%.6g"
-        )
+def detection_table(detections: Sequence[Detection], species: Sequence[str]) -> pd.DataFrame:
+    """Return detections as a table with the fields of `Detection`, species by name."""
+    table = pd.DataFrame(detections, columns=list(Detection._fields))
+    return table.assign(species=[species[detection.species] for detection in detections])

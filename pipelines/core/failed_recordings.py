@@ -1,4 +1,4 @@
-"""The list of recordings that could not be decoded."""
+"""`failed_recordings.csv`: the recordings that could not be decoded."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +12,13 @@ FAILED_COLUMNS = ["recording_id", "split", "reason"]
 
 
 def write_failed(results: Path, failed: Mapping[str, Mapping[str, str]]) -> None:
-    """List the recordings that cannot be decoded: by split, id -> reason. Without any there is no list."""
+    """Write the list of failed recordings, or remove it if there are none.
+
+    Parameters
+    ----------
+    results : folder of the list.
+    failed : split -> recording id -> why the recording cannot be decoded.
+    """
     rows = [(r, split, reason) for split, reasons in failed.items() for r, reason in reasons.items()]
     if not rows:
         (results / FAILED).unlink(missing_ok=True)
@@ -22,7 +28,7 @@ def write_failed(results: Path, failed: Mapping[str, Mapping[str, str]]) -> None
 
 
 def read_failed(results: Path) -> dict[str, list[str]]:
-    """Return by split the recordings that `write_failed` listed."""
+    """Return the ids of the failed recordings of each split, "train" and "test"."""
     failed: dict[str, list[str]] = {"train": [], "test": []}
     if (results / FAILED).exists():
         rows = pd.read_csv(results / FAILED, dtype=str, keep_default_na=False)
@@ -32,7 +38,7 @@ def read_failed(results: Path) -> dict[str, list[str]]:
 
 
 def print_failed(results: Path) -> None:
-    """Print how many recordings have no scores, if any."""
+    """Print the number of failed recordings, if there are any."""
     n = sum(map(len, read_failed(results).values()))
     if n:
-        print(f"{n} recordings cannot be decoded and have no scores: {results / FAILED} says why")
+        print(f"{n} recordings could not be decoded and have no scores; see {results / FAILED}")

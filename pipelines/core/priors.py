@@ -1,4 +1,4 @@
-"""How frequent each species is among new recordings: told by their scores, or by a table."""
+"""The flag `--prior`: prevalence of the species among new recordings, estimated or read from a table."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,38 +8,43 @@ import numpy as np
 import pandas as pd
 
 from features.common.files import replacing
-from features.data.dataset import DatasetError, read_numbers
+from features.data.tables import DatasetError, read_numbers
 from models.scoring.prevalence import estimate_prevalence
 
 PRIOR_HELP = (
-    "prevalence of the species among the recordings: none, as in training; estimate, by the recordings' own "
-    "scores; or a table of species,prevalence"
+    "prevalence of the species among the scored recordings: none (as in training), estimate (from the "
+    "scores), or a CSV table of species,prevalence"
 )
-LEAST, MOST = 1e-4, 1 - 1e-4  # a table's 0 would mean that no sound could prove the species
+MIN_PREVALENCE, MAX_PREVALENCE = 1e-4, 1 - 1e-4  # at a prevalence of 0 no evidence could raise a probability
 
 
-class Prevalence(Protocol):
-    """What `--prior` asks for, of (n_recordings, n_species) probabilities where each species has `prior`."""
+class PrevalenceRule(Protocol):
+    """Function that returns the prevalence of the species in scored recordings."""
 
     def __call__(self, P: np.ndarray, prior: float) -> np.ndarray:
-        """Return the (n_species,) prevalence."""
+        """Return the (n_species,) prevalence.
+
+        Parameters
+        ----------
+        P : (n_recordings, n_species) probabilities for species of prevalence `prior`.
+        """
         ...
 
 
-def prevalence_of(source: str, species: Sequence[str]) -> Prevalence | None:
-    """Return what gives the prevalence that `--prior` asks for; None for "none".
+def prevalence_rule(source: str, species: Sequence[str]) -> PrevalenceRule | None:
+    """Return the rule that a value of `--prior` stands for; None for "none".
 
-    A table is read at once, so that what is wrong in it is said before anything is computed.
+    A table is read at once, so that an error in it is reported before anything is computed.
 
     Parameters
     ----------
-    source : "none", "estimate", or a table's path.
-    species : names.
+    source : "none", "estimate", or the path of a table.
+    species : names of the species.
 
     Raises
     ------
     DatasetError
-        The table lacks a species, or has a number that is no share.
+        The table lacks a species, has an unknown one, or a prevalence outside 0 to 1.
     """
     if source == "none":
         return None
@@ -47,24 +52,24 @@ def prevalence_of(source: str, species: Sequence[str]) -> Prevalence | None:
         return estimate_prevalence
     path = Path(source)
     table = read_numbers(path, "species", "prevalence")
-    ids = {name: k for k, name in enumerate(species)} | {f"s{k}": k for k in range(len(species))}
+    index = {name: k for k, name in enumerate(species)} | {f"s{k}": k for k in range(len(species))}
     prevalence = np.full(len(species), np.nan)
     for name, value in table.items():
-        if name not in ids:
-            raise DatasetError(
-                f"{path}: species '{name}' is none of the model's; remove its line, or rename it"
-            )
+        if name not in index:
+            raise DatasetError(f"{path}: unknown species '{name}'; remove its line, or correct the name")
         if value > 1:
-            raise DatasetError(f"{path}: prevalence {value:g} of '{name}' is no share; give one of at most 1")
-        prevalence[ids[name]] = value
+            raise DatasetError(
+                f"{path}: prevalence {value:g} of '{name}' is above 1; give a share from 0 to 1"
+            )
+        prevalence[index[name]] = value
     missing = [name for name, value in zip(species, prevalence, strict=True) if np.isnan(value)]
     if missing:
-        raise DatasetError(f"{path}: lacks {', '.join(missing)}; add their lines")
-    return lambda P, prior: np.clip(prevalence, LEAST, MOST)
+        raise DatasetError(f"{path}: missing species {', '.join(missing)}; add a line for each")
+    return lambda P, prior: np.clip(prevalence, MIN_PREVALENCE, MAX_PREVALENCE)
 
 
 def write_prevalence(file: Path, species: Sequence[str], prevalence: np.ndarray) -> None:
-    """Write a table of species_id, name and prevalence."""
+    """Write a table of species,prevalence, which `--prior` can read."""
     with replacing(file) as temporary:
-        table = pd.DataFrame({"name": list(species), "prevalence": prevalence})
-        table.to_csv(temporary, index_label="species_id", float_format="%.4f")
+        table = pd.DataFrame({"species": list(species), "prevalence": prevalence})
+        table.to_csv(temporary, index=False, float_format="%.4f")

@@ -1,9 +1,18 @@
-"""A model's run on disk: its scores, settings and metrics, as the results contract says."""
+"""A run: the results of one model in its folder of the results, as scores, settings, metrics and model.
 
+RESULTS/<model>/
+  oof.npz, test.npz      recording_id, species, scores, and fold for oof
+  config.json            settings that affect the scores, species, thresholds
+  metrics.json           evaluations, seconds, metrics of each species
+  submission.csv         scores of the test recordings in the format of the RFCX challenge
+  ...                    the model, in formats that only hold data
+"""
+
+import json
 import platform
 import sys
-from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, Self
@@ -12,32 +21,37 @@ import numpy as np
 import pandas as pd
 
 from features.common.errors import UserError
-from features.common.files import read_arrays, replacing, replacing_all, write_json
+from features.common.files import digest, read_arrays, replacing, replacing_folder, write_json
 from features.data.dataset import Dataset
-from models.metrics import Evaluation, ap_per_species, auc_per_species, calibration, evaluate
 from models.scoring.thresholds import Thresholds
-from pipelines.core.task import presence
-from pipelines.reporting.plots import update_leaderboard
+from pipelines.core.evaluation import evaluations, species_metrics
+from pipelines.core.task import training_truth
 
+FORMAT = 2  # raise it when run folders of earlier versions cannot be read any more
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
+BASELINE, MEMBER, EXTERNAL, BLEND = KINDS = ("baseline", "member", "external", "blend")
 
 
 class RunError(UserError):
-    """A run that is missing, or does not fit another."""
+    """A run that is missing, not valid, or does not fit another one."""
 
 
 class Saved(Protocol):
-    """What can write itself to a folder."""
+    """Something that can be written to a folder."""
 
     def save(self, folder: Path) -> None: ...
 
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one split.
+    """Scores of one split.
 
-    recording_id : (R,) str. species : (S,) str. scores : (R, S) in [0, 1].
-    fold : (R,) int of out-of-fold scores; None of test scores.
+    Attributes
+    ----------
+    recording_id : (n_recordings,) str.
+    species : (n_species,) str.
+    scores : (n_recordings, n_species) in [0, 1].
+    fold : (n_recordings,) int for out-of-fold scores, None for test scores.
     """
 
     recording_id: np.ndarray
@@ -46,6 +60,7 @@ class Scores:
     fold: np.ndarray | None = None
 
     def save(self, file: Path) -> None:
+        """Write the scores to an npz file."""
         arrays = {"recording_id": self.recording_id, "species": self.species, "scores": self.scores}
         if self.fold is not None:
             arrays["fold"] = self.fold
@@ -54,140 +69,111 @@ class Scores:
 
     @classmethod
     def load(cls, file: Path) -> Self:
-        """Return the scores that `save` wrote; ValueError or TypeError if the file is another's."""
+        """Return the scores that `save` wrote; ValueError or TypeError if the file is not valid."""
         return cls(**read_arrays(file))
 
 
-def evaluations(
-    dataset: Dataset, oof: np.ndarray, test: np.ndarray | None, seed: int
-) -> dict[str, Evaluation]:
-    """Return the evaluations of a model's scores, by the truth that they are held against.
+@dataclass(frozen=True)
+class Run:
+    """A run as its folder holds it.
 
-    "oof" is against the complete truth where there is one, else with unknown counted as absent.
-    Without a complete truth "oof_known_cells" ranks only the species that boxes speak of, in the
-    recordings whose boxes show one and deny another: the others rank right however they are scored.
-    "test" needs test truth.
-    """
-    known = presence(dataset)
-    found = {"oof": evaluate(np.nan_to_num(known), oof, seed)}
-    if dataset.train_labels is None:
-        both = (known == 0).any(axis=1) & (known == 1).any(axis=1)
-        found["oof_known_cells"] = evaluate(np.where(both[:, None], known, np.nan), oof, seed)
-    if dataset.test_labels is not None and test is not None:
-        found["test"] = evaluate(dataset.test_labels.astype(float), test, seed)
-    return found
-
-
-def calibrations(
-    dataset: Dataset,
-    before: tuple[np.ndarray, np.ndarray | None],
-    after: tuple[np.ndarray, np.ndarray | None],
-) -> dict[str, dict[str, dict[str, float]]]:
-    """Return by split how good probabilities are before and after calibration.
-
-    Parameters
+    Attributes
     ----------
-    before, after : out-of-fold and test (n_recordings, n_species) probabilities.
+    name : name of the model and of the folder.
+    config, metrics : contents of config.json and metrics.json.
+    oof : out-of-fold scores of the training recordings.
+    test : scores of the test recordings, None without test recordings.
     """
-    truths = {"oof": np.nan_to_num(presence(dataset)), "test": dataset.test_labels}
-    return {
-        split: {
-            "uncalibrated": asdict(calibration(truth.astype(float), P)),
-            "calibrated": asdict(calibration(truth.astype(float), calibrated)),
-        }
-        for (split, truth), P, calibrated in zip(truths.items(), before, after, strict=True)
-        if truth is not None and P is not None and calibrated is not None
-    }
+
+    name: str
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    oof: Scores
+    test: Scores | None
+
+    @property
+    def kind(self) -> str:
+        """One of `KINDS`."""
+        return self.config["kind"]
 
 
-def per_species(dataset: Dataset, oof: np.ndarray, test: np.ndarray | None) -> pd.DataFrame:
-    """Return a row per species: name, its TP boxes, and AP and AUC of each split."""
-    n_tp = np.bincount(dataset.tp["species_id"], minlength=dataset.n_species)
-    table = pd.DataFrame({"name": dataset.species, "n_tp": n_tp})
-    truth = np.nan_to_num(presence(dataset))
-    table["oof_ap"], table["oof_auc"] = ap_per_species(truth, oof), auc_per_species(truth, oof)
-    if dataset.test_labels is not None and test is not None:
-        truth = dataset.test_labels.astype(float)
-        table["test_ap"], table["test_auc"] = ap_per_species(truth, test), auc_per_species(truth, test)
-    return table
+@dataclass(frozen=True)
+class NewRun:
+    """What `write_run` writes.
 
-
-def median_bands(dataset: Dataset) -> np.ndarray:
-    """Return the (n_species, 2) median f_min and f_max of each species' TP boxes, or of all, Hz."""
-    columns = ["f_min", "f_max"]
-    by_species = dataset.tp.groupby("species_id")[columns].median()
-    bands = by_species.reindex(range(dataset.n_species)).fillna(dataset.tp[columns].median())
-    return bands.to_numpy(float)
-
-
-def write_run(
-    results: Path,
-    model: str,
-    dataset: Dataset,
-    oof: np.ndarray,
-    test: np.ndarray | None,
-    fold: np.ndarray,
-    seconds: Mapping[str, float],
-    seed: int,
-    config: Mapping[str, Any],
-    metrics: Mapping[str, Any],
-    models: Collection[Saved] = (),
-) -> pd.DataFrame:
-    """Write a run to its folder of `results` and the leaderboard; return the leaderboard.
-
-    Parameters
+    Attributes
     ----------
+    name : name of the model and of its folder.
+    kind : one of `KINDS`.
     oof, test : (n_recordings, n_species) scores in [0, 1]; test is None without test recordings.
     fold : (n_train,) fold of each training recording.
-    seconds : by split, what fitting and scoring took.
-    config, metrics : what config.json and metrics.json hold beside what every run's do.
-    models : what is saved beside the scores.
+    seconds : split -> time of fitting and scoring.
+    seed : random seed.
+    config, metrics : entries of config.json and metrics.json beside the common ones.
+    parts : written to the folder as well, the model for example.
     """
-    file = results / model / "oof.npz"
-    before = file.read_bytes() if file.exists() else None
-    found = evaluations(dataset, oof, test, seed)
-    truth = presence(dataset)
-    general = {
-        "model": model,
+
+    name: str
+    kind: str
+    oof: np.ndarray
+    test: np.ndarray | None
+    fold: np.ndarray
+    seconds: Mapping[str, float]
+    seed: int
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    parts: Sequence[Saved] = ()
+
+
+def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
+    """Write a run to its folder, in place of an earlier run of this name."""
+    truth = training_truth(dataset)
+    config = {
+        "format": FORMAT,
+        "model": run.name,
+        "kind": run.kind,
         "dataset": dataset.name,
         "species": dataset.species,
         "bands": median_bands(dataset).tolist(),
-        "prior": float(np.nan_to_num(truth).mean()),
-        "thresholds": Thresholds.fit(oof, np.nan_to_num(truth)).config(),
-        "seed": seed,
+        "prior": float(truth.mean()),
+        "thresholds": Thresholds.fit(run.oof, truth).config(),
+        "seed": run.seed,
         "versions": versions(),
+        **run.config,
     }
-    evaluated = {name: asdict(evaluation) for name, evaluation in found.items()}
-    species = per_species(dataset, oof, test).to_dict("records")
-    names = np.array(dataset.species)
-    with replacing_all(results / model, last=file.name) as folder:
-        for part in models:
+    found = evaluations(dataset, run.oof, run.test, run.seed)
+    metrics = {
+        **{name: asdict(evaluation) for name, evaluation in found.items()},
+        "seconds": dict(run.seconds),
+        **run.metrics,
+        "per_species": species_metrics(dataset, run.oof, run.test).to_dict("records"),
+    }
+    species = np.array(dataset.species)
+    with replacing_folder(results / run.name, last="oof.npz") as folder:
+        for part in run.parts:
             part.save(folder)
-        write_json(folder / "config.json", {**general, **config})
-        write_json(folder / "metrics.json", {**evaluated, **metrics, "per_species": species})
-        if test is not None:
-            write_submission(
-                folder / "submission.csv", dataset, test, np.nan_to_num(presence(dataset)).mean(0)
-            )
-            Scores(np.array(list(dataset.test)), names, test).save(folder / "test.npz")
-        Scores(np.array(list(dataset.train)), names, oof, fold).save(folder / file.name)
-    if test is None:  # an earlier run had test recordings
-        for name in ("test.npz", "submission.csv"):
-            (results / model / name).unlink(missing_ok=True)
-    # A blend of scores that are no more is taken off the leaderboard, and what was drawn from a blend.
-    outdated = ["blend", "blend+prior"] if before != file.read_bytes() or model == "blend" else []
-    return update_leaderboard(results, model, found, seconds, outdated)
+        write_json(folder / "config.json", config)
+        write_json(folder / "metrics.json", metrics)
+        if run.test is not None:
+            write_submission(folder / "submission.csv", dataset, run.test, truth.mean(axis=0))
+            Scores(np.array(list(dataset.test)), species, run.test).save(folder / "test.npz")
+        Scores(np.array(list(dataset.train)), species, run.oof, run.fold).save(folder / "oof.npz")
 
 
 def write_submission(file: Path, dataset: Dataset, test: np.ndarray, prior: np.ndarray) -> None:
-    """Write (n_test, n_species) scores of the test recordings as the challenge takes them.
+    """Write the scores of the test recordings in the format of the RFCX challenge.
 
-    It wants a row for every recording, so one that has no scores gets the (n_species,) `prior`.
+    Parameters
+    ----------
+    test : (n_test, n_species) scores.
+    prior : (n_species,) scores of the test recordings that could not be decoded; the challenge requires a
+        row for every recording.
     """
     n_unscored = len(dataset.unscored)
     if n_unscored:
         print(
-            f"warning: {file.name} has the prior in place of scores for {n_unscored} recordings",
+            f"warning: {file.name} has the prior instead of scores for {n_unscored} recordings that could "
+            f"not be decoded",
             file=sys.stderr,
         )
     rows = np.concatenate([test, np.tile(prior, (n_unscored, 1))])
@@ -197,47 +183,135 @@ def write_submission(file: Path, dataset: Dataset, test: np.ndarray, prior: np.n
         submission.to_csv(temporary, index=False)
 
 
-def read_member(results: Path, model: str, dataset: Dataset) -> tuple[Scores, Scores | None]:
-    """Return a model's out-of-fold and test scores, which must be those of `dataset`.
+def has_run(folder: Path) -> bool:
+    """Return whether a folder holds a complete run."""
+    return (folder / "config.json").is_file() and (folder / "oof.npz").is_file()
+
+
+def run_names(results: Path) -> list[str]:
+    """Return the names of all runs in a results folder, sorted."""
+    return sorted(folder.name for folder in results.iterdir() if has_run(folder)) if results.is_dir() else []
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """Return the validated config.json of a run.
 
     Raises
     ------
     RunError
-        There is no run, or it is another data set's; the message names the command that makes it.
+        There is no run, or it was written by another version of this software.
     """
-    remedy = f"run 'python pipelines/{model}.py' with the same --data and --results"
-    splits = {"oof": dataset.train, "test": dataset.test} if dataset.test else {"oof": dataset.train}
-    member = {}
-    for split, recordings in splits.items():
-        file = results / model / f"{split}.npz"
-        if not file.exists():
-            raise RunError(f"{file}: is missing, so there is no whole run of {model}; {remedy}")
-        try:
-            scores = member[split] = Scores.load(file)
-        except (ValueError, TypeError) as error:
-            raise RunError(f"{file}: holds no scores ({error}); {remedy}") from error
-        for what, found, wanted in (
+    if not has_run(folder):
+        raise RunError(f"{folder}: no trained model here; give the folder of a run, such as RESULTS/blend")
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if config.get("format") != FORMAT:
+            found = config.get("format", "missing")
+            raise ValueError(f"its format is {found}, this version reads {FORMAT}")
+        if config["kind"] not in KINDS:
+            raise ValueError(f"its kind '{config['kind']}' is unknown")
+        if not isinstance(config["model"], str) or not isinstance(config["species"], list):
+            raise TypeError("model or species have another type")
+        members = config.get("members", {})
+        if not isinstance(members, dict):
+            raise TypeError("members have another type")
+        if any(Path(name).name != name or name in ("", "..") for name in members):
+            raise ValueError("a member's name is a path")
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise invalid_run(folder, error) from error
+    return config
+
+
+def read_run(folder: Path) -> Run:
+    """Return the run in a folder; RunError as `read_config`, or if its scores or metrics are not valid."""
+    config = read_config(folder)
+    try:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        test = Scores.load(folder / "test.npz") if (folder / "test.npz").exists() else None
+        return Run(folder.name, config, metrics, Scores.load(folder / "oof.npz"), test)
+    except (TypeError, ValueError, OSError) as error:
+        raise invalid_run(folder, error) from error
+
+
+def read_runs(results: Path) -> dict[str, Run]:
+    """Return all current runs of a results folder by name, sorted: baselines, then members, then the blend.
+
+    A blend whose members were trained again since is left out, as `is_outdated` tells.
+    """
+    runs = [read_run(results / name) for name in run_names(results)]
+    order = [BASELINE, MEMBER, EXTERNAL, BLEND]
+    current = [run for run in runs if not is_outdated(results, run.config)]
+    return {run.name: run for run in sorted(current, key=lambda run: order.index(run.kind))}
+
+
+def read_member(results: Path, name: str, dataset: Dataset) -> Run:
+    """Return the run of a member, whose recordings and species must be those of `dataset`.
+
+    Raises
+    ------
+    RunError
+        There is no such run, or it belongs to another data set. The message names the remedy.
+    """
+    folder = results / name
+    if not has_run(folder):
+        raise RunError(f"{folder}: no complete run of {name}; {_remedy(name, MEMBER)}")
+    run = read_run(folder)
+    remedy = _remedy(name, run.kind)
+    if run.test is None and dataset.test:
+        raise RunError(f"{folder}: no test scores, but the data set has test recordings; {remedy}")
+    for file, scores, recordings in (
+        ("oof.npz", run.oof, dataset.train),
+        ("test.npz", run.test, dataset.test),
+    ):
+        if scores is None:
+            continue
+        for what, found, expected in (
             ("recordings", scores.recording_id, list(recordings)),
             ("species", scores.species, list(dataset.species)),
         ):
-            if list(found) != wanted:
-                raise RunError(f"{file}: its {what} are not those of the data set; {remedy}")
-    return member["oof"], member.get("test")
+            if list(found) != expected:
+                raise RunError(f"{folder / file}: its {what} differ from those of the data set; {remedy}")
+    return run
 
 
-def common_folds(results: Path, members: Mapping[str, Scores]) -> np.ndarray:
-    """Return the (R,) folds that all members were scored on; RunError if they differ."""
-    (first, reference), *others = members.items()
-    assert reference.fold is not None  # out-of-fold scores have folds
-    for model, scores in others:
-        if not np.array_equal(reference.fold, scores.fold):  # type: ignore[arg-type]
-            raise RunError(
-                f"{results}: {first}/oof.npz and {model}/oof.npz differ in their folds; run both again with "
-                f"the same --folds and --seed"
-            )
-    return reference.fold
+def _remedy(name: str, kind: str) -> str:
+    if kind == EXTERNAL:
+        return f"give its scores again with 'python pipelines/blend.py --scores {name}=FILE'"
+    return f"run 'python pipelines/{name}.py' with the same --data and --results"
+
+
+def scores_digest(results: Path, name: str) -> str:
+    """Return a digest of a run's out-of-fold scores, by which a blend recognises its members."""
+    return digest((results / name / "oof.npz").read_bytes())
+
+
+def is_outdated(results: Path, config: Mapping[str, Any]) -> bool:
+    """Return whether a run is a blend one of whose members was trained again since."""
+    return any(
+        not has_run(results / name) or scores_digest(results, name) != recorded
+        for name, recorded in config.get("members", {}).items()
+    )
+
+
+def invalid_run(folder: Path, error: Exception) -> RunError:
+    """Return the error for a run folder that cannot be read because of `error`."""
+    if isinstance(error, UserError):
+        return RunError(str(error))
+    reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
+    return RunError(f"{folder}: not a valid run of this version ({reason}); train it again")
+
+
+def median_bands(dataset: Dataset) -> np.ndarray:
+    """Return (n_species, 2) the median f_min and f_max of each species' TP boxes, Hz.
+
+    A species without a TP box gets the median of all boxes.
+    """
+    columns = ["f_min", "f_max"]
+    by_species = dataset.tp.groupby("species_id")[columns].median()
+    bands = by_species.reindex(range(dataset.n_species)).fillna(dataset.tp[columns].median())
+    return bands.to_numpy(float)
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that figures hang on."""
+    """Return the versions of Python and of the libraries that affect the scores."""
     return {"python": platform.python_version(), **{name: version(name) for name in LIBRARIES}}

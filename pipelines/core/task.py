@@ -1,8 +1,8 @@
-"""A data set made ready for models: windows, labels, folds, and the truth that scores."""
+"""A data set prepared for training: frames on disk, windows, labels, folds and truth."""
 
 import argparse
 from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from tqdm import tqdm
 
 from features.common.errors import UserError
 from features.common.parallel import in_parallel
-from features.data.dataset import Dataset, check_boxes_begin_inside
+from features.data.dataset import Dataset, validate_boxes_begin_inside
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 from features.frames.store import VERSION as FEATURES_VERSION
@@ -22,15 +22,16 @@ from models.folds import make_folds
 from pipelines.core.cli import open_dataset
 from pipelines.core.failed_recordings import write_failed
 
-PerRecording = Callable[[Frames, np.ndarray, int], np.ndarray]
-"""Of a recording's frames, its windows' first frames and their length, to rows of numbers."""
+RowsOfRecording = Callable[[Frames, np.ndarray, int], np.ndarray]
+"""Function of a recording's frames, the first frames of its windows and their length in frames, which
+returns one row per window, or a single row."""
 
 
 def presence(dataset: Dataset) -> np.ndarray:
-    """Return (n_train, S) what is known of each training recording: 1, 0, or nan for unknown.
+    """Return (n_train, n_species) what is known of each training recording: 1, 0, or nan for unknown.
 
-    The complete truth where there is one; else 1 where a TP box shows the species, and 0 where FP
-    boxes and no TP box do.
+    With train_labels.csv, its labels. Otherwise 1 where a TP box shows the species, and 0 where there are
+    only FP boxes of it.
     """
     if dataset.train_labels is not None:
         return dataset.train_labels.astype(float)
@@ -41,9 +42,29 @@ def presence(dataset: Dataset) -> np.ndarray:
     return known
 
 
+def training_truth(dataset: Dataset) -> np.ndarray:
+    """Return (n_train, n_species) the truth that out-of-fold scores are compared with: 1 or 0.
+
+    What is unknown counts as absent, which is pessimistic.
+    """
+    return np.nan_to_num(presence(dataset))
+
+
 @dataclass(frozen=True)
 class Task:
-    """A data set made ready: frames on disk, windows, labels, folds, and the truth that scores."""
+    """A data set prepared for training.
+
+    Attributes
+    ----------
+    dataset : Dataset without the recordings that cannot be decoded.
+    results : results folder.
+    store : frames of all recordings.
+    window : window length and hop.
+    metric : name of the metric used for selections.
+    seed : random seed.
+    jobs : number of cores to use.
+    fold : (n_train,) fold of each training recording, from 0.
+    """
 
     dataset: Dataset
     results: Path
@@ -52,36 +73,41 @@ class Task:
     metric: str
     seed: int
     jobs: int
-    n_folds: int
+    fold: np.ndarray
+
+    @property
+    def n_folds(self) -> int:
+        return int(self.fold.max()) + 1
 
     @property
     def length(self) -> int:
-        """Frames of a window."""
+        """Window length in frames."""
         return self.window.in_frames(self.store.settings.frame_rate)[0]
 
     @property
     def hop(self) -> int:
-        """Frames from window to window."""
+        """Window hop in frames."""
         return self.window.in_frames(self.store.settings.frame_rate)[1]
 
     @cached_property
     def known(self) -> np.ndarray:
-        """(n_train, S) what is known of each training recording: 1, 0, nan."""
+        """(n_train, n_species) what is known of each training recording: 1, 0 or nan."""
         return presence(self.dataset)
 
     @cached_property
     def truth(self) -> np.ndarray:
-        """(n_train, S) what scores: the complete truth, or unknown counted as absent."""
-        return np.nan_to_num(self.known)
-
-    @cached_property
-    def fold(self) -> np.ndarray:
-        """(n_train,) fold of each training recording."""
-        return make_folds(self.truth, self.dataset.groups, self.n_folds, self.seed)
+        """(n_train, n_species) truth of the training recordings, unknown as absent: 1 or 0."""
+        return training_truth(self.dataset)
 
     def starts(self, split: str) -> list[np.ndarray]:
-        """Return for each recording of a split the first frames of its windows."""
+        """Return the first frames of the windows of each recording of a split."""
         return self._starts[split]
+
+    @cached_property
+    def duration(self) -> dict[str, float]:
+        """Duration of each training recording, s."""
+        extents = zip(self.dataset.train, self._extents["train"], strict=True)
+        return {recording_id: seconds for recording_id, (_, seconds) in extents}
 
     @cached_property
     def _extents(self) -> dict[str, list[tuple[int, float]]]:
@@ -96,37 +122,38 @@ class Task:
         }
 
     def first_windows(self, split: str) -> np.ndarray:
-        """Return the (n_recordings,) first window of each recording, the windows side by side."""
+        """Return (n_recordings,) the index of each recording's first window, all windows in one sequence."""
         counts = [len(starts) for starts in self.starts(split)]
         return np.cumsum([0, *counts[:-1]])
 
     def per_window(self, of_recording: np.ndarray) -> np.ndarray:
-        """Return the values of the training recordings, repeated for each of their windows."""
+        """Return values of the training recordings, repeated for each of their windows."""
         return np.repeat(of_recording, [len(starts) for starts in self.starts("train")], axis=0)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(n_windows, S) labels of the training windows: 1, 0, nan."""
+        """(n_windows, n_species) labels of the training windows: 1, 0, or nan for unknown."""
         dataset, rate = self.dataset, self.store.settings.frame_rate
-        extents = zip(dataset.train, self._extents["train"], strict=True)
-        duration = {recording_id: seconds for recording_id, (_, seconds) in extents}
-        check_boxes_begin_inside(dataset, duration)
         tp, fp = (dict(list(boxes.groupby("recording_id"))) for boxes in (dataset.tp, dataset.fp))
         none = dataset.tp.iloc[:0]
-        absent = np.zeros((len(duration), dataset.n_species), bool)
+        absent = np.zeros((len(dataset.train), dataset.n_species), bool)
         if dataset.train_labels is not None:
             absent = dataset.train_labels == 0
         parts = []
         for k, (recording_id, starts) in enumerate(zip(dataset.train, self.starts("train"), strict=True)):
             start = starts / rate
             end = start + self.length / rate
-            end[-1] = duration[recording_id]  # what is left of a frame belongs to the last window
+            end[-1] = self.duration[recording_id]  # the samples after the last whole frame belong to it
             own = tp.get(recording_id, none), fp.get(recording_id, none)
-            parts.append(label_windows(start, end, *own, absent[k], self.window.min_overlap))
+            parts.append(
+                label_windows(
+                    start, end, tp=own[0], fp=own[1], absent=absent[k], min_overlap=self.window.min_overlap
+                )
+            )
         return np.concatenate(parts)
 
     def config(self) -> dict[str, Any]:
-        """Return the settings that the scores hang on, for a run's config.json."""
+        """Return the settings that affect the scores, for a run's config.json."""
         return {
             "window": asdict(self.window),
             "spectral": asdict(self.store.settings),
@@ -135,8 +162,15 @@ class Task:
             "folds": self.n_folds,
         }
 
-    def compute(self, split: str, function: PerRecording, description: str) -> np.ndarray:
-        """Return the rows that `function` gives for the recordings of a split, one below the other."""
+    def compute(self, split: str, function: RowsOfRecording, description: str) -> np.ndarray:
+        """Return the rows that `function` returns for each recording of a split, concatenated.
+
+        Parameters
+        ----------
+        split : "train" or "test".
+        function : called with a recording's frames, the first frames of its windows, and their length.
+        description : text of the progress bar.
+        """
         ids = list(self.dataset.train if split == "train" else self.dataset.test)
         arguments = [
             (self.store, recording_id, split, function, starts, self.length)
@@ -148,13 +182,10 @@ class Task:
 
 
 def _concatenate(parts: Iterable[np.ndarray], n: int) -> np.ndarray:
-    """Return `n` arrays one below the other, without ever holding them twice.
-
-    The first tells how many rows to make room for; they are more where recordings are longer.
-    """
+    """Return `n` arrays concatenated along the first axis, without holding all of them twice."""
     rows, filled = np.empty(0), 0
     for k, part in enumerate(parts):
-        if k == 0:
+        if k == 0:  # room for as many rows from each; more is added for longer recordings
             rows = np.empty((len(part) * n, *part.shape[1:]), part.dtype)
         if filled + len(part) > len(rows):
             rows.resize((2 * len(rows) + len(part), *rows.shape[1:]), refcheck=False)
@@ -164,46 +195,71 @@ def _concatenate(parts: Iterable[np.ndarray], n: int) -> np.ndarray:
 
 
 def load_task(args: argparse.Namespace) -> Task:
-    """Return the task of a training command, its frames computed and its oddities said."""
+    """Return the task of a training command, with the frames of all recordings computed.
+
+    Recordings that cannot be decoded are listed in `failed_recordings.csv` and left out.
+
+    Raises
+    ------
+    UserError
+        The data set or a flag is invalid.
+    AudioError
+        A recording cannot be decoded and `--strict` is given.
+    """
     window = WindowSettings(length=args.window, hop=args.hop)
     dataset, results = open_dataset(args)
-    task = Task(
-        dataset=dataset,
-        results=results,
-        store=FrameStore(results / "frames", SpectralSettings()),
-        window=window,
-        metric=args.metric,
-        seed=args.seed,
-        jobs=args.jobs,
-        n_folds=args.folds,
-    )
-    # Wrong flags are said before anything is computed.
-    frame = 1 / task.store.settings.frame_rate
-    if task.length < 2 or task.hop < 1:
-        raise UserError(
-            f"windows of {window.length:g} s every {window.hop:g} s; frames are {frame:g} s apart, give more"
-        )
-    _ = task.fold
+    store = FrameStore(results / "frames", SpectralSettings())
+    # Flags are validated before anything is computed.
+    _validate_window(window, store.settings.frame_rate)
+    fold = _folds(dataset, args)
     print(
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test recordings, "
         f"{dataset.n_species} species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes"
     )
-    unseen = dataset.species_without_tp()
-    if unseen:
-        print(f"no TP box shows {len(unseen)} species, so they cannot be learned: {', '.join(unseen)}")
+    without_tp = dataset.species_without_tp()
+    if without_tp:
+        print(f"{len(without_tp)} species have no TP box and cannot be learned: {', '.join(without_tp)}")
     failed = {
-        split: task.store.compute(recordings, split, args.jobs, args.strict)
+        split: store.compute(recordings, split, args.jobs, strict=args.strict)
         for split, recordings in (("train", dataset.train), ("test", dataset.test))
     }
     write_failed(results, failed)
     if any(failed.values()):
-        task = replace(task, dataset=dataset.without(**failed))
-        _ = task.fold  # of fewer recordings
-    _ = task.labels  # so that a box beyond a recording's end is said before anything is fitted
+        dataset = dataset.without(**failed)
+        fold = _folds(dataset, args)
+    task = Task(
+        dataset=dataset,
+        results=results,
+        store=store,
+        window=window,
+        metric=args.metric,
+        seed=args.seed,
+        jobs=args.jobs,
+        fold=fold,
+    )
+    validate_boxes_begin_inside(dataset, task.duration)
     return task
 
 
+def _folds(dataset: Dataset, args: argparse.Namespace) -> np.ndarray:
+    return make_folds(training_truth(dataset), dataset.groups, args.folds, seed=args.seed)
+
+
+def _validate_window(window: WindowSettings, frame_rate: float) -> None:
+    length, hop = window.in_frames(frame_rate)
+    if length < 2 or hop < 1:
+        raise UserError(
+            f"window of {window.length:g} s with a hop of {window.hop:g} s is too short; a frame is "
+            f"{1 / frame_rate:g} s, give a window of at least 2 frames and a hop of at least 1"
+        )
+
+
 def _compute_one(
-    store: FrameStore, recording_id: str, split: str, function: PerRecording, starts: np.ndarray, length: int
+    store: FrameStore,
+    recording_id: str,
+    split: str,
+    function: RowsOfRecording,
+    starts: np.ndarray,
+    length: int,
 ) -> np.ndarray:
     return function(store.load(recording_id, split), starts, length)

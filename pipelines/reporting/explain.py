@@ -1,76 +1,71 @@
-"""Why the GBM says so: which columns decide, hence which bands, for a species and for one window."""
+"""Which columns, and hence which frequencies, decide on a species: for a model and for one window."""
 
-import re
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from features.frames.spectral import SpectralSettings, mel_centres
-from pipelines.core.detector import GBMWindows
+from features.columns.window_features import WindowFeatures
+from features.frames.spectral import mel_centres
+from pipelines.core.member import ColumnScorer
 
-N_REASONS = 3
-OF_A_SPECIES = re.compile(r"s(\d+)_(.*)")
+N_COLUMNS = 3  # columns named per species or window
 
 
-def importance_by_band(gbm: GBMWindows) -> np.ndarray:
-    """Return (n_species, n_mels) the share that each mel band has in deciding on a species.
+class Decisive(NamedTuple):
+    """A column that decides on a species: its name in words, and its share or its log odds."""
 
-    A column's share is spread evenly over the bands that it tells of; columns that tell of all are
-    left out, and templates and bands of other species with them, for what they tell is a comparison.
+    column: str
+    value: float
+
+
+def importance_by_band(scorer: ColumnScorer) -> np.ndarray:
+    """Return (n_species, n_mels) the importance of each mel band for each species; rows sum to 1.
+
+    The importance of a column is spread evenly over the mel bands that it covers. Columns without a
+    frequency extent are left out, and so are columns of other species, which only serve as a comparison.
     """
-    descriptor, share = gbm.descriptor, gbm.model.importance()
-    names, settings = descriptor.names(), descriptor.settings
-    low, high = descriptor.extents().T
-    centres = mel_centres(settings)[:, None]
-    inside = (low <= centres) & (centres <= high)  # (n_mels, n_features); never where nan
-    spread = inside / np.maximum(inside.sum(axis=0), 1)
-    found = np.empty((len(share), settings.n_mels))
+    features, share = scorer.features, scorer.importance()
+    low, high = features.extents().T
+    centres = mel_centres(features.settings)[:, None]
+    covered = (low <= centres) & (centres <= high)  # (n_mels, n_columns), never where the extent is nan
+    spread = covered / np.maximum(covered.sum(axis=0), 1)
+    owner = features.species()
+    found = np.empty((len(share), features.settings.n_mels))
     for species, of_species in enumerate(share):
-        others = np.array([owner(name) not in (None, species) for name in names])
-        found[species] = spread[:, ~others] @ of_species[~others]
+        own = (owner == -1) | (owner == species)
+        found[species] = spread[:, own] @ of_species[own]
     return found / np.maximum(found.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
 
-def deciding_frequency(by_band: np.ndarray, settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_species,) centre of the mel band that decides most on a species, Hz."""
-    return mel_centres(settings)[by_band.argmax(axis=1)]
-
-
-def of_species(gbm: GBMWindows, species: Sequence[str]) -> list[list[tuple[str, float]]]:
-    """Return for each species its strongest columns, in words, and their share in deciding."""
-    names = gbm.descriptor.names()
+def decisive_columns(scorer: ColumnScorer, species: Sequence[str]) -> list[list[Decisive]]:
+    """Return for each species the columns with the largest share in its decisions, largest first."""
+    names = names_in_words(scorer.features, species)
     return [
-        [
-            (in_words(names[k], species), float(share[k]))
-            for k in np.argsort(-share)[:N_REASONS]
-            if share[k] > 0
-        ]
-        for share in gbm.model.importance()
+        [Decisive(names[k], float(share[k])) for k in np.argsort(-share)[:N_COLUMNS] if share[k] > 0]
+        for share in scorer.importance()
     ]
 
 
-def of_window(gbm: GBMWindows, x: np.ndarray, k: int, species: Sequence[str]) -> list[tuple[str, float]]:
-    """Return the columns that raise a species' log odds most in a window, in words, and by how much.
+def decisive_for_window(
+    scorer: ColumnScorer, X: np.ndarray, k: int, species: Sequence[str]
+) -> list[Decisive]:
+    """Return the columns that raise the log odds of species `k` most in a window, and by how much.
 
     Parameters
     ----------
-    x : (n_features,) the window's columns.
+    X : (1, n_columns) the window's columns.
     k : number of the species.
+    species : names of all species.
     """
-    values = gbm.model.contributions(x[None], k)[0]
-    names = gbm.descriptor.names()
-    return [(in_words(names[j], species), float(values[j])) for j in np.argsort(-values)[:N_REASONS]]
+    values = scorer.contributions(X, k)[0]
+    names = names_in_words(scorer.features, species)
+    return [Decisive(names[j], float(values[j])) for j in np.argsort(-values)[:N_COLUMNS]]
 
 
-def owner(name: str) -> int | None:
-    """Return the number of the species whose band or templates a column is of."""
-    found = OF_A_SPECIES.fullmatch(name)
-    return int(found[1]) if found else None
-
-
-def in_words(name: str, species: Sequence[str]) -> str:
-    """Return a column's name with the species' in place of its number."""
-    found = OF_A_SPECIES.fullmatch(name)
-    if found:
-        name = f"{species[int(found[1])]}: {found[2]}"
-    return name.replace("_", " ")
+def names_in_words(features: WindowFeatures, species: Sequence[str]) -> list[str]:
+    """Return the names of the columns, with names of species instead of their numbers."""
+    return [
+        (name if k < 0 else f"{species[k]}: {name.removeprefix(f's{k}_')}").replace("_", " ")
+        for name, k in zip(features.names(), features.species(), strict=True)
+    ]

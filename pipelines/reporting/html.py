@@ -1,4 +1,4 @@
-"""HTML: sections, pictures and tables of one page that needs no network."""
+"""HTML of a page that needs no network: sections, images and tables."""
 
 from base64 import b64encode
 from html import escape
@@ -9,16 +9,18 @@ import pandas as pd
 
 
 def section(heading: str, *parts: str) -> str:
-    title = f"<h2>{escape(heading)}</h2>" if heading else ""
-    return f"<section>{title}{''.join(parts)}</section>"
+    """Return a section; `heading` is text, `parts` are HTML."""
+    return f"<section><h2>{escape(heading)}</h2>{''.join(parts)}</section>"
 
 
 def image(file: Path) -> str:
+    """Return a PNG file as an image embedded in the page."""
     data = b64encode(file.read_bytes()).decode("ascii")
     return f'<img alt="{escape(file.stem)}" src="data:image/png;base64,{data}">'
 
 
 def table(rows: pd.DataFrame, sortable: bool = False) -> str:
+    """Return a table; `sortable` lets a click on a column's head sort it."""
     head = "".join(f"<th>{escape(str(column))}</th>" for column in rows.columns)
     body = "".join(
         "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows.itertuples(index=False)
@@ -35,10 +37,10 @@ def _cell(value: object) -> str:
     return f"<td>{escape(str(value))}</td>"
 
 
-def whole(title: str, lead: str, sections: list[str]) -> str:
-    """Return the page; `lead` and `sections` are HTML, `title` is text."""
-    page = PAGE.replace("{{title}}", escape(title)).replace("{{lead}}", lead)
-    return page.replace("{{body}}", "\n".join(sections))
+def page(title: str, lead: str, sections: list[str]) -> str:
+    """Return the page; `title` is text, `lead` and `sections` are HTML."""
+    filled = PAGE.replace("{{title}}", escape(title)).replace("{{lead}}", lead)
+    return filled.replace("{{body}}", "\n".join(sections))
 
 
 PAGE = """<!doctype html>

@@ -1,259 +1,140 @@
-"""`report.html`: what the models reached, why, and where they err, on one page that needs no network."""
+"""`report.html`: leaderboard, species, calibration, explanations, examples and errors on one page."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from html import escape
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import optuna
 import pandas as pd
-import torch
 
 from features.common.files import replacing
-from features.common.parallel import in_parallel
 from features.data.dataset import Dataset
-from features.frames.frames import Frames, concatenate
-from features.frames.spectral import compute_frames
 from features.frames.store import FrameStore
-from features.frames.windows import window_starts
 from models.metrics import reliability
 from models.scoring.thresholds import DEFAULT_PRECISION
-from pipelines.core.detections import detect
-from pipelines.core.detector import GBMWindows, Recogniser
+from pipelines.core.detector import Detector
 from pipelines.core.failed_recordings import read_failed
-from pipelines.core.runs import RunError, Scores
-from pipelines.core.task import presence
-from pipelines.reporting import explain as reasons
-from pipelines.reporting import html as markup
-from pipelines.reporting import plots as report
-
-MODELS = ("gbm", "gru", "blend")
-N_EXAMPLES = 3  # of each kind
-AROUND = 2.0  # seconds shown on either side of a window
-NOISE_MINUTES = 10
-QUIET_SECONDS = 2.0  # of each training recording
+from pipelines.core.leaderboard import update_leaderboard
+from pipelines.core.member import ColumnScorer
+from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, Run, RunError, read_runs
+from pipelines.core.task import training_truth
+from pipelines.reporting import html, plots
+from pipelines.reporting.examples import Example, ScoredSplit, find_examples
+from pipelines.reporting.explain import decisive_columns, importance_by_band
+from pipelines.reporting.false_alarms import false_alarms, noise_recordings
 
 
-class Run(NamedTuple):
-    """A model's run, as its folder holds it."""
+@dataclass(frozen=True)
+class Reported:
+    """What the page reports on.
 
-    config: dict[str, Any]
-    metrics: dict[str, Any]
-    oof: Scores
-    test: Scores | None
+    Attributes
+    ----------
+    results : results folder.
+    dataset : the data set, without recordings that cannot be decoded.
+    runs : runs of members and blend, by name.
+    best : name of the run that examples and false alarms are shown of.
+    detector : detector of that run.
+    explained : trained members that explain their scores, by name.
+    split : "test" if its truth is known, else "train".
+    truth : (n_recordings, n_species) truth of the split.
+    colour : colour of each model.
+    """
 
+    results: Path
+    dataset: Dataset
+    runs: Mapping[str, Run]
+    best: str
+    detector: Detector
+    explained: Mapping[str, ColumnScorer]
+    split: str
+    truth: np.ndarray
+    colour: Mapping[str, str]
 
-class Example(NamedTuple):
-    """A recording's best window for a species, and what the picture shows of it."""
-
-    title: str
-    frames: Frames
-    start: float
-    length: float
-    band: tuple[float, float]
-    why: list[tuple[str, float]]
-
-
-def read_runs(results: Path) -> dict[str, Run]:
-    """Return the runs that a results folder holds, by model."""
-    runs = {}
-    for model in MODELS:
-        folder = results / model
-        if (folder / "oof.npz").exists():
-            config, metrics = (
-                json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
-                for name in ("config", "metrics")
+    @classmethod
+    def of(cls, results: Path, dataset: Dataset) -> "Reported":
+        """Return what a results folder has to report; RunError if it holds no trained model."""
+        runs = {name: run for name, run in read_runs(results).items() if run.kind != BASELINE}
+        if not any(run.kind not in (EXTERNAL, BLEND) for run in runs.values()):
+            raise RunError(
+                f"{results}: no trained model to report on; train one, for example with 'make demo'"
             )
-            test = Scores.load(folder / "test.npz") if (folder / "test.npz").exists() else None
-            runs[model] = Run(config, metrics, Scores.load(folder / "oof.npz"), test)
-    if not runs:
-        raise RunError(f"{results}: holds no run; call pipelines/gbm.py or gru.py first")
-    return runs
-
-
-def gbm_of(results: Path) -> GBMWindows:
-    windows = Recogniser.load(results / "gbm").members[0].windows
-    assert isinstance(windows, GBMWindows)  # of a folder of this name
-    return windows
-
-
-def truth_of(dataset: Dataset) -> tuple[str, np.ndarray]:
-    """Return the split that pictures are drawn from, test where its truth is known, and its (R, S) truth."""
-    if dataset.test_labels is not None:
-        return "test", dataset.test_labels.astype(float)
-    return "train", np.nan_to_num(presence(dataset))
-
-
-def noises(store: FrameStore, dataset: Dataset, seed: int) -> dict[str, list[Frames]]:
-    """Return minutes of silence, of white noise and of the training recordings' quietest moments."""
-    rng, settings = np.random.default_rng(seed), store.settings
-    n = 60 * settings.sr
-    silence = Frames.of(*compute_frames([np.zeros(n, np.float32)], settings.sr, settings))
-    white = [
-        Frames.of(*compute_frames([0.1 * rng.standard_normal(n, np.float32)], settings.sr, settings))
-        for _ in range(NOISE_MINUTES)
-    ]
-    length = round(QUIET_SECONDS * settings.frame_rate)
-    quiet = []
-    for recording_id in rng.permutation(list(dataset.train))[: round(NOISE_MINUTES * 60 / QUIET_SECONDS)]:
-        frames = store.load(str(recording_id), "train")
-        loudness = frames.levels.mean(axis=1)
-        moving = np.convolve(loudness, np.ones(min(length, len(frames))), mode="valid")
-        quiet.append(frames.excerpt(int(moving.argmin()), min(length, len(frames))))
-    a_minute = round(60 / QUIET_SECONDS)
-    minutes = [concatenate(quiet[first : first + a_minute]) for first in range(0, len(quiet), a_minute)]
-    return {
-        "silence": [silence] * NOISE_MINUTES,
-        "white noise": white,
-        "quietest moments of the training recordings": minutes,
-    }
-
-
-def false_alarms(recogniser: Recogniser, kinds: dict[str, list[Frames]], n_jobs: int) -> pd.DataFrame:
-    """Return a row per kind of noise: minutes, detections per hour, and the species most often found."""
-    threshold = recogniser.thresholds.precision[DEFAULT_PRECISION]
-    rows = []
-    for kind, parts in kinds.items():
-        scored = list(in_parallel(recogniser.score_frames, [(frames,) for frames in parts], n_jobs))
-        found = [d.species for one in scored for d in detect(one, threshold, recogniser.bands)]
-        hours = sum(one.duration for one in scored) / 3600
-        most = np.bincount(found, minlength=len(recogniser.species)) / hours
-        below = np.stack([one.recording for one in scored]).max(axis=0) < threshold
-        rows.append(
-            {
-                "ten minutes of": kind,
-                "minutes": 60 * hours,
-                "detections per hour": len(found) / hours,
-                "species below their threshold": f"{below.sum()} of {len(below)}",
-                "most often": ", ".join(
-                    f"{recogniser.species[k]} {most[k]:.0f}"
-                    for k in np.argsort(-most)[:N_EXAMPLES]
-                    if most[k]
-                )
-                or "none",
-            }
+        best = best_run(runs)
+        detector = Detector.load(results / best)
+        explained: dict[str, ColumnScorer] = {}
+        for member in detector.members:
+            scorer = member.scorer
+            if isinstance(scorer, ColumnScorer):
+                explained[member.name] = scorer
+        truth = training_truth(dataset)
+        if dataset.test_labels is not None:
+            truth = dataset.test_labels.astype(float)
+        return cls(
+            results=results,
+            dataset=dataset,
+            runs=runs,
+            best=best,
+            detector=detector,
+            explained=explained,
+            split="train" if dataset.test_labels is None else "test",
+            truth=truth,
+            colour=plots.colours(runs),
         )
-    return pd.DataFrame(rows)
+
+    @property
+    def split_name(self) -> str:
+        """Name of the split on the leaderboard."""
+        return "test" if self.split == "test" else "oof"
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """Return the (n_recordings, n_species) scores of the split, by run."""
+        found = {name: run.test if self.split == "test" else run.oof for name, run in self.runs.items()}
+        return {name: scores.scores for name, scores in found.items() if scores is not None}
+
+    @property
+    def figures(self) -> Path:
+        return self.results / "figures"
 
 
-def examples(
-    recogniser: Recogniser,
-    gbm: GBMWindows | None,
-    store: FrameStore,
-    recordings: Sequence[str],
-    split: str,
-    P: np.ndarray,
-    Y: np.ndarray,
-) -> dict[str, list[Example]]:
-    """Return the surest detections that are right, the surest that are wrong, and the species most missed.
+def best_run(runs: Mapping[str, Run]) -> str:
+    """Return the name of the run to show: the blend, or the trained member with the highest oof LRAP."""
+    blends = [name for name, run in runs.items() if run.kind == BLEND]
+    if blends:
+        return blends[0]
+    trained = [name for name, run in runs.items() if run.kind != EXTERNAL]
+    return max(trained, key=lambda name: runs[name].metrics["oof"]["lrap"])
 
-    One for each species at most, so that they show several.
+
+def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Path:
+    """Write `report.html` and its figures; return its path.
 
     Parameters
     ----------
-    P, Y : (n_recordings, n_species) scores and truth of the recordings.
+    dataset : the data set, without recordings that cannot be decoded.
+    seed : random seed of the noise that false alarms are counted in.
+    n_jobs : number of cores to use.
+
+    Raises
+    ------
+    RunError
+        The results folder holds no trained model, or a run is not valid.
     """
-    absent = "wrong, as far as is known" if split == "train" else "wrong"
-    kinds = {
-        "Surest and right": ("right", np.where(Y == 1, -P, np.inf)),
-        "Surest and wrong": (absent, np.where(Y == 0, -P, np.inf)),
-        "Missed most": ("missed", np.where(Y == 1, P, np.inf)),
-    }
-    found: dict[str, list[Example]] = {}
-    for heading, (verdict, order) in kinds.items():
-        found[heading] = []
-        shown: set[int] = set()
-        for cell in np.argsort(order, axis=None):
-            row, species = map(int, np.unravel_index(cell, order.shape))
-            if not np.isfinite(order[row, species]) or len(shown) == N_EXAMPLES:
-                break
-            if species in shown:
-                continue
-            shown.add(species)
-            title = f"{recogniser.species[species]} in {recordings[row]}: {P[row, species]:.2f}, {verdict}"
-            frames = store.load(recordings[row], split)
-            found[heading].append(_example(recogniser, gbm, frames, species, title))
-    return found
-
-
-def _example(
-    recogniser: Recogniser, gbm: GBMWindows | None, frames: Frames, species: int, title: str
-) -> Example:
-    scored, rate = recogniser.score_frames(frames), recogniser.settings.frame_rate
-    best = int(scored.windows[:, species].argmax())
-    why = []
-    if gbm is not None:
-        length, hop = recogniser.window.in_frames(rate)
-        starts = window_starts(len(frames), length, hop)[[best]]
-        x = gbm.descriptor.describe(frames, starts, length)[0]
-        why = reasons.of_window(gbm, x, species, recogniser.species)
-    n_frames = min(round((scored.length + 2 * AROUND) * rate), len(frames))
-    begin = min(max(round((scored.start[best] - AROUND) * rate), 0), len(frames) - n_frames)
-    low, high = recogniser.bands[species]
-    start = float(scored.start[best]) - begin / rate
-    return Example(title, frames.excerpt(begin, n_frames), start, scored.length, (low, high), why)
-
-
-def write_page(results: Path, dataset: Dataset, seed: int, n_jobs: int) -> Path:
-    """Write `report.html` and the figures that are in it; return its path."""
-    torch.set_num_threads(1)  # the parallel work is outside
-    runs = read_runs(results)
-    best = list(runs)[-1]
-    recogniser = Recogniser.load(results / best)
-    gbm = gbm_of(results) if "gbm" in runs else None
-    store = FrameStore(results / "frames", recogniser.settings)
-    for name, of_split in (("train", dataset.train), ("test", dataset.test)):
-        store.compute(of_split, name, n_jobs, strict=True)  # where they were cleared away
-    figures = results / "figures"
-    leaderboard = pd.read_csv(results / "leaderboard.csv")
-    split, truth = truth_of(dataset)
-    scores = {model: (one.oof if split == "train" else one.test) for model, one in runs.items()}
-    P = {model: found.scores for model, found in scores.items() if found is not None}
-
-    report.plot_leaderboard(leaderboard, figures / "leaderboard.png")
-    curves = {model: reliability(truth, p) for model, p in P.items()}
-    report.plot_reliability(curves, "oof" if split == "train" else split, figures / "reliability.png")
-
-    def pictures(*names: str) -> str:
-        return "".join(
-            markup.image(figures / f"{name}.png") for name in names if (figures / f"{name}.png").exists()
-        )
-
+    reported = Reported.of(results, dataset)
+    store = FrameStore(results / "frames", reported.detector.settings)
+    for split, recordings in (("train", dataset.train), ("test", dataset.test)):
+        store.compute(recordings, split, n_jobs, strict=True)  # frames may have been deleted
     parts = [
-        markup.section("Leaderboard", _leaderboard(leaderboard, dataset, runs), pictures("leaderboard")),
-        markup.section("Species", _species_table(dataset, runs, recogniser, gbm)),
-        markup.section("Are the probabilities true?", _calibration(runs), pictures("reliability")),
+        *(section(reported) for section in SECTIONS),
+        *_examples(reported, store),
+        _false_alarms(reported, store, seed=seed, n_jobs=n_jobs),
+        *_studies(reported),
+        _blend(reported),
+        _settings(reported),
     ]
-    if gbm is not None:
-        report.plot_reasons(
-            reasons.importance_by_band(gbm),
-            recogniser.species,
-            recogniser.bands,
-            recogniser.settings,
-            figures / "reasons.png",
-        )
-        parts.append(markup.section("What decides", WHAT_DECIDES, pictures("reasons")))
-    recordings = list(dataset.test if split == "test" else dataset.train)
-    found = examples(recogniser, gbm, store, recordings, split, P[best], truth)
-    parts += [
-        markup.section(heading, *[_example_html(example, recogniser, figures) for example in shown])
-        for heading, shown in found.items()
-    ]
-    alarms = false_alarms(recogniser, noises(store, dataset, seed), n_jobs)
-    parts.append(
-        markup.section(
-            "Where nothing calls", FALSE_ALARMS.format(best, DEFAULT_PRECISION), markup.table(alarms)
-        )
-    )
-    if "gbm" in runs:
-        values = study_values(results / "optuna.db", runs["gbm"].config["study"])
-        report.plot_study(values, figures / "study.png")
-        parts.append(markup.section("The study", pictures("study")))
-    if "blend" in runs:
-        parts.append(markup.section("The blend", pictures("weights", "species")))
-    parts.append(markup.section("Settings", _settings(runs)))
     n_failed = sum(map(len, read_failed(results).values()))
     lead = (
         f"{len(dataset.train)} training and {len(dataset.test)} test recordings, {dataset.n_species} "
@@ -261,114 +142,202 @@ def write_page(results: Path, dataset: Dataset, seed: int, n_jobs: int) -> Path:
         f"decoded."
     )
     with replacing(results / "report.html") as temporary:
-        temporary.write_text(markup.whole(dataset.name, lead, parts), encoding="utf-8")
+        temporary.write_text(
+            html.page(dataset.name, lead, [part for part in parts if part]), encoding="utf-8"
+        )
     return results / "report.html"
 
 
-def study_values(database: Path, name: str) -> np.ndarray:
-    """Return the (n_trials,) out-of-fold score of each finished trial, nan for a pruned one."""
-    study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
-    trials = [t for t in study.trials if t.state.is_finished() and t.state.name != "FAIL"]
-    return np.array([t.value if t.state.name == "COMPLETE" else np.nan for t in trials], float)
-
-
-def _leaderboard(leaderboard: pd.DataFrame, dataset: Dataset, runs: dict[str, Run]) -> str:
-    table = leaderboard.copy()
+def _leaderboard(reported: Reported) -> str:
+    leaderboard = update_leaderboard(reported.results)
+    plots.plot_leaderboard(leaderboard, reported.colour, reported.figures / "leaderboard.png")
     interval = [
-        f"{low:.3f} to {high:.3f}" for low, high in zip(table["lrap_low"], table["lrap_high"], strict=True)
+        f"{low:.3f} to {high:.3f}"
+        for low, high in zip(leaderboard["lrap_low"], leaderboard["lrap_high"], strict=True)
     ]
+    table = leaderboard.copy()
     table.insert(4, "95 % interval", interval)
+    table["seconds"] = [f"{seconds:.1f}" for seconds in table["seconds"]]
     table = table.drop(columns=["lrap_low", "lrap_high"]).rename(
         columns={"n_recordings": "recordings", "lrap": "LRAP", "lwlrap": "LWLRAP"}
     )
-    source = runs["blend"].config["prior_from"] if "blend" in runs else "none"
+    sources = [run.config["prior_from"] for run in reported.runs.values() if run.kind == BLEND]
+    source = sources[0] if sources else "none"
     prior = "" if source == "none" else PRIOR_FROM.get(source, PRIOR_FROM["table"].format(escape(source)))
-    partial = "" if dataset.train_labels is not None else PARTIAL
-    return markup.table(table) + f"<p>{LEADERBOARD}{prior}{partial}</p>"
+    partial = "" if reported.dataset.train_labels is not None else PARTIAL
+    text = f"<p>{LEADERBOARD}{prior}{partial}</p>"
+    return html.section("Leaderboard", html.table(table), text, _images(reported, "leaderboard"))
 
 
-def _species_table(
-    dataset: Dataset, runs: dict[str, Run], recogniser: Recogniser, gbm: GBMWindows | None
-) -> str:
+def _species(reported: Reported) -> str:
+    dataset, detector = reported.dataset, reported.detector
     table = pd.DataFrame({"species": dataset.species})
     for name, boxes in (("TP", dataset.tp), ("FP", dataset.fp)):
         table[name] = np.bincount(boxes["species_id"], minlength=dataset.n_species)
     for split in ("oof", "test"):
-        for model, one in runs.items():
-            values = [row.get(f"{split}_ap") for row in one.metrics["per_species"]]
+        for name, run in reported.runs.items():
+            values = [row.get(f"{split}_ap") for row in run.metrics["per_species"]]
             if any(value is not None for value in values):
-                table[f"{model} AP, {split}"] = np.array(values, float)
-    table["threshold"] = recogniser.thresholds.precision[DEFAULT_PRECISION]
-    if gbm is not None:
-        table["decides most"] = [
-            "; ".join(name for name, _ in found) or "-" for found in reasons.of_species(gbm, dataset.species)
+                table[f"{name} AP, {split}"] = np.array(values, float)
+    table["threshold"] = detector.thresholds.precision[DEFAULT_PRECISION]
+    for name, scorer in reported.explained.items():
+        table[f"decisive columns, {name}"] = [
+            "; ".join(decisive.column for decisive in found) or "-"
+            for found in decisive_columns(scorer, dataset.species)
         ]
-    return markup.table(table, sortable=True) + f"<p>{SPECIES.format(DEFAULT_PRECISION)}</p>"
+    text = f"<p>{SPECIES.format(DEFAULT_PRECISION)}</p>"
+    return html.section("Species", html.table(table, sortable=True), text)
 
 
-def _calibration(runs: dict[str, Run]) -> str:
+def _calibration(reported: Reported) -> str:
     rows = []
-    for model, one in runs.items():
-        for split, found in one.metrics["calibration"].items():
-            row: dict[str, Any] = {"model": model, "split": split}
-            for measure, name in (("brier", "Brier score"), ("log_loss", "log loss"), ("ece", "ECE")):
+    for name, run in reported.runs.items():
+        for split, found in run.metrics["calibration"].items():
+            row: dict[str, Any] = {"model": name, "split": split}
+            for measure, words in (("brier", "Brier score"), ("log_loss", "log loss"), ("ece", "ECE")):
                 for when in ("uncalibrated", "calibrated"):
                     value = found[when][measure]
-                    row[f"{name}, {when}"] = float("nan") if value is None else value
+                    row[f"{words}, {when}"] = float("nan") if value is None else value
             rows.append(row)
-    return markup.table(pd.DataFrame(rows)) + f"<p>{CALIBRATION}</p>"
+    curves = {name: reliability(reported.truth, P) for name, P in reported.scores().items()}
+    file = reported.figures / "reliability.png"
+    plots.plot_reliability(curves, reported.split_name, reported.colour, file)
+    text = f"<p>{CALIBRATION}</p>"
+    return html.section("Calibration", html.table(pd.DataFrame(rows)), text, _images(reported, "reliability"))
 
 
-def _example_html(example: Example, recogniser: Recogniser, figures: Path) -> str:
-    file = figures / "example.png"
-    report.plot_example(
-        example.frames.levels, recogniser.settings, example.start, example.length, example.band, file
-    )
-    image = markup.image(file)
-    file.unlink()
-    why = ", ".join(f"{escape(name)} ({value:+.2f})" for name, value in example.why)
-    because = f"<br>The GBM's reasons, in log odds: {why}" if why else ""
-    return f"<figure>{image}<figcaption>{escape(example.title)}{because}</figcaption></figure>"
-
-
-def _settings(runs: dict[str, Run]) -> str:
-    left_out = ("features", "thresholds", "species", "bands", "calibration", "fold_blends")
+def _importance(reported: Reported) -> str:
     parts = []
-    for model, one in runs.items():
-        config = {key: value for key, value in one.config.items() if key not in left_out}
+    for name, scorer in reported.explained.items():
+        file = reported.figures / f"importance_{name}.png"
+        detector = reported.detector
+        plots.plot_importance(
+            importance_by_band(scorer),
+            detector.species,
+            detector.bands,
+            settings=detector.settings,
+            file=file,
+        )
+        parts += [f"<p>{IMPORTANCE.format(escape(name))}</p>", html.image(file)]
+    return html.section("Decisive frequencies", *parts) if parts else ""
+
+
+SECTIONS: tuple[Callable[[Reported], str], ...] = (_leaderboard, _species, _calibration, _importance)
+
+
+def _examples(reported: Reported, store: FrameStore) -> list[str]:
+    recordings = reported.dataset.test if reported.split == "test" else reported.dataset.train
+    scores = reported.scores()[reported.best]
+    split = ScoredSplit(reported.split, list(recordings), store, scores, reported.truth)
+    explained = next(iter(reported.explained.items()), None)
+    found = find_examples(reported.detector, explained[1] if explained else None, split)
+    return [
+        html.section(
+            heading, *[_example(reported, example, explained[0] if explained else "") for example in shown]
+        )
+        for heading, shown in found.items()
+    ]
+
+
+def _example(reported: Reported, example: Example, explained: str) -> str:
+    file = reported.figures / "example.png"
+    plots.plot_example(
+        example.frames.levels,
+        settings=reported.detector.settings,
+        start=example.start,
+        length=example.length,
+        band=example.band,
+        file=file,
+    )
+    image = html.image(file)
+    file.unlink()
+    columns = ", ".join(f"{escape(found.column)} ({found.value:+.2f})" for found in example.decisive)
+    reason = f"<br>Decisive columns of {escape(explained)}, log odds added: {columns}" if columns else ""
+    return f"<figure>{image}<figcaption>{escape(example.title)}{reason}</figcaption></figure>"
+
+
+def _false_alarms(reported: Reported, store: FrameStore, *, seed: int, n_jobs: int) -> str:
+    noises = noise_recordings(store, reported.dataset, seed)
+    table = false_alarms(reported.detector, noises, n_jobs)
+    text = FALSE_ALARMS.format(escape(reported.best), DEFAULT_PRECISION)
+    return html.section("False alarms", f"<p>{text}</p>", html.table(table))
+
+
+def _studies(reported: Reported) -> list[str]:
+    sections = []
+    for name, run in reported.runs.items():
+        if "study" in run.config:
+            values = study_values(reported.results / "optuna.db", run.config["study"])
+            plots.plot_study(values, reported.figures / f"study_{name}.png")
+            sections.append(html.section(f"Study of {name}", _images(reported, f"study_{name}")))
+    return sections
+
+
+def study_values(database: Path, name: str) -> np.ndarray:
+    """Return the (n_trials,) out-of-fold score of each finished trial of a study, nan for a pruned one."""
+    study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
+    trials = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
+    return np.array([trial.value if trial.state.name == "COMPLETE" else np.nan for trial in trials], float)
+
+
+def _blend(reported: Reported) -> str:
+    if not any(run.kind == BLEND for run in reported.runs.values()):
+        return ""
+    return html.section("Blend", f"<p>{BLEND_TEXT}</p>", _images(reported, "weights", "species"))
+
+
+def _settings(reported: Reported) -> str:
+    left_out = ("columns", "thresholds", "species", "bands", "calibration", "fold_blends")
+    parts = []
+    for name, run in reported.runs.items():
+        config = {key: value for key, value in run.config.items() if key not in left_out}
         text = escape(json.dumps(config, indent=1))
-        parts.append(f"<details><summary>{model}</summary><pre>{text}</pre></details>")
-    return "".join(parts)
+        parts.append(f"<details><summary>{escape(name)}</summary><pre>{text}</pre></details>")
+    return html.section("Settings", *parts)
+
+
+def _images(reported: Reported, *names: str) -> str:
+    files = [reported.figures / f"{name}.png" for name in names]
+    return "".join(html.image(file) for file in files if file.exists())
 
 
 LEADERBOARD = (
-    "<b>oof</b>: each training recording scored by models that never saw its fold. <b>prior</b> ranks by "
-    "the training counts alone, <b>background</b> by each recording's median spectrum alone: what a model "
-    "has above them it learned from calls. Seconds are those of fitting and scoring."
+    "LRAP is the mean over recordings and their species of the share of correct species among all that "
+    "are ranked at least as high; 1 is best. <b>oof</b> (out of fold): each training recording is scored "
+    "by models that were fitted without its fold. <b>prior</b> ranks species by their training counts "
+    "alone, <b>background</b> by the median spectrum of the recording alone. What a model gains over "
+    "both, it has learned from calls. Seconds are the time of fitting and scoring."
 )
 PRIOR_FROM = {
-    "estimate": " <b>blend+prior</b> is the blend at the prevalence that the test recordings' own scores "
-    "tell.",
-    "table": " <b>blend+prior</b> is the blend at the prevalence that {0} tells.",
+    "estimate": " <b>blend+prior</b> is the blend at the prevalence estimated from the scores of the test "
+    "recordings.",
+    "table": " <b>blend+prior</b> is the blend at the prevalence in {0}.",
 }
-PARTIAL = " In oof, species that nobody annotated count as absent: a pessimistic view."
+PARTIAL = " In oof, species without a box count as absent, so the score is pessimistic."
 SPECIES = (
-    "AP is average precision over recordings. A species counts as found from its threshold on, which gave a "
-    "precision of {0:g} out of fold, or lies above every recording that lacks the species where none did. "
-    "Click a column's head to sort."
+    "AP is the average precision over recordings. A species is reported if its score reaches the "
+    "threshold, at which its precision was at least {0:g} out of fold. If no score reached this "
+    "precision, the threshold is above the scores of all recordings without the species. Click the head "
+    "of a column to sort."
 )
 CALIBRATION = (
-    "Brier score, log loss and expected calibration error (over species with five or more positives): 0 is "
-    "best. Calibrated probabilities are those of a world where each species is as frequent as all are in "
-    "training; where a test set's prevalence differs, they are off by as much."
+    "Brier score, log loss and expected calibration error (ECE, over species with at least five "
+    "positives); 0 is best. Calibrated probabilities assume that every species has the mean prevalence of "
+    "the training recordings. If the prevalence among the test recordings differs, the probabilities are "
+    "off accordingly."
 )
-WHAT_DECIDES = (
-    "<p>What decides on each species by frequency, from the GBM's columns that tell of one band: half the "
-    "trees' share of gain, half the linear part's share of squared standardised coefficients. The box "
-    "is the species' own band, the median of its TP boxes. Weight far outside the box says that the model "
-    "leans on what else sounds where the species lives.</p>"
+IMPORTANCE = (
+    "Importance of each frequency for each species, from the columns of {0} with a frequency extent. It "
+    "is the mean of two shares: the gain of the splits in the trees, and the squared standardised "
+    "coefficients of the linear part. The orange box is the band of the species, the median of its TP "
+    "boxes. High importance far outside the box means that the model relies on other sounds at the same "
+    "places."
 )
 FALSE_ALARMS = (
-    "<p>What the {0} finds, at the thresholds of precision {1:g}, where nothing is to be found. The training "
-    "recordings' quietest moments may still hold a far call.</p>"
+    "Detections of {0} at the thresholds for a precision of {1:g} in recordings without calls. The "
+    "quietest moments of the training recordings may contain distant calls."
+)
+BLEND_TEXT = (
+    "Weights of the members, fitted on out-of-fold scores: for new recordings on all folds, and for the "
+    "out-of-fold scores of each fold on the other folds."
 )

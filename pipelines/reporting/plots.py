@@ -1,92 +1,50 @@
-"""Leaderboard and figures."""
+"""Figures of the leaderboard, the blend and the report, as PNG files."""
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.axis import Axis
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
 from features.common.files import replacing
 from features.frames.spectral import SpectralSettings, mel_centres
-from models.metrics import Evaluation
-from models.scoring.blending import SPACES, STEPS, Blend
+from models.scoring.blending import Blend
 
-mpl.use("Agg")
-import matplotlib.pyplot as plt
-from matplotlib.axis import Axis
-from matplotlib.ticker import MaxNLocator
-
-MODELS = ("prior", "background", "gbm", "gru", "blend", "blend+prior")
+# Figures are drawn without pyplot, which would choose a backend for the whole process.
 SPLITS = ("oof", "test")
-COLOURS = {
-    "prior": "#999999",
-    "background": "#b8860b",
-    "gbm": "#2c7fb8",
-    "gru": "#d95f0e",
-    "blend": "#238b45",
-    "blend+prior": "#78c679",
-}
-LEADERBOARD_COLUMNS = [
-    *("model", "split", "n_recordings", "lrap", "lrap_low", "lrap_high"),
-    *("lwlrap", "macro_auc", "macro_ap", "seconds"),
-]
+FIXED_COLOURS = {"prior": "#999999", "background": "#b8860b", "blend": "#238b45", "blend+prior": "#78c679"}
+MEMBER_COLOURS = ("#2c7fb8", "#d95f0e", "#756bb1", "#c51b8a", "#00868b", "#8c510a", "#525252", "#e6ab02")
 
 
-def update_leaderboard(
-    results: Path,
-    model: str,
-    evaluations: Mapping[str, Evaluation],
-    seconds: Mapping[str, float],
-    outdated: Collection[str] = (),
-) -> pd.DataFrame:
-    """Put a model's rows in place of its earlier ones; return the whole leaderboard.
+def colours(models: Iterable[str]) -> dict[str, str]:
+    """Return the colour of each model: fixed for baselines and blend, in turn for the sorted members."""
+    members = sorted(set(models) - set(FIXED_COLOURS))
+    in_turn = {name: MEMBER_COLOURS[k % len(MEMBER_COLOURS)] for k, name in enumerate(members)}
+    return {**FIXED_COLOURS, **in_turn}
+
+
+def plot_leaderboard(rows: pd.DataFrame, colour: Mapping[str, str], file: Path) -> None:
+    """Plot LRAP with its 95 % interval, one panel per split.
 
     Parameters
     ----------
-    evaluations, seconds : by split; what is no split of the leaderboard is left out.
-    outdated : models whose rows are taken off.
+    rows : the leaderboard.
+    colour : colour of each model.
     """
-    file = results / "leaderboard.csv"
-    rows = pd.DataFrame(
-        [
-            {
-                "model": model,
-                "split": split,
-                **asdict(evaluations[split]),
-                "seconds": round(seconds[split], 1),
-            }
-            for split in SPLITS
-            if split in evaluations
-        ],
-        columns=LEADERBOARD_COLUMNS,
-    )
-    if file.exists():
-        earlier = pd.read_csv(file)
-        rows = pd.concat([earlier[~earlier["model"].isin([model, *outdated])], rows])
-    order = rows["split"].map(SPLITS.index) * len(MODELS) + rows["model"].map(MODELS.index)
-    rows = rows.iloc[np.argsort(order.to_numpy(), kind="stable")]
-    with replacing(file) as temporary:
-        rows.to_csv(temporary, index=False, float_format="%.6g")
-    return rows
-
-
-def print_leaderboard(rows: pd.DataFrame, results: Path) -> None:
-    print(f"\n{results / 'leaderboard.csv'}")
-    print(rows.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))
-
-
-def plot_leaderboard(rows: pd.DataFrame, file: Path) -> None:
-    """Draw LRAP with its 95 % interval, a panel per split."""
     splits = [split for split in SPLITS if (rows["split"] == split).any()]
-    figure, axes = plt.subplots(1, len(splits), figsize=(4.6 * len(splits), 2.8), sharex=True, squeeze=False)
+    n_models = rows["split"].value_counts().max()
+    figure = Figure(figsize=(4.6 * len(splits), 1 + 0.3 * n_models))
+    axes = figure.subplots(1, len(splits), sharex=True, squeeze=False)
     for axis, split in zip(axes[0], splits, strict=True):
         part = rows[rows["split"] == split].iloc[::-1]
         for y, row in enumerate(part.itertuples()):
-            colour = COLOURS[str(row.model)]
-            axis.plot([row.lrap_low, row.lrap_high], [y, y], color=colour, lw=2)
-            axis.plot(row.lrap, y, "o", color=colour)
+            axis.plot([row.lrap_low, row.lrap_high], [y, y], color=colour[str(row.model)], lw=2)
+            axis.plot(row.lrap, y, "o", color=colour[str(row.model)])
             axis.annotate(
                 f"{row.lrap:.3f}",
                 (row.lrap, y),
@@ -102,143 +60,173 @@ def plot_leaderboard(rows: pd.DataFrame, file: Path) -> None:
     _save(figure, file)
 
 
-def plot_species(ap: pd.DataFrame, split: str, file: Path) -> None:
-    """Draw the average precision of each species, a dot per model.
+def plot_species(ap: pd.DataFrame, split: str, colour: Mapping[str, str], file: Path) -> None:
+    """Plot the average precision of each species, one dot per model.
 
     Parameters
     ----------
-    ap : index of species, a column per model.
+    ap : (n_species, n_models) with species names as index; species are sorted by the column "blend".
+    split : name of the split.
+    colour : colour of each model.
     """
     ap = ap.dropna().sort_values("blend")
-    figure, axis = plt.subplots(figsize=(6.4, 1.4 + 0.21 * len(ap)))
+    figure = Figure(figsize=(6.4, 1.4 + 0.21 * len(ap)))
+    axis = figure.subplots()
     rows = np.arange(len(ap))
     axis.hlines(rows, ap.min(axis=1), ap.max(axis=1), color="#cccccc", lw=2, zorder=1)
     for model in ap.columns:
-        axis.scatter(ap[model], rows, color=COLOURS[model], label=model, s=22, zorder=2)
+        axis.scatter(ap[model], rows, color=colour[model], label=model, s=22, zorder=2)
     axis.set_yticks(rows, ap.index, fontsize=8)
     axis.set_ylim(-1, len(ap))
     axis.set_xlim(-0.02, 1.02)
     axis.set_xlabel(f"average precision, {split}")
-    figure.legend(ncols=len(ap.columns), loc="outside upper center", frameon=False)
+    figure.legend(ncols=min(len(ap.columns), 4), loc="outside upper center", frameon=False)
     _save(figure, file)
 
 
 def plot_weights(
-    scores: Mapping[Blend, float], chosen: Blend, fold_blends: list[Blend], members: Sequence[str], file: Path
+    blend: Blend,
+    fold_blends: Sequence[Blend],
+    members: Sequence[str],
+    *,
+    colour: Mapping[str, str],
+    file: Path,
 ) -> None:
-    """Draw the out-of-fold score over the first member's weight, a line per space.
+    """Plot the weights of the members, for new recordings and for each fold.
 
     Parameters
     ----------
-    scores : the score on all folds of every candidate blend of two members.
-    chosen : the blend that scores the test set.
-    fold_blends : the blends that scored each fold, fitted on the others.
+    blend : the blend for new recordings.
+    fold_blends : the blend of each fold, fitted on the other folds.
+    members : names, in the order of the weights.
+    colour : colour of each member.
     """
-    figure, axis = plt.subplots(figsize=(6, 3.6))
-    for space in SPACES:
-        points = sorted((blend.weights[0], value) for blend, value in scores.items() if blend.space == space)
-        axis.plot(*zip(*points, strict=True), label=space)
-    for blends, style, label in (
-        (fold_blends, "k|", "chosen for a fold"),
-        ([chosen], "ko", "chosen for test"),
-    ):
-        axis.plot([b.weights[0] for b in blends], [scores[b] for b in blends], style, ms=7, label=label)
-    axis.set_xticks(np.linspace(0, 1, STEPS // 4 + 1))
-    axis.set_xlabel(f"weight of {members[0]}; the rest is {members[1]}'s")
-    axis.set_ylabel("out-of-fold score")
-    axis.legend(fontsize=8)
+    rows = {"new recordings": blend, **{f"fold {k}": other for k, other in enumerate(fold_blends)}}
+    figure = Figure(figsize=(6.4, 1.3 + 0.32 * len(rows)))
+    axis = figure.subplots()
+    for y, one in enumerate(rows.values()):
+        left = 0.0
+        for name, weight in zip(members, one.weights, strict=True):
+            axis.barh(y, weight, left=left, color=colour[name], height=0.7)
+            if weight >= 0.08:  # a narrower bar has no room for its number
+                position = (left + weight / 2, y)
+                axis.annotate(f"{weight:.2f}", position, ha="center", va="center", color="white", fontsize=8)
+            left += weight
+        axis.annotate(one.space, (1.02, y), va="center", fontsize=8, annotation_clip=False)
+    axis.set_yticks(range(len(rows)), list(rows))
+    axis.invert_yaxis()
+    axis.set_xlim(0, 1)
+    axis.set_xlabel("weight in the blend; right: space in which scores are averaged")
+    handles = [Rectangle((0, 0), 1, 1, color=colour[name]) for name in members]
+    figure.legend(handles, members, ncols=min(len(members), 4), loc="outside upper center", frameon=False)
     _save(figure, file)
 
 
 def plot_reliability(
-    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]], split: str, file: Path
+    curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
+    split: str,
+    colour: Mapping[str, str],
+    file: Path,
 ) -> None:
-    """Draw how often what a model gives a probability comes true, a line per model.
+    """Plot the reliability diagram: observed share over predicted probability, one line per model.
 
     Parameters
     ----------
-    curves : by model, what `metrics.reliability` returns.
+    curves : name of a model -> what `models.metrics.reliability` returns.
+    split : name of the split.
+    colour : colour of each model.
     """
-    figure, axis = plt.subplots(figsize=(4.6, 4.2))
+    figure = Figure(figsize=(4.6, 4.2))
+    axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="#cccccc", lw=1)
     for model, (predicted, observed, count) in curves.items():
-        axis.plot(predicted, observed, color=COLOURS[model], lw=1, label=model)
-        axis.scatter(predicted, observed, s=6 + 60 * np.sqrt(count / count.max()), color=COLOURS[model])
-    axis.set_xlabel("probability given (larger dots: more cells)")
-    axis.set_ylabel(f"share that is present, {split}")
+        axis.plot(predicted, observed, color=colour[model], lw=1, label=model)
+        axis.scatter(predicted, observed, s=6 + 60 * np.sqrt(count / count.max()), color=colour[model])
+    axis.set_xlabel("predicted probability (larger dots: more cells)")
+    axis.set_ylabel(f"observed share of present species, {split}")
     axis.legend(frameon=False)
     _save(figure, file)
 
 
-def plot_reasons(
+def plot_importance(
     by_band: np.ndarray,
     species: Sequence[str],
     bands: np.ndarray,
+    *,
     settings: SpectralSettings,
     file: Path,
 ) -> None:
-    """Draw what decides on each species by frequency, and the species' own band.
+    """Plot the importance of each frequency for each species, and the band of the species' boxes.
 
     Parameters
     ----------
-    by_band : (n_species, n_mels) shares.
+    by_band : (n_species, n_mels) importance, each row sums to 1.
+    species : names.
     bands : (n_species, 2) Hz.
     """
     centres = mel_centres(settings)
-    figure, axis = plt.subplots(figsize=(8, 1.6 + 0.22 * len(species)))
+    figure = Figure(figsize=(8, 1.6 + 0.22 * len(species)))
+    axis = figure.subplots()
     axis.imshow(
         by_band, aspect="auto", cmap="Greens", vmax=np.quantile(by_band, 0.995), interpolation="nearest"
     )
     position = np.interp(bands, centres, np.arange(len(centres)))
     for row, (low, high) in enumerate(position):
-        box = plt.Rectangle((low - 0.5, row - 0.45), high - low + 1, 0.9, fill=False, ec="#d95f0e", lw=1)
+        box = Rectangle((low - 0.5, row - 0.45), high - low + 1, 0.9, fill=False, ec="#d95f0e", lw=1)
         axis.add_patch(box)
-    _kilohertz(axis.xaxis, centres)
+    _set_kilohertz(axis.xaxis, centres)
     axis.set_yticks(range(len(species)), species, fontsize=8)
-    axis.set_xlabel("kHz")
+    axis.set_xlabel("frequency, kHz")
     _save(figure, file)
 
 
 def plot_example(
     levels: np.ndarray,
+    *,
     settings: SpectralSettings,
     start: float,
     length: float,
     band: tuple[float, float],
     file: Path,
 ) -> None:
-    """Draw a spectrogram with a window and a band in it.
+    """Plot a spectrogram with a box around one window and one band.
 
     Parameters
     ----------
     levels : (n_frames, n_mels) dB above the background.
-    start, length : of the window, seconds from the first frame.
-    band : Hz.
+    start, length : of the window, s from the first frame.
+    band : lowest and highest frequency, Hz.
     """
     centres = mel_centres(settings)
     seconds = len(levels) / settings.frame_rate
-    figure, axis = plt.subplots(figsize=(7, 2.4))
+    figure = Figure(figsize=(7, 2.4))
+    axis: Axes = figure.subplots()
     extent = (0, seconds, -0.5, len(centres) - 0.5)
     axis.imshow(levels.T, origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=40, extent=extent)
     low, high = np.interp(band, centres, np.arange(len(centres)))
-    axis.add_patch(plt.Rectangle((start, low), length, high - low, fill=False, ec="#78c679", lw=2))
-    _kilohertz(axis.yaxis, centres)
-    axis.set_xlabel("s")
-    axis.set_ylabel("kHz")
+    axis.add_patch(Rectangle((start, low), length, high - low, fill=False, ec="#78c679", lw=2))
+    _set_kilohertz(axis.yaxis, centres)
+    axis.set_xlabel("time, s")
+    axis.set_ylabel("frequency, kHz")
     _save(figure, file, dpi=90)
 
 
 def plot_study(values: np.ndarray, file: Path) -> None:
-    """Draw the score of each trial, (n_trials,) with nan for a pruned one, and the best so far."""
+    """Plot the value of each trial and the best one so far.
+
+    Parameters
+    ----------
+    values : (n_trials,) out-of-fold score, nan for a pruned trial.
+    """
     number = np.arange(1, len(values) + 1)
-    figure, axis = plt.subplots(figsize=(6, 2.6))
-    axis.plot(number, np.fmax.accumulate(values), color=COLOURS["gbm"], lw=1, label="best so far")
-    axis.plot(number, values, "o", color=COLOURS["gbm"], label="trial")
+    figure = Figure(figsize=(6, 2.6))
+    axis = figure.subplots()
+    axis.plot(number, np.fmax.accumulate(values), color=MEMBER_COLOURS[0], lw=1, label="best so far")
+    axis.plot(number, values, "o", color=MEMBER_COLOURS[0], label="trial")
     pruned = np.isnan(values)
     if pruned.any():
-        axis.plot(
-            number[pruned], np.full(pruned.sum(), np.nanmin(values)), "x", color="#999999", label="pruned"
-        )
+        lowest = np.full(pruned.sum(), np.nanmin(values))
+        axis.plot(number[pruned], lowest, "x", color="#999999", label="pruned")
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("trial")
     axis.set_ylabel("out-of-fold score")
@@ -246,20 +234,19 @@ def plot_study(values: np.ndarray, file: Path) -> None:
     _save(figure, file)
 
 
-def _kilohertz(axis: Axis, centres: np.ndarray) -> None:
+def _set_kilohertz(axis: Axis, centres: np.ndarray) -> None:
     shown = [f for f in (0.5, 1, 2, 4, 8, 16) if centres[0] / 1000 <= f <= centres[-1] / 1000]
     axis.set_ticks(
         np.interp(1000 * np.array(shown), centres, np.arange(len(centres))), [f"{f:g}" for f in shown]
     )
 
 
-def _save(figure: plt.Figure, file: Path, dpi: int = 150) -> None:
+def _save(figure: Figure, file: Path, dpi: int = 150) -> None:
     for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
-        if not axis.images:  # over which lines would lie
+        if not axis.images:  # grid lines would cover an image
             axis.grid(axis="x", color="#eeeeee")
         axis.set_axisbelow(True)
     figure.set_layout_engine("constrained")
     with replacing(file) as temporary:
         figure.savefig(temporary, dpi=dpi)
-    plt.close(figure)

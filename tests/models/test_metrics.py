@@ -6,7 +6,7 @@ from models.metrics import (
     ap_per_species,
     auc_per_species,
     bootstrap_interval,
-    calibration,
+    calibration_metrics,
     difference_error,
     evaluate,
     lrap,
@@ -17,7 +17,7 @@ from models.metrics import (
 
 
 def random_table(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A table with ties, rows without positives, rows of positives only, and single columns."""
+    """Truth and scores, with ties, rows without positives, rows of positives only, and single columns."""
     rng = np.random.default_rng(seed)
     shape = (rng.integers(1, 30), 1 if seed % 10 == 0 else rng.integers(2, 12))
     Y = (rng.random(shape) < rng.random()).astype(float)
@@ -31,7 +31,7 @@ TABLES = [random_table(seed) for seed in range(200)]
 
 
 def slow_lrap_of_row(y: np.ndarray, p: np.ndarray) -> float:
-    """LRAP of one recording, from its definition."""
+    """LRAP of one recording, computed from its definition."""
     precisions = []
     for i in range(len(y)):
         if y[i] == 1:
@@ -40,7 +40,7 @@ def slow_lrap_of_row(y: np.ndarray, p: np.ndarray) -> float:
     return float(np.mean(precisions)) if precisions else float("nan")
 
 
-def test_lrap_is_sklearns_on_rows_with_positives() -> None:
+def test_lrap_equals_sklearn_on_rows_with_positives() -> None:
     for Y, P in TABLES:
         rows = Y.any(axis=1)
         if rows.any():
@@ -51,7 +51,7 @@ def test_lrap_is_sklearns_on_rows_with_positives() -> None:
             assert np.isnan(lrap(Y, P))
 
 
-def test_lwlrap_is_its_slow_twin_and_sklearns_weighted() -> None:
+def test_lwlrap_equals_slow_reference_and_weighted_sklearn() -> None:
     for Y, P in TABLES:
         if not Y.any():
             assert np.isnan(lwlrap(Y, P))
@@ -63,7 +63,7 @@ def test_lwlrap_is_its_slow_twin_and_sklearns_weighted() -> None:
         assert lwlrap(Y, P) == pytest.approx(weighted, abs=1e-12)
 
 
-def test_unknown_cells_take_no_part() -> None:
+def test_unknown_cells_are_ignored() -> None:
     for seed, (Y, P) in enumerate(TABLES):
         Y = Y.copy()
         Y[np.random.default_rng(seed).random(Y.shape) < 0.4] = np.nan
@@ -74,19 +74,19 @@ def test_unknown_cells_take_no_part() -> None:
 @pytest.mark.parametrize(
     "monotone", [np.exp, lambda p: p**3 - 5, lambda p: np.log(p + 1e-3), lambda p: 1e-4 * p + 7]
 )
-def test_scores_do_not_change_under_a_monotone_map(monotone) -> None:  # type: ignore[no-untyped-def]
+def test_lrap_is_invariant_to_monotone_maps(monotone) -> None:  # type: ignore[no-untyped-def]
     for Y, P in TABLES:
         np.testing.assert_array_equal(lrap_per_recording(Y, monotone(P)), lrap_per_recording(Y, P))
 
 
-def test_many_rows_score_as_they_do_alone() -> None:
+def test_lrap_of_many_rows_equals_that_of_single_rows() -> None:
     rng = np.random.default_rng(0)
     Y, P = (rng.random((1500, 5)) < 0.3).astype(float), rng.random((1500, 5))
-    alone = [lrap_per_recording(Y[k : k + 1], P[k : k + 1])[0] for k in range(0, 1500, 7)]
-    np.testing.assert_array_equal(lrap_per_recording(Y, P)[::7], alone)
+    single = [lrap_per_recording(Y[k : k + 1], P[k : k + 1])[0] for k in range(0, 1500, 7)]
+    np.testing.assert_array_equal(lrap_per_recording(Y, P)[::7], single)
 
 
-def test_known_answers() -> None:
+def test_lrap_of_small_tables_is_known() -> None:
     Y = np.array([[1, 0, 0], [0, 0, 1], [0, 0, 0.0]])
     P = np.array([[0.9, 0.1, 0.2], [0.9, 0.5, 0.6], [0.1, 0.2, 0.3]])
     np.testing.assert_allclose(lrap_per_recording(Y, P), [1, 1 / 2, np.nan])
@@ -95,7 +95,7 @@ def test_known_answers() -> None:
     assert evaluation.lrap == 0.75
 
 
-def test_species_scores_use_known_recordings_and_skip_single_classes() -> None:
+def test_species_metrics_use_known_recordings_and_are_nan_for_one_class() -> None:
     rng = np.random.default_rng(0)
     Y, P = (rng.random((50, 3)) < 0.4).astype(float), rng.random((50, 3))
     Y[:, 1] = 1
@@ -107,7 +107,7 @@ def test_species_scores_use_known_recordings_and_skip_single_classes() -> None:
     assert np.isnan(ap_per_species(Y, P)).tolist() == [False, True, False]
 
 
-def test_a_bootstrap_interval_covers_about_as_often_as_it_says() -> None:
+def test_bootstrap_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for seed in range(200):
@@ -116,41 +116,41 @@ def test_a_bootstrap_interval_covers_about_as_often_as_it_says() -> None:
     assert 0.90 <= covered / 200 <= 0.99
 
 
-def test_scores_that_cannot_be_ranked_are_refused() -> None:
+def test_nan_scores_and_other_shapes_are_rejected() -> None:
     with pytest.raises(ValueError, match="nan in 1 of 2 rows"):
         lrap(np.ones((2, 2)), np.array([[0.1, np.nan], [0.2, 0.3]]))
     with pytest.raises(ValueError, match="shape"):
         lrap(np.ones((2, 2)), np.ones((2, 3)))
 
 
-def test_the_error_of_a_difference_is_that_of_its_mean() -> None:
+def test_difference_error_is_close_to_standard_error_of_mean() -> None:
     rng = np.random.default_rng(0)
     Y = (rng.random((4000, 6)) < 0.3).astype(float)
     P, Q = Y + rng.normal(0, 0.6, Y.shape), Y + rng.normal(0, 0.6, Y.shape)
     difference = lrap_per_recording(Y, P) - lrap_per_recording(Y, Q)
     expected = np.nanstd(difference) / np.sqrt(np.isfinite(difference).sum())
-    assert 0.5 * expected < difference_error(lrap, Y, P, Q) < 2 * expected
-    assert difference_error(lrap, Y, P, P) == 0
+    assert 0.5 * expected < difference_error(lrap, Y, P, other=Q) < 2 * expected
+    assert difference_error(lrap, Y, P, other=P) == 0
 
 
-def test_calibration_is_perfect_where_probabilities_come_true() -> None:
+def test_calibrated_probabilities_have_low_errors() -> None:
     rng = np.random.default_rng(0)
     P = rng.random((20_000, 3))
     Y = (rng.random(P.shape) < P).astype(float)
-    true, off = calibration(Y, P), calibration(Y, P**3)
-    assert true.ece < 0.02
-    assert off.ece > 0.1
-    assert off.brier > true.brier == pytest.approx(1 / 6, abs=0.01)
-    assert off.log_loss > true.log_loss == pytest.approx(0.5, abs=0.01)
+    calibrated, distorted = calibration_metrics(Y, P), calibration_metrics(Y, P**3)
+    assert calibrated.ece < 0.02
+    assert distorted.ece > 0.1
+    assert distorted.brier > calibrated.brier == pytest.approx(1 / 6, abs=0.01)
+    assert distorted.log_loss > calibrated.log_loss == pytest.approx(0.5, abs=0.01)
     predicted, observed, count = reliability(Y, P)
     np.testing.assert_allclose(predicted, observed, atol=0.02)
     assert count.sum() == P.size
 
 
-def test_calibration_leaves_out_unknown_cells_and_rare_species() -> None:
+def test_calibration_metrics_ignore_unknown_cells_and_rare_species() -> None:
     Y = np.array([[1.0, np.nan], [0.0, 0.0]] * 5)
     P = np.full(Y.shape, 0.5)
     P[:, 1] = 0.0
-    found = calibration(Y, P)
-    assert found.ece == 0  # of the first species alone, whose half is right
+    found = calibration_metrics(Y, P)
+    assert found.ece == 0  # of the first species, half of whose recordings are positive
     assert found.brier == pytest.approx(0.25 * 10 / 15)

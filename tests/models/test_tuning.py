@@ -1,102 +1,167 @@
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState
+from sklearn.base import BaseEstimator
 
+from features.common.errors import UserError
 from models import tuning
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
-from models.folds import split
+from models.folds import out_of_fold, split
 from models.metrics import lrap
-from models.tuning import FINISHED, SPACE, Task, tune
+from models.scoring.aggregation import best_aggregation
+from models.tuning import FINISHED, CrossValidation, SearchSpace, Study, tune
+
+SPACE = SearchSpace(
+    distributions={
+        "n_estimators": IntDistribution(80, 250, log=True),
+        "learning_rate": FloatDistribution(0.03, 0.2, log=True),
+        "min_child_samples": IntDistribution(3, 40, log=True),
+        "weak_negative_weight": CategoricalDistribution((0.03, 0.1)),
+    },
+    defaults={
+        "n_estimators": 150,
+        "learning_rate": 0.08,
+        "min_child_samples": 10,
+        "weak_negative_weight": 0.1,
+    },
+)
+
+
+def make_model(parameters: dict[str, Any]) -> OneVsRestGBM:
+    return OneVsRestGBM(**parameters)
 
 
 @pytest.fixture
-def task() -> Task:
-    """40 recordings of 5 windows; the species of a recording shows in one window."""
+def validation() -> CrossValidation:
+    """40 recordings of five windows; the species of a recording is audible in one window."""
     rng = np.random.default_rng(0)
     recording = np.repeat(np.arange(40), 5)
     truth = np.eye(4)[np.arange(40) % 4]
     X = rng.normal(size=(200, 8)).astype(np.float32)
     Y = np.full((200, 4), np.nan)
-    shows = np.arange(40) * 5 + rng.integers(0, 5, 40)
-    X[shows, :4] += 2 * truth
-    Y[shows] = truth
+    audible = np.arange(40) * 5 + rng.integers(0, 5, 40)
+    X[audible, :4] += 2 * truth
+    Y[audible] = truth
     folds = split(X, Y, (recording // 4) % 4)
-    return Task(folds, np.arange(40) * 5, (np.arange(40) // 4) % 4, truth, lrap)
+    return CrossValidation(folds, np.arange(40) * 5, (np.arange(40) // 4) % 4, truth, lrap)
 
 
-def study(database: Path) -> optuna.Study:
+@pytest.fixture
+def run(validation: CrossValidation) -> Callable[..., dict[str, Any]]:
+    """Return a function that runs a study of a database, a number of trials and a seed."""
+
+    def run(
+        database: Path,
+        n_trials: int,
+        seed: int = 0,
+        *,
+        validation: CrossValidation = validation,
+        make_model: Callable[[dict[str, Any]], BaseEstimator] = make_model,
+    ) -> dict[str, Any]:
+        return tune(make_model, validation, SPACE, Study(database, "s", n_trials, seed))
+
+    return run
+
+
+def load(database: Path) -> optuna.Study:
     return optuna.load_study(study_name="s", storage=f"sqlite:///{database}")
 
 
-def draws(database: Path) -> list[dict]:
-    return [trial.params for trial in study(database).get_trials(states=FINISHED)]
+def parameters(database: Path) -> list[dict]:
+    return [trial.params for trial in load(database).get_trials(states=FINISHED)]
 
 
-def test_defaults_come_first_and_trials_is_the_total(task: Task, tmp_path: Path) -> None:
+def test_defaults_come_first_and_n_trials_is_the_total(run: Callable, tmp_path: Path) -> None:
     database = tmp_path / "optuna.db"
-    tune(task, 2, 0, 1, database, "s")
-    defaults = OneVsRestGBM().get_params()
-    assert draws(database)[0] == {key: defaults[key] for key in SPACE}
-    tune(task, 4, 0, 1, database, "s")
-    assert len(draws(database)) == 4
-    best = tune(task, 4, 0, 1, database, "s")
-    assert len(study(database).trials) == 4
-    assert best == study(database).best_params
+    run(database, 2)
+    assert parameters(database)[0] == SPACE.defaults
+    run(database, 4)
+    assert len(parameters(database)) == 4
+    best = run(database, 4)
+    assert len(load(database).trials) == 4
+    assert best == load(database).best_params
 
 
-def test_going_on_repeats_no_draw_and_ends_as_if_never_interrupted(task: Task, tmp_path: Path) -> None:
+def test_continued_study_equals_uninterrupted_study(run: Callable, tmp_path: Path) -> None:
     whole, parts = tmp_path / "whole.db", tmp_path / "parts.db"
-    tune(task, 7, 3, 1, whole, "s")
+    run(whole, 7, seed=3)
     for n in (1, 3, 7):
-        tune(task, n, 3, 1, parts, "s")
-    assert draws(whole) == draws(parts)
-    assert len({tuple(params.values()) for params in draws(whole)}) == 7
+        run(parts, n, seed=3)
+    assert parameters(whole) == parameters(parts)
+    assert len({tuple(values.values()) for values in parameters(whole)}) == 7
 
 
 @pytest.mark.parametrize("at", [1, 3])
-def test_a_killed_run_goes_on(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int) -> None:
-    whole, killed = tmp_path / "whole.db", tmp_path / "killed.db"
-    tune(task, 5, 0, 1, whole, "s")
+def test_study_continues_after_interruption(
+    run: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: int
+) -> None:
+    whole, interrupted = tmp_path / "whole.db", tmp_path / "interrupted.db"
+    run(whole, 5)
     score, calls = tuning._score, []
 
-    def die(*args: object) -> float | None:
+    def score_or_interrupt(*args: object) -> float | None:
         calls.append(1)
         if len(calls) == at:
             raise KeyboardInterrupt
         return score(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tuning, "_score", die)
+    monkeypatch.setattr(tuning, "_score", score_or_interrupt)
     with pytest.raises(KeyboardInterrupt):
-        tune(task, 5, 0, 1, killed, "s")
+        run(interrupted, 5)
     monkeypatch.undo()
-    tune(task, 5, 0, 1, killed, "s")
-    assert draws(killed) == draws(whole)
-    states = [trial.state for trial in study(killed).trials]
+    run(interrupted, 5)
+    assert parameters(interrupted) == parameters(whole)
+    states = [trial.state for trial in load(interrupted).trials]
     assert states.count(TrialState.FAIL) == 1
     assert TrialState.RUNNING not in states
 
 
-def test_useless_trials_are_pruned(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A metric that only ever gets worse from trial to trial leaves nothing worth finishing."""
+def test_poor_trials_are_pruned(run: Callable, validation: CrossValidation, tmp_path: Path) -> None:
     calls = iter(range(10**6))
-    task = replace(task, metric=lambda Y, P: -float(next(calls)))
-    tune(task, 8, 0, 1, tmp_path / "optuna.db", "s")
-    states = [trial.state for trial in study(tmp_path / "optuna.db").trials]
+    decreasing = replace(validation, metric=lambda Y, P: -float(next(calls)))
+    run(tmp_path / "optuna.db", 8, validation=decreasing)
+    states = [trial.state for trial in load(tmp_path / "optuna.db").trials]
     assert states[:4] == [TrialState.COMPLETE] * 4
     assert states[4:] == [TrialState.PRUNED] * 4
 
 
-def test_a_trials_value_is_the_out_of_fold_score_of_its_parameters(task: Task, tmp_path: Path) -> None:
-    from models.folds import out_of_fold
-    from models.scoring.aggregation import best_readout
-
-    best = tune(task, 3, 0, 1, tmp_path / "optuna.db", "s")
-    *_, P = out_of_fold(OneVsRestGBM(**best, random_state=0), task.folds)
-    readout, _, score = best_readout(P, task.first, task.truth, task.fold, lrap)
-    trial = study(tmp_path / "optuna.db").best_trial
+def test_value_of_a_trial_is_the_out_of_fold_score(
+    run: Callable, validation: CrossValidation, tmp_path: Path
+) -> None:
+    best = run(tmp_path / "optuna.db", 3)
+    *_, P = out_of_fold(make_model(best), validation.folds)
+    aggregation, _, score = best_aggregation(
+        P, validation.first, validation.truth, fold=validation.fold, metric=lrap
+    )
+    trial = load(tmp_path / "optuna.db").best_trial
     assert trial.value == score
-    assert trial.user_attrs["pooling"] == readout.pooling
+    assert trial.user_attrs["pooling"] == aggregation.pooling
+
+
+def test_error_of_a_fit_names_the_trial_and_its_parameters(run: Callable, tmp_path: Path) -> None:
+    def make_invalid_model(parameters: dict[str, Any]) -> OneVsRestGBM:
+        return OneVsRestGBM(**parameters | {"learning_rate": -1.0})
+
+    database = tmp_path / "optuna.db"
+    run(database, 1)
+    with pytest.raises(UserError, match=r"trial 1 with \{'n_estimators': .*LightGBM cannot fit the trees"):
+        run(database, 2, make_model=make_invalid_model)
+    assert [trial.state for trial in load(database).trials] == [TrialState.COMPLETE, TrialState.FAIL]
+    run(database, 2)
+    assert len(parameters(database)) == 2
+
+
+def test_invalid_database_is_an_error(run: Callable, tmp_path: Path) -> None:
+    database = tmp_path / "optuna.db"
+    database.write_text("no database" * 100)
+    with pytest.raises(
+        UserError, match=r"optuna\.db: the study cannot be read or written .* remove the file"
+    ):
+        run(database, 1)

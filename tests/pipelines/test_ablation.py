@@ -1,5 +1,6 @@
-"""The ablation in small: what it leaves out is left out, and it scores as the pipeline does."""
+"""The ablation on a small data set: blocks are left out as a whole, and scores are those of training."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import numpy as np
@@ -7,14 +8,14 @@ import pandas as pd
 import pytest
 
 from features.data.synthetic import SyntheticSettings, write_dataset
-from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.folds import out_of_fold
 from models.metrics import lrap
-from models.scoring.aggregation import best_readout
+from models.scoring.aggregation import best_aggregation
 from pipelines import ablation
 from pipelines.core.cli import training_parser
 from pipelines.core.task import Task, load_task
-from pipelines.core.training_windows import Examples
+from pipelines.core.training_windows import TrainingWindows
+from pipelines.members.gbm import default_parameters, make_model
 
 SMALL = SyntheticSettings(n_train=24, n_test=6, duration=9.0, n_train_sites=6, n_test_sites=2)
 
@@ -25,7 +26,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def arguments(root: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ignore[no-untyped-def]
+def arguments(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Namespace:
     parser = training_parser("")
     parser.add_argument("--peers", action="store_true")
     results = tmp_path_factory.mktemp("results")
@@ -33,41 +34,57 @@ def arguments(root: Path, tmp_path_factory: pytest.TempPathFactory):  # type: ig
 
 
 @pytest.fixture(scope="module")
-def task(arguments) -> Task:  # type: ignore[no-untyped-def]
+def task(arguments: Namespace) -> Task:
     return load_task(arguments)
 
 
-def test_families_are_whole_and_left_out_whole(task: Task) -> None:
-    names = Examples(task).descriptor.names()
+def test_blocks_are_left_out_as_a_whole(task: Task) -> None:
+    features = TrainingWindows(task).features
+    names, slices = features.names(), features.slices()
     found = {
-        c.name: [names[k] for k in c.columns] for c in ablation.contestants(task, names, with_peers=False)
+        contestant.name: [names[k] for k in contestant.columns]
+        for contestant in ablation.contestants(task, features, with_peers=False)
     }
-    assert found["gbm, all"] == names
-    assert all(name.startswith(("mfcc", "contrast")) for name in found["MFCC and contrast"])
-    assert not any("template" in name for name in found["all but own templates"])
-    assert not any("kHz_" in name and name.startswith("s") for name in found["all but own bands"])
-    assert not any(name.startswith("band_") for name in found["all but band energies"])
-    for what in ("templates", "bands"):
-        assert 0 < len(found[f"all but own {what}"]) < len(names)
-    left = set(names) - set(found["all but own templates"])
-    assert left == {name for name in names if "template" in name}
+    assert found["all"] == names
+    for part in ("trees", "linear"):
+        assert found[f"{part} alone"] == names
+    librosa = found["MFCC and contrast, no overlays"]
+    assert librosa
+    assert all(name.startswith(("mfcc", "contrast")) for name in librosa)
+    assert not any("template" in name for name in found["all but templates"])
+    assert not any("kHz_" in name and name.startswith("s") for name in found["all but species_bands"])
+    assert not any(name.startswith(("band_", "mfcc", "contrast")) for name in found["all but statistics"])
+    assert list(slices) == ["statistics", "species_bands", "templates"]
+    for block, columns in slices.items():
+        kept = found[f"all but {block}"]
+        assert 0 < len(kept) < len(names)
+        assert set(names) - set(kept) == set(names[columns])
+        assert found[f"blocks up to {block}, no overlays"] == names[: columns.stop]
+    assert set(names[slices["templates"]]) == {name for name in names if "template" in name}
 
 
-def test_the_first_row_is_the_gbm_and_the_others_are_held_against_it(
-    arguments,  # type: ignore[no-untyped-def]
-    task: Task,
-    monkeypatch: pytest.MonkeyPatch,
+def test_peers_are_compared_on_request(task: Task) -> None:
+    features = TrainingWindows(task).features
+    own, all_of_them = (
+        [contestant.name for contestant in ablation.contestants(task, features, with_peers)]
+        for with_peers in (False, True)
+    )
+    assert all_of_them[: len(own)] == own
+    assert {"ridge, all", "default LightGBM, MFCC and contrast, no overlays"} <= set(all_of_them[len(own) :])
+
+
+def test_first_row_is_the_gbm_and_the_others_are_compared_with_it(
+    arguments: Namespace, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    every = ablation.contestants
-    monkeypatch.setattr(ablation, "contestants", lambda *args: list(every(*args))[:2])
+    all_contestants = ablation.contestants
+    monkeypatch.setattr(ablation, "contestants", lambda *args: list(all_contestants(*args))[:2])
     ablation.main(arguments)
     table = pd.read_csv(task.results / "ablation.csv")
-    assert list(table["what"]) == ["gbm, all", "trees alone"]
-    examples = Examples(task)
-    *_, P = out_of_fold(
-        OneVsRestGBM(random_state=0, n_jobs=1), [examples.fold(k) for k in range(task.n_folds)]
-    )
-    _, _, expected = best_readout(P, task.first_windows("train"), task.truth, task.fold, lrap)
+    assert list(table["what"]) == ["all", "trees alone"]
+    windows = TrainingWindows(task)
+    model = make_model(default_parameters(), seed=0, n_jobs=1)
+    *_, P = out_of_fold(model, [windows.fold(k) for k in range(task.n_folds)])
+    _, _, expected = best_aggregation(P, task.first_windows("train"), task.truth, fold=task.fold, metric=lrap)
     assert table["oof_lrap"][0] == pytest.approx(expected, abs=1e-4)
     assert table["oof_behind"][0] == 0
     assert table["oof_behind"][1] == pytest.approx(table["oof_lrap"][0] - table["oof_lrap"][1], abs=1e-3)

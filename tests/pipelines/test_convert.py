@@ -1,4 +1,4 @@
-"""Boxes to Raven and Audacity, and back."""
+"""The command `convert`: boxes to Raven and Audacity files, and back."""
 
 import shutil
 from pathlib import Path
@@ -18,13 +18,13 @@ from features.data.annotations import (
 from features.data.dataset import BOX_COLUMNS, load_dataset
 from pipelines.convert import export_boxes, import_boxes
 
-RAVEN_PRO = (
+RAVEN_COLUMNS = (
     *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
 )
 
 
 @pytest.mark.parametrize("form", ["raven", "audacity"])
-def test_a_data_set_comes_back_as_it_was(small_dataset: Path, tmp_path: Path, form: str) -> None:
+def test_import_restores_an_exported_data_set(small_dataset: Path, tmp_path: Path, form: str) -> None:
     boxes = pd.read_csv(small_dataset / "train_tp.csv")
     boxes.loc[0, ["t_min", "f_max", "songtype_id"]] = 1 / 3, 2999.123456789, 4
     boxes.to_csv(small_dataset / "train_tp.csv", index=False)
@@ -44,11 +44,12 @@ def test_a_data_set_comes_back_as_it_was(small_dataset: Path, tmp_path: Path, fo
     assert list(again.train) == list(dataset.train)
 
 
-def table(*rows: tuple[object, ...], extra: tuple[str, ...] = ("Species",)) -> str:
-    return "\n".join("\t".join(map(str, row)) for row in ((*RAVEN_PRO, *extra), *rows)) + "\n"
+def raven_table(*rows: tuple[object, ...], extra: tuple[str, ...] = ("Species",)) -> str:
+    """Return a Raven selection table with the columns of Raven Pro and `extra` ones."""
+    return "\n".join("\t".join(map(str, row)) for row in ((*RAVEN_COLUMNS, *extra), *rows)) + "\n"
 
 
-def test_a_table_has_the_columns_that_raven_writes(tmp_path: Path) -> None:
+def test_written_files_have_the_formats_of_raven_and_audacity(tmp_path: Path) -> None:
     boxes = pd.DataFrame(
         {
             "species": ["owl"],
@@ -61,7 +62,7 @@ def test_a_table_has_the_columns_that_raven_writes(tmp_path: Path) -> None:
     )
     write_raven(tmp_path / "x.txt", boxes)
     assert (tmp_path / "x.txt").read_text().splitlines() == [
-        "\t".join((*RAVEN_PRO, "Species", "Score")),
+        "\t".join((*RAVEN_COLUMNS, "Species", "Score")),
         "1\tSpectrogram 1\t1\t0.5\t2.0\t500.0\t900.0\towl\t0.9",
     ]
     write_audacity(tmp_path / "y.txt", boxes)
@@ -73,11 +74,11 @@ def test_a_table_has_the_columns_that_raven_writes(tmp_path: Path) -> None:
         ]
 
 
-def test_a_selection_counts_once_and_a_rejected_one_is_an_fp(small_dataset: Path, tmp_path: Path) -> None:
+def test_selection_is_read_once_and_a_rejected_one_is_an_fp_box(small_dataset: Path, tmp_path: Path) -> None:
     files = tmp_path / "files"
     files.mkdir()
     (files / "a0.Table.1.selections.txt").write_text(
-        table(
+        raven_table(
             (1, "Waveform 1", 1, 0.2, 0.9, 0, 8000, "owl", "yes"),
             (1, "Spectrogram 1", 1, 0.2, 0.9, 500, 900, "owl", "yes"),
             (2, "Spectrogram 1", 1, 1.2, 1.9, 500, 900, "frog", "Rejected"),
@@ -90,11 +91,11 @@ def test_a_selection_counts_once_and_a_rejected_one_is_an_fp(small_dataset: Path
     assert dataset.fp[["recording_id", "species_id", "t_max"]].to_numpy().tolist() == [["a0", 0, 1.9]]
 
 
-def test_a_table_of_several_recordings_names_them(small_dataset: Path, tmp_path: Path) -> None:
+def test_table_of_several_recordings_is_split_by_file(small_dataset: Path, tmp_path: Path) -> None:
     files = tmp_path / "files"
     files.mkdir()
     (files / "all.selections.txt").write_text(
-        table(
+        raven_table(
             (1, "Spectrogram 1", 1, 0.2, 0.9, 500, 900, "owl", "a0.flac", 0.2),
             (2, "Spectrogram 1", 1, 2.5, 3.0, 500, 900, "owl", "a1.flac", 0.5),
             extra=("Species", "Begin File", "File Offset (s)"),
@@ -110,19 +111,19 @@ def test_a_table_of_several_recordings_names_them(small_dataset: Path, tmp_path:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("", "comes no line|is no|holds no"),
-        (table((1, "Spectrogram 1", 1, "x", 1, 5, 9, "owl")), r"Begin Time \(s\) 'x' is not a number"),
-        (table((1, "Spectrogram 1", 1, 0, 1, 5, 9, "")), "selection 1 names no species"),
-        (table((1, "Spectrogram 1", 1, 0, 1, 5, 9), extra=()), "lacks column 'Species'"),
+        ("", r"no \.txt annotation files found"),
+        (raven_table((1, "Spectrogram 1", 1, "x", 1, 5, 9, "owl")), r"Begin Time \(s\) 'x' is not a number"),
+        (raven_table((1, "Spectrogram 1", 1, 0, 1, 5, 9, "")), "selection 1 has no species"),
+        (raven_table((1, "Spectrogram 1", 1, 0, 1, 5, 9), extra=()), "missing column 'Species'"),
         (
-            table((1, "Spectrogram 1", 1, 0, 1, 5, 9, "owl", "maybe"), extra=("Species", "Verified")),
-            "verified 'maybe'; write yes, or no",
+            raven_table((1, "Spectrogram 1", 1, 0, 1, 5, 9, "owl", "maybe"), extra=("Species", "Verified")),
+            "has 'maybe' for verified; use yes, or no",
         ),
-        ("0.1\t0.2\towl\n0.3\t0.4\towl\n", "after '0.1 0.2 owl' comes no line of frequencies"),
-        ("\x00\xff", "comes no line|is no"),
+        ("0.1\t0.2\towl\n0.3\t0.4\towl\n", "missing line of frequencies after '0.1 0.2 owl'"),
+        ("\x00\xff", "not a label track|missing line of frequencies"),
     ],
 )
-def test_a_file_that_is_wrong_is_named(
+def test_invalid_annotation_file_is_rejected(
     small_dataset: Path, tmp_path: Path, content: str, message: str
 ) -> None:
     files = tmp_path / "files"
@@ -135,7 +136,7 @@ def test_a_file_that_is_wrong_is_named(
     assert not (tmp_path / "data").exists()
 
 
-def test_a_recording_without_audio_is_named(small_dataset: Path, tmp_path: Path) -> None:
+def test_boxes_of_a_recording_without_audio_are_rejected(small_dataset: Path, tmp_path: Path) -> None:
     files = tmp_path / "files"
     export_boxes(load_dataset(small_dataset), files, "raven")
     shutil.copy(files / "a0.Table.1.selections.txt", files / "b0.Table.1.selections.txt")
@@ -143,14 +144,12 @@ def test_a_recording_without_audio_is_named(small_dataset: Path, tmp_path: Path)
         import_boxes(small_dataset / "train", files, tmp_path / "data")
 
 
-def test_without_a_list_species_are_numbered_by_name_and_with_one_all_must_be_listed(
-    small_dataset: Path, tmp_path: Path
-) -> None:
+def test_species_are_numbered_by_name_or_as_in_species_csv(small_dataset: Path, tmp_path: Path) -> None:
     files = tmp_path / "files"
     export_boxes(load_dataset(small_dataset), files, "raven")
     (files / "species.csv").unlink()
     dataset = import_boxes(small_dataset / "train", files, tmp_path / "data")
     assert dataset.species == ("coqui", "frog", "owl")
     (files / "species.csv").write_text("species_id,name\n0,owl\n1,coqui\n")
-    with pytest.raises(AnnotationError, match=r"species\.csv: lacks 'frog'"):
+    with pytest.raises(AnnotationError, match=r"species\.csv: missing species 'frog'"):
         import_boxes(small_dataset / "train", files, tmp_path / "data")

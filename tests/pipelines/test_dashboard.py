@@ -1,4 +1,4 @@
-"""The Optuna dashboard serves the study that the GBM's tuning writes."""
+"""The Optuna dashboard shows the study that `tune` writes."""
 
 import json
 import shutil
@@ -13,10 +13,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from optuna.distributions import IntDistribution
 
+from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.folds import split
 from models.metrics import lrap
-from models.tuning import Task, tune
+from models.tuning import CrossValidation, SearchSpace, Study, tune
 from tests.browser import rendered
 
 
@@ -29,23 +31,28 @@ def free_port() -> int:
 def get(url: str, process: subprocess.Popen) -> dict:
     for _ in range(200):
         try:
-            with urllib.request.urlopen(url, timeout=5) as answer:
-                return json.load(answer)
+            with urllib.request.urlopen(url, timeout=5) as response:
+                return json.load(response)
         except urllib.error.URLError:
-            assert process.poll() is None, "the dashboard ended"
+            assert process.poll() is None, "the dashboard ended early"
             time.sleep(0.1)
-    pytest.fail("the dashboard did not answer")
+    pytest.fail("the dashboard did not respond")
 
 
 @pytest.fixture(scope="module")
 def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen]]:
-    """The address and the process of a dashboard that serves a study of three trials."""
+    """Return the address and the process of a dashboard with a study of three trials."""
     database = tmp_path_factory.mktemp("study") / "optuna.db"
     rng = np.random.default_rng(0)
     truth = np.eye(2)[np.arange(12) % 2]
     fold = np.arange(12) // 2 % 3
-    task = Task(split(rng.normal(size=(12, 3)), truth, fold), np.arange(12), fold, truth, lrap)
-    tune(task, 3, 0, 1, database, "gbm-lrap-test")
+    folds = split(rng.normal(size=(12, 3)), truth, fold)
+    tune(
+        lambda parameters: OneVsRestGBM(**parameters),
+        CrossValidation(folds, np.arange(12), fold, truth, lrap),
+        SearchSpace({"n_estimators": IntDistribution(2, 9)}, {"n_estimators": 5}),
+        Study(database, "gbm-lrap-test", n_trials=3, seed=0),
+    )
     port = free_port()
     program = Path(shutil.which("optuna-dashboard", path=Path(sys.executable).parent) or "")
     process = subprocess.Popen(
@@ -58,7 +65,7 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     process.wait(10)
 
 
-def test_the_dashboard_answers_with_the_study_and_its_trials(
+def test_dashboard_lists_the_study_and_its_trials(
     dashboard: tuple[str, subprocess.Popen],
 ) -> None:
     url, process = dashboard
@@ -68,7 +75,7 @@ def test_the_dashboard_answers_with_the_study_and_its_trials(
     assert [trial["number"] for trial in detail["trials"]] == [0, 1, 2]
 
 
-def test_a_person_sees_the_study(dashboard: tuple[str, subprocess.Popen]) -> None:
+def test_dashboard_page_shows_the_study(dashboard: tuple[str, subprocess.Popen]) -> None:
     url, process = dashboard
-    get(f"{url}/api/studies", process)  # it is up
+    get(f"{url}/api/studies", process)  # wait until it responds
     assert "gbm-lrap-test" in rendered(f"{url}/dashboard")

@@ -1,4 +1,4 @@
-"""Bad input, kills, full disks and hostile files, in small; `fuzz.py` goes on for as long as wanted."""
+"""Invalid input, killed commands, full disks and tampered files; `fuzz.py` tests more of the same."""
 
 import json
 import os
@@ -19,23 +19,26 @@ import soundfile
 from filelock import FileLock
 
 from features.common.errors import UserError
-from features.common.files import replacing, replacing_all
+from features.common.files import replacing, replacing_folder
 from features.data.audio import AudioError
-from features.data.dataset import DatasetError, load_dataset
+from features.data.dataset import load_dataset
+from features.data.tables import DatasetError
 from features.frames.spectral import SpectralSettings
 from features.frames.store import frames_of
 from models.estimators.gru import GRUClassifier
+from models.estimators.log_odds_mean import LogOddsMean
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.metrics import lrap
-from models.tuning import Task, tune
-from pipelines import gbm
+from models.tuning import CrossValidation, SearchSpace, Study, tune
 from pipelines.core.cli import training_parser
-from pipelines.core.detector import Recogniser
+from pipelines.core.detector import Detector
 from pipelines.core.failed_recordings import read_failed
-from pipelines.core.runs import Scores, write_run
+from pipelines.core.runs import MEMBER, NewRun, Scores, write_run
 from pipelines.core.task import load_task
+from pipelines.core.train import train
+from pipelines.members.gbm import GBM, default_parameters, make_model
 from tests import fuzz
-from tests.conftest import ROOT, tone
+from tests.conftest import ROOT, error_message, tone
 
 SETTINGS = SpectralSettings()
 
@@ -47,7 +50,7 @@ def data(trained: tuple[Path, Path]) -> Path:
 
 @pytest.fixture(scope="module")
 def whole(trained: tuple[Path, Path]) -> Path:
-    """The results of commands that nothing befell."""
+    """Return the results of commands that were not interrupted."""
     return trained[1]
 
 
@@ -55,13 +58,6 @@ def task_args(data: Path, results: Path, *flags: str) -> Namespace:
     return training_parser("").parse_args(
         ["--data", str(data), "--results", str(results), "--folds", "3", *flags]
     )
-
-
-def refused(done: subprocess.CompletedProcess) -> str:
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
 
 
 # Audio
@@ -85,7 +81,7 @@ SOUNDS: dict[str, tuple[np.ndarray, int]] = {
 
 
 @pytest.mark.parametrize("kind", SOUNDS)
-def test_odd_audio_has_finite_frames(tmp_path: Path, kind: str) -> None:
+def test_unusual_audio_has_finite_frames(tmp_path: Path, kind: str) -> None:
     y, sr = SOUNDS[kind]
     soundfile.write(tmp_path / "x.wav", y, sr, subtype="FLOAT")
     frames = frames_of(tmp_path / "x.wav", SETTINGS)
@@ -96,28 +92,28 @@ def test_odd_audio_has_finite_frames(tmp_path: Path, kind: str) -> None:
 
 @pytest.fixture
 def broken(data: Path, tmp_path: Path) -> Path:
-    """The small data set with a training and a test recording that cannot be decoded."""
+    """Return the small data set with a training and a test recording that cannot be decoded."""
     root = shutil.copytree(data, tmp_path / "broken")
     (root / "train" / "a4.flac").write_bytes((root / "train" / "a4.flac").read_bytes()[:2000])
     (root / "test" / "t0.flac").write_text("recording_id,s0\n")
     return root
 
 
-def test_a_run_goes_on_past_what_cannot_be_decoded(broken: Path, tmp_path: Path) -> None:
+def test_recordings_that_cannot_be_decoded_are_left_out(broken: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     for pipeline in fuzz.FLAGS:
         done = subprocess.run(
             fuzz.call(pipeline, broken, results), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1].startswith("2 recordings cannot be decoded and have no scores")
-        assert "has the prior in place of scores for 1 recordings" in done.stderr
+        assert done.stdout.splitlines()[-1].startswith("2 recordings could not be decoded and have no scores")
+        assert "has the prior instead of scores for 1 recordings" in done.stderr
         oof, test = (Scores.load(results / pipeline / f"{split}.npz") for split in ("oof", "test"))
         assert list(oof.recording_id) == ["a0", "a1", "a2", "a3", "a5"]
         assert list(test.recording_id) == ["t1"]
         submission = pd.read_csv(results / pipeline / "submission.csv", index_col="recording_id")
         assert sorted(submission.index) == ["t0", "t1"]
-        np.testing.assert_allclose(submission.loc["t0"], [0.4, 0.2, 0.4])  # of the five that are left
+        np.testing.assert_allclose(submission.loc["t0"], [0.4, 0.2, 0.4])  # shares of five recordings
     listed = pd.read_csv(results / "failed_recordings.csv")
     assert listed[["recording_id", "split"]].to_numpy().tolist() == [["a4", "train"], ["t0", "test"]]
     assert listed["reason"].str.contains("cannot be decoded").all()
@@ -128,81 +124,81 @@ def test_a_run_goes_on_past_what_cannot_be_decoded(broken: Path, tmp_path: Path)
     assert read_failed(results) == {"train": [], "test": []}
 
 
-def test_strict_stops_at_the_first(broken: Path, tmp_path: Path) -> None:
+def test_strict_stops_at_the_first_undecodable_recording(broken: Path, tmp_path: Path) -> None:
     with pytest.raises(AudioError, match=r"a4\.flac: cannot be decoded"):
         load_task(task_args(broken, tmp_path / "results", "--strict"))
 
 
-def test_no_recording_at_all_is_an_error(data: Path, tmp_path: Path) -> None:
-    root = shutil.copytree(data, tmp_path / "deaf")
+def test_no_decodable_recording_is_an_error(data: Path, tmp_path: Path) -> None:
+    root = shutil.copytree(data, tmp_path / "undecodable")
     for file in (root / "train").iterdir():
         file.write_bytes(b"")
-    with pytest.raises(DatasetError, match="of 6 recordings none with a TP box can be decoded"):
+    with pytest.raises(DatasetError, match=r"no recording with a TP box can be decoded \(of 6 "):
         load_task(task_args(root, tmp_path / "results"))
 
 
-# Hostile bytes
+# Damaged and tampered files
 
 
 @pytest.mark.parametrize("seed", range(40))
-def test_mutated_audio_is_read_or_refused(tmp_path: Path, seed: int) -> None:
-    assert fuzz.try_audio(tmp_path, np.random.default_rng(seed)) in ("read", "refused")
+def test_mutated_audio_is_read_or_rejected(tmp_path: Path, seed: int) -> None:
+    assert fuzz.try_audio(tmp_path, np.random.default_rng(seed)) in ("read", "rejected")
 
 
-def test_mutated_tables_are_read_or_refused(tmp_path: Path) -> None:
+def test_mutated_tables_are_read_or_rejected(tmp_path: Path) -> None:
     outcomes = {fuzz.try_table(tmp_path, np.random.default_rng(seed)) for seed in range(80)}
-    assert outcomes == {"read", "refused"}
+    assert outcomes == {"read", "rejected"}
 
 
-def test_mutated_models_are_read_or_refused(data: Path, whole: Path, tmp_path: Path) -> None:
+def test_mutated_models_are_read_or_rejected(data: Path, whole: Path, tmp_path: Path) -> None:
     recording = data / "test" / "t0.flac"
     outcomes = {fuzz.try_model(tmp_path, np.random.default_rng(seed), whole, recording) for seed in range(25)}
-    assert outcomes == {"read", "refused"}
+    assert outcomes == {"read", "rejected"}
 
 
 @pytest.mark.parametrize(
     ("name", "before", "after"),
     [
-        ("s0.txt", "left_child=", "left_child=0 "),  # a circle
-        ("s0.txt", "split_feature=", "split_feature=99999 "),
-        ("s0.txt", "max_feature_idx=", "max_feature_idx=9"),
-        ("model.json", '"n_features": ', '"n_features": 9'),
-        ("model.json", '"n_species": 3', '"n_species": 2'),
-        ("model.json", '"linear_share": 0.5', '"linear_share": 1.5'),
+        ("trees_s0.txt", "left_child=", "left_child=0 "),  # a cycle
+        ("trees_s0.txt", "split_feature=", "split_feature=99999 "),
+        ("trees_s0.txt", "max_feature_idx=", "max_feature_idx=9"),
+        ("trees.json", '"n_features": ', '"n_features": 9'),
+        ("trees.json", '"n_species": 3', '"n_species": 2'),
+        ("trees.json", '"num_leaves": ', '"other_parameter": '),
+        ("config.json", '"columns": [', '"columns": ["another", '),
+        ("config.json", '"model": "gbm"', '"model": "another"'),
         ("config.json", '"species": [', '"species": ["another", '),
         ("config.json", '"features_version": ', '"features_version": 9'),
         ("config.json", '"n_mels": 64', '"n_mels": 32'),
     ],
 )
-def test_a_foreign_or_tampered_model_is_refused_by_name(
-    whole: Path, tmp_path: Path, name: str, before: str, after: str
-) -> None:
+def test_tampered_model_is_rejected(whole: Path, tmp_path: Path, name: str, before: str, after: str) -> None:
     folder = shutil.copytree(whole / "gbm", tmp_path / "gbm")
     text = (folder / name).read_text()
     assert before in text
     (folder / name).write_text(text.replace(before, after))
-    with pytest.raises(UserError, match=f"{folder}: is not what this version saves"):
-        Recogniser.load(folder)
+    with pytest.raises(UserError, match=f"{folder}: not a valid run of this version"):
+        Detector.load(folder)
 
 
-def test_a_pickle_is_not_run(whole: Path, tmp_path: Path) -> None:
-    class Trap:
+def test_pickled_object_is_not_loaded(whole: Path, tmp_path: Path) -> None:
+    class Pickled:
         def __reduce__(self) -> tuple[Callable[[str], int], tuple[str]]:
-            return os.system, (f"touch {tmp_path / 'sprung'}",)
+            return os.system, (f"touch {tmp_path / 'loaded'}",)
 
     folder = shutil.copytree(whole / "gbm", tmp_path / "gbm")
-    np.savez(folder / "descriptor.npz", bands=np.array([Trap()]))
-    with pytest.raises(UserError, match="is not what this version saves"):
-        Recogniser.load(folder)
+    np.savez(folder / "species_bands.npz", bands=np.array([Pickled()]))
+    with pytest.raises(UserError, match="not a valid run of this version"):
+        Detector.load(folder)
     import torch
 
-    torch.save(Trap(), tmp_path / "fold0.pt")
-    with pytest.raises(UserError, match=r"fold0\.pt: holds no network"):
+    torch.save(Pickled(), tmp_path / "fold0.pt")
+    with pytest.raises(UserError, match=r"fold0\.pt: not a valid network"):
         GRUClassifier.load(tmp_path / "fold0.pt")
-    assert not (tmp_path / "sprung").exists()
+    assert not (tmp_path / "loaded").exists()
 
 
-def test_no_code_unpickles_or_evaluates() -> None:
+def test_code_neither_unpickles_nor_evaluates() -> None:
     forbidden = (
         "import pickle",
         "joblib.load",
@@ -211,32 +207,34 @@ def test_no_code_unpickles_or_evaluates() -> None:
         " exec(",
         "weights_only=False",
     )
-    for room in ("features", "models", "pipelines"):
-        for file in (ROOT / room).rglob("*.py"):
+    for package in ("features", "models", "pipelines"):
+        for file in (ROOT / package).rglob("*.py"):
             text = file.read_text(encoding="utf-8")
             assert not [word for word in forbidden if word in text], file
             assert text.count("torch.load(") == text.count("weights_only=True"), file
             assert text.count("np.load(") == text.count("allow_pickle=False"), file
 
 
-def test_links_do_not_lead_out(data: Path, whole: Path, tmp_path: Path) -> None:
+def test_links_to_other_folders_are_rejected(data: Path, whole: Path, tmp_path: Path) -> None:
     root = shutil.copytree(data, tmp_path / "linked")
     (root / "train" / "a5.flac").unlink()
     (root / "train" / "a5.flac").symlink_to(data / "train" / "a5.flac")
-    with pytest.raises(UserError, match=r"a5\.flac: is a link out of"):
+    with pytest.raises(UserError, match=r"a5\.flac: links to a file outside"):
         load_dataset(root)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "gbm").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match="gbm: is a link out of"):
+    with pytest.raises(UserError, match="gbm: links to a file outside"):
         load_task(task_args(data, tmp_path / "results"))
 
 
-# Kills
+# Killed commands
 
 
-@pytest.mark.parametrize(("pipeline", "made"), [("gbm", "optuna.db"), ("gru", "gru/checkpoints.json")])
-def test_a_killed_command_goes_on_to_the_same_end(
+@pytest.mark.parametrize(
+    ("pipeline", "made"), [("gbm", "optuna.db"), ("gru", "checkpoints/gru/settings.json")]
+)
+def test_killed_command_that_is_repeated_has_the_same_results(
     data: Path, whole: Path, tmp_path: Path, pipeline: str, made: str
 ) -> None:
     results = tmp_path / "results"
@@ -248,12 +246,14 @@ def test_a_killed_command_goes_on_to_the_same_end(
             assert process.poll() is None
             time.sleep(0.01)
 
-    assert fuzz.kill_and_go_on(pipeline, data, results, until_made)
+    assert fuzz.kill_and_repeat(pipeline, data, results, until_made)
     expected, found = fuzz.contents(whole), fuzz.contents(results)
-    assert {k for k in found if expected[k] != found[k]} == {"leaderboard.csv"}  # it lacks the others' rows
+    assert {k for k in found if expected[k] != found[k]} == {
+        "leaderboard.csv"
+    }  # it has no rows of the other members
 
 
-def test_an_interrupt_ends_in_one_line(data: Path, tmp_path: Path) -> None:
+def test_interrupted_command_prints_one_line(data: Path, tmp_path: Path) -> None:
     process = subprocess.Popen(
         fuzz.call("gbm", data, tmp_path / "results"), stderr=subprocess.PIPE, text=True
     )
@@ -263,23 +263,23 @@ def test_an_interrupt_ends_in_one_line(data: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert stderr == "interrupted; the same command goes on from what is done\n"
+    assert stderr == "interrupted; run the same command again to continue\n"
 
 
-def test_a_folder_that_another_command_writes_to_is_left_alone(data: Path, tmp_path: Path) -> None:
+def test_results_folder_in_use_is_rejected(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
-    with FileLock(results / ".lock"), pytest.raises(UserError, match="another command writes there"):
+    with FileLock(results / ".lock"), pytest.raises(UserError, match="another command is writing there"):
         load_task(task_args(data, results))
     assert [file.name for file in results.iterdir()] in ([], [".lock"])
 
 
-# Disks
+# Full and read-only disks
 
 
 @contextmanager
 def full_disk(bytes_left: int) -> Iterator[None]:
-    """Let no file grow beyond a size, as on a full disk none does."""
+    """Limit the size of files, which has the effect of a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
     try:
@@ -288,20 +288,28 @@ def full_disk(bytes_left: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_full_disk_leaves_earlier_results(data: Path, whole: Path, tmp_path: Path) -> None:
+def test_full_disk_leaves_earlier_results_unchanged(data: Path, whole: Path, tmp_path: Path) -> None:
     results = shutil.copytree(whole, tmp_path / "results")
     dataset = load_dataset(data)
     before = fuzz.contents(results)
-    oof, test = np.full((6, 3), 0.5), np.full((2, 3), 0.5)
+    run = NewRun(
+        name="gbm",
+        kind=MEMBER,
+        oof=np.full((6, 3), 0.5),
+        test=np.full((2, 3), 0.5),
+        fold=np.zeros(6, int),
+        seconds={"oof": 0, "test": 0},
+        seed=0,
+    )
     with (
         full_disk(300),
-        pytest.raises(UserError, match=r"gbm.*cannot be written.*what was there is as it was"),
+        pytest.raises(UserError, match=r"gbm.*cannot be written.*existing files are unchanged"),
     ):
-        write_run(results, "gbm", dataset, oof, test, np.zeros(6, int), {"oof": 0, "test": 0}, 0, {}, {})
+        write_run(results, dataset, run)
     assert fuzz.contents(results) == before
 
 
-def test_a_full_disk_is_said_in_one_line(data: Path, tmp_path: Path) -> None:
+def test_full_disk_is_reported_in_one_line(data: Path, tmp_path: Path) -> None:
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))
 
@@ -312,88 +320,102 @@ def test_a_full_disk_is_said_in_one_line(data: Path, tmp_path: Path) -> None:
         check=False,
         preexec_fn=limit,
     )
-    assert "optuna.db: the study cannot be read or written" in refused(done)
+    assert "optuna.db: the study cannot be read or written" in error_message(done)
 
 
-def test_a_study_that_is_none_is_named(tmp_path: Path) -> None:
+def test_file_that_is_not_a_study_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "optuna.db").write_text("no database" * 100)
-    nothing = Task([], np.zeros(0), np.zeros(0), np.zeros((0, 1)), lrap)
-    with pytest.raises(UserError, match=r"optuna\.db: the study cannot be read .*not a database.*remove it"):
-        tune(nothing, 1, 0, 1, tmp_path / "optuna.db", "study")
+    validation = CrossValidation([], np.zeros(0), np.zeros(0), np.zeros((0, 1)), lrap)
+    with pytest.raises(
+        UserError, match=r"optuna\.db: the study cannot be read .*not a database.*remove the file"
+    ):
+        tune(
+            lambda parameters: OneVsRestGBM(**parameters),
+            validation,
+            SearchSpace({}, {}),
+            Study(tmp_path / "optuna.db", "study", n_trials=1, seed=0),
+        )
 
 
-def test_a_results_folder_that_is_a_file_is_named(data: Path, tmp_path: Path) -> None:
+def test_results_folder_that_is_a_file_is_rejected(data: Path, tmp_path: Path) -> None:
     (tmp_path / "results").write_text("")
     with pytest.raises(UserError, match="results: cannot be written"):
         load_task(task_args(data, tmp_path / "results"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write to a read-only folder")
-def test_a_read_only_results_folder_is_named(data: Path, tmp_path: Path) -> None:
+@pytest.mark.skipif(os.geteuid() == 0, reason="root can write to a read-only folder")
+def test_read_only_results_folder_is_rejected(data: Path, tmp_path: Path) -> None:
     (tmp_path / "results").mkdir(mode=0o500)
     with pytest.raises(UserError, match="results: cannot be written"):
         load_task(task_args(data, tmp_path / "results"))
 
 
-def test_files_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
+def test_files_of_a_folder_are_replaced_together_or_not_at_all(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     folder.mkdir()
-    for name in ("a", "last", "other"):
+    for name in ("a", "last", "outdated"):
         (folder / name).write_text("before")
 
     def write(then: Callable[[], None]) -> None:
-        with replacing_all(folder, last="last") as new:
+        with replacing_folder(folder, last="last") as new:
             (new / "a").write_text("after")
             (new / "last").write_text("after")
             then()
 
-    def die() -> None:
+    def interrupt() -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        write(die)
+        write(interrupt)
     assert {file.read_text() for file in folder.iterdir()} == {"before"}
     write(lambda: None)
     assert {file.name: file.read_text() for file in folder.iterdir()} == {
         "a": "after",
         "last": "after",
-        "other": "before",
     }
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
-def test_what_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_file_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"x\.csv: cannot be written"), replacing(tmp_path / "file" / "x.csv"):
         pass
 
 
-# Numbers
+# Unusual numbers
 
 
-def test_constant_features_and_one_positive_are_fitted() -> None:
+@pytest.mark.parametrize(
+    "model",
+    [
+        OneVsRestGBM(n_estimators=5),
+        make_model(default_parameters() | {"n_estimators": 5}, seed=0, n_jobs=1),
+    ],
+    ids=["trees", "mean"],
+)
+def test_constant_features_and_one_positive_are_fitted(model: OneVsRestGBM | LogOddsMean) -> None:
     X = np.zeros((50, 4), np.float32)
     Y = np.full((50, 3), np.nan)
-    Y[:, 0], Y[3, 1] = 0, 1  # a species that is nowhere, one that is once, one that is unknown
-    P = OneVsRestGBM(n_estimators=5).fit(X, Y).predict_proba(X)
+    Y[:, 0], Y[3, 1] = 0, 1  # species without a positive, with one, and without a known label
+    P = model.fit(X, Y).predict_proba(X)
     assert np.isfinite(P).all()
     assert P[:, 1].min() > P[:, 0].max()
 
 
-def test_a_loss_that_is_no_number_is_said() -> None:
+def test_loss_that_is_not_a_number_is_an_error() -> None:
     rng = np.random.default_rng(0)
     X, Y = rng.normal(size=(64, 10, 4)).astype(np.float32), rng.integers(0, 2, (64, 2)).astype(float)
-    with pytest.raises(UserError, match=r"the network's loss is nan in epoch .*learning rate of 1e"):
+    with pytest.raises(UserError, match=r"the loss is nan in epoch .*learning rate below 1e"):
         GRUClassifier(epochs=5, hidden_size=4, learning_rate=1e30).fit(X, Y)
 
 
-def test_a_fold_without_a_species_is_scored(data: Path, tmp_path: Path) -> None:
-    """Six recordings in six folds: whatever species a fold shows, the others show it once."""
+def test_fold_without_a_species_is_scored(data: Path, tmp_path: Path) -> None:
+    """With six recordings in six folds, each species of a fold has one recording in the others."""
     args = task_args(data, tmp_path / "results", "--folds", "6")
     task = load_task(args)
     assert len(set(task.fold)) == 6
     args.trials = 1
-    gbm.main(args)
+    train(GBM(), args)
     scores = Scores.load(tmp_path / "results" / "gbm" / "oof.npz").scores
     assert np.isfinite(scores).all()
     assert json.loads((tmp_path / "results" / "gbm" / "metrics.json").read_text())["oof"]["lrap"] > 0

@@ -1,53 +1,41 @@
-"""The commands end to end, in small, as a person calls them."""
+"""The training commands end to end on a small data set, called as a user calls them."""
 
-import io
 import json
-import runpy
 import shutil
 import subprocess
 import sys
-from contextlib import chdir, redirect_stderr, redirect_stdout
+from contextlib import chdir
 from pathlib import Path
-from unittest import mock
 
 import numpy as np
 import optuna
 import pandas as pd
 import pytest
 
+from features.data.dataset import load_dataset
 from features.data.synthetic import SyntheticSettings, write_dataset
+from models.folds import make_folds
 from models.metrics import lrap
-from pipelines.core.runs import LIBRARIES, Scores
-from tests.conftest import ROOT
+from pipelines.core.detector import Detector
+from pipelines.core.runs import LIBRARIES, RunError, Scores
+from pipelines.core.task import presence
+from tests.conftest import ROOT, error_message, run_command
 
 SETTINGS = SyntheticSettings(n_train=32, n_test=8, duration=9.0, n_train_sites=8, n_test_sites=2)
 PRIOR = ["--prior", "estimate"]
 FLAGS = {"gbm": ["--trials", "2", "--folds", "3"], "gru": ["--epochs", "2", "--folds", "3"], "blend": PRIOR}
 
 
-def called(script: str, *flags: str | Path, cwd: Path) -> subprocess.CompletedProcess:
-    """Run a command as a person calls it, but in this process, which has the libraries already."""
-    arguments = [str(ROOT / "pipelines" / f"{script}.py"), *map(str, flags)]
-    status = 0
-    with (
-        chdir(cwd),
-        mock.patch.object(sys, "argv", arguments),
-        redirect_stdout(io.StringIO()) as stdout,
-        redirect_stderr(io.StringIO()) as stderr,
-    ):
-        try:
-            runpy.run_path(arguments[0], run_name="__main__")
-        except SystemExit as end:
-            status = int(end.code or 0)
-    return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
-
-
-def command(pipeline: str, data: Path, results: Path, *flags: str, cwd: Path) -> subprocess.CompletedProcess:
-    return called(pipeline, "--data", data, "--results", results, *flags, cwd=cwd)
+def command(
+    pipeline: str, data: Path, results: Path, *flags: str | Path, cwd: Path
+) -> subprocess.CompletedProcess:
+    """Run a command in this process, in the working directory `cwd`."""
+    with chdir(cwd):
+        return run_command(pipeline, "--data", data, "--results", results, *flags)
 
 
 def run_all(data: Path, results: Path, cwd: Path) -> None:
-    """Run the pipelines in processes of their own, on two cores."""
+    """Run the training commands in separate processes, on two cores."""
     for pipeline, flags in FLAGS.items():
         extra = [] if pipeline == "blend" else ["--jobs", "2"]
         arguments = ["--data", str(data), "--results", str(results), *flags, *extra]
@@ -57,7 +45,7 @@ def run_all(data: Path, results: Path, cwd: Path) -> None:
 
 
 def run_all_again(data: Path, results: Path, cwd: Path, jobs: int) -> None:
-    """Run the pipelines in this process, which saves the start of three."""
+    """Run the training commands in this process, which saves the start of three processes."""
     for pipeline, flags in FLAGS.items():
         extra = [] if pipeline == "blend" else ["--jobs", str(jobs)]
         done = command(pipeline, data, results, *flags, *extra, cwd=cwd)
@@ -86,11 +74,11 @@ def n_trials(results: Path) -> dict[str, int]:
     return {study.study_name: study.n_trials for study in optuna.get_all_study_summaries(storage)}
 
 
-def test_results_follow_the_contract(data: Path, results: Path) -> None:
+def test_results_have_the_documented_layout(data: Path, results: Path) -> None:
     leaderboard = pd.read_csv(results / "leaderboard.csv")
     expected = "model,split,n_recordings,lrap,lrap_low,lrap_high,lwlrap,macro_auc,macro_ap,seconds"
     assert list(leaderboard.columns) == expected.split(",")
-    models = ["prior", "background", "gbm", "gru", "blend"]
+    models = ["prior", "background", *FLAGS]
     rows = list(zip(leaderboard["model"], leaderboard["split"], strict=True))
     expected_rows = [(model, split) for split in ("oof", "test") for model in models]
     assert rows == [*expected_rows, ("blend+prior", "test")]
@@ -120,7 +108,7 @@ def test_results_follow_the_contract(data: Path, results: Path) -> None:
         assert config["dataset"] == "forest"
         assert set(LIBRARIES) <= set(config["versions"])
     prior = pd.read_csv(results / "blend" / "prior.csv")
-    assert list(prior.columns) == ["species_id", "name", "prevalence"]
+    assert list(prior.columns) == ["species", "prevalence"]
     assert prior["prevalence"].between(0, 1).all()
     at_prior = pd.read_csv(results / "blend" / "submission_prior.csv", index_col="recording_id")
     shown = leaderboard.query("model == 'blend+prior'")["lrap"].item()
@@ -132,14 +120,12 @@ def test_results_follow_the_contract(data: Path, results: Path) -> None:
     }
 
 
-def test_the_same_seed_gives_the_same_bytes_with_any_number_of_jobs(
-    data: Path, results: Path, tmp_path: Path
-) -> None:
+def test_scores_do_not_depend_on_jobs(data: Path, results: Path, tmp_path: Path) -> None:
     run_all_again(data, tmp_path / "forest", tmp_path, jobs=1)
     assert scores_of(tmp_path / "forest") == scores_of(results)
 
 
-def test_a_second_run_changes_nothing(data: Path, results: Path, tmp_path: Path) -> None:
+def test_second_run_changes_nothing(data: Path, results: Path, tmp_path: Path) -> None:
     scores, trials = scores_of(results), n_trials(results)
     leaderboard = pd.read_csv(results / "leaderboard.csv").drop(columns="seconds")
     run_all_again(data, results, tmp_path, jobs=2)
@@ -151,59 +137,62 @@ def test_a_second_run_changes_nothing(data: Path, results: Path, tmp_path: Path)
     )
 
 
-def test_a_killed_gru_goes_on_with_the_folds_that_are_missing(
-    data: Path, results: Path, tmp_path: Path
-) -> None:
+def test_interrupted_gru_fits_only_the_missing_folds(data: Path, results: Path, tmp_path: Path) -> None:
     again = tmp_path / "forest"
     shutil.copytree(results, again)
-    (again / "gru" / "fold1.pt").unlink()
-    (again / "gru" / "oof.npz").unlink()
-    kept = (again / "gru" / "fold0.pt").stat().st_mtime_ns
+    checkpoints = again / "checkpoints" / "gru"
+    (checkpoints / "fold1.pt").unlink()
+    shutil.rmtree(again / "gru")
+    kept = (checkpoints / "fold0.pt").stat().st_mtime_ns
     done = command("gru", data, again, *FLAGS["gru"], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert (again / "gru" / "fold0.pt").stat().st_mtime_ns == kept
+    assert (checkpoints / "fold0.pt").stat().st_mtime_ns == kept
     assert scores_of(again) == scores_of(results)
 
 
-def test_checkpoints_of_other_settings_are_not_reused(data: Path, results: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_other_settings_are_not_used(data: Path, results: Path, tmp_path: Path) -> None:
     again = tmp_path / "forest"
     shutil.copytree(results, again)
     done = command("gru", data, again, *FLAGS["gru"], "--cell", "rnn", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert json.loads((again / "gru" / "config.json").read_text())["params"]["cell"] == "rnn"
+    assert json.loads((again / "gru" / "config.json").read_text())["params"]["cell"] == "RNN"
     assert (again / "gru" / "oof.npz").read_bytes() != (results / "gru" / "oof.npz").read_bytes()
 
 
-def test_a_changed_member_takes_the_blend_off_the_leaderboard(
-    data: Path, results: Path, tmp_path: Path
-) -> None:
+def test_retrained_member_makes_the_blend_outdated(data: Path, results: Path, tmp_path: Path) -> None:
     again = tmp_path / "forest"
     shutil.copytree(results, again)
     done = command("gru", data, again, *FLAGS["gru"], "--seed", "1", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert list(pd.read_csv(again / "leaderboard.csv")["model"]) == ["prior", "background", "gbm", "gru"] * 2
-
-
-def refused(done: subprocess.CompletedProcess) -> str:
-    assert done.returncode == 2
-    assert done.stderr.startswith("error: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
+    with pytest.raises(
+        RunError, match=r"blend: a member was trained again since; run 'python pipelines/blend"
+    ):
+        Detector.load(again / "blend")
 
 
 @pytest.mark.parametrize("member", ["gbm", "gru"])
-def test_blend_without_a_member_names_its_command(
+def test_blend_of_one_member_names_the_other_command(
     data: Path, results: Path, tmp_path: Path, member: str
 ) -> None:
     again = tmp_path / "forest"
     shutil.copytree(results, again)
     shutil.rmtree(again / member)
-    message = refused(command("blend", data, again, cwd=tmp_path))
+    message = error_message(command("blend", data, again, cwd=tmp_path))
     assert f"run 'python pipelines/{member}.py'" in message
 
 
+def test_prior_of_a_blend_can_be_given_to_another(data: Path, results: Path, tmp_path: Path) -> None:
+    again = tmp_path / "forest"
+    shutil.copytree(results, again)
+    table = results / "blend" / "prior.csv"
+    done = command("blend", data, again, "--prior", table, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (again / "blend" / "prior.csv").read_text() == table.read_text()
+
+
 @pytest.mark.parametrize("what", ["recordings", "species", "folds"])
-def test_blend_refuses_runs_that_differ(data: Path, results: Path, tmp_path: Path, what: str) -> None:
+def test_blend_rejects_members_that_differ(data: Path, results: Path, tmp_path: Path, what: str) -> None:
     again = tmp_path / "forest"
     shutil.copytree(results, again)
     file = again / "gru" / "oof.npz"
@@ -211,12 +200,12 @@ def test_blend_refuses_runs_that_differ(data: Path, results: Path, tmp_path: Pat
     key = {"recordings": "recording_id", "species": "species", "folds": "fold"}[what]
     arrays[key] = np.roll(arrays[key], 1)
     Scores(**arrays).save(file)
-    message = refused(command("blend", data, again, cwd=tmp_path))
+    message = error_message(command("blend", data, again, cwd=tmp_path))
     assert what in message
     assert "gru" in message
 
 
-def test_a_dataset_of_nothing_but_training_boxes_runs(small_dataset: Path, tmp_path: Path) -> None:
+def test_dataset_with_tp_boxes_only_can_be_trained(small_dataset: Path, tmp_path: Path) -> None:
     for file in small_dataset.glob("*.csv"):
         if file.name != "train_tp.csv":
             file.unlink()
@@ -230,23 +219,19 @@ def test_a_dataset_of_nothing_but_training_boxes_runs(small_dataset: Path, tmp_p
     assert not (results / "blend" / "submission.csv").exists()
 
 
-def test_real_rfcx_recordings_run(shared_data: Path, tmp_path: Path) -> None:
-    """29 recordings of a minute, at 48 and at 32 kHz, of 24 species of which 14 have a TP box."""
+def test_rfcx_recordings_can_be_trained(shared_data: Path, tmp_path: Path) -> None:
+    """29 recordings of one minute, at 48 and 32 kHz, with TP boxes of 14 of 24 species."""
     printed = ""
     for pipeline, flags in FLAGS.items():
         done = command(pipeline, shared_data / "rfcx-sample", tmp_path / "rfcx", *flags, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         printed += done.stdout
-    assert "no TP box shows 10 species" in printed
+    assert "10 species have no TP box and cannot be learned" in printed
     assert len(pd.read_csv(tmp_path / "rfcx" / "leaderboard.csv")) == 5
 
 
-def test_real_groups_stay_whole(shared_data: Path) -> None:
-    from features.data.dataset import load_dataset
-    from models.folds import make_folds
-    from pipelines.core.task import presence
-
+def test_folds_keep_groups_whole(shared_data: Path) -> None:
     dataset = load_dataset(shared_data / "nips4b")
-    fold = make_folds(presence(dataset), dataset.groups, 5, 0)
+    fold = make_folds(presence(dataset), dataset.groups, 5, seed=0)
     for group in np.unique(dataset.groups):
         assert len(set(fold[dataset.groups == group])) == 1

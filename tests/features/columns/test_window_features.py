@@ -1,23 +1,21 @@
-from dataclasses import replace
+import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from features.columns.species_bands import BAND_MEASURES
-from features.columns.statistics import feature_names, window_statistics
-from features.columns.templates import Templates, template_columns, window_correlations
-from features.columns.window_features import Descriptor
+from features.columns.block import TrainingBoxes
+from features.columns.window_features import BLOCKS, WindowFeatures
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 
 SETTINGS = SpectralSettings()
 STARTS = np.array([0, 50, 100])
 LENGTH = 50
-N_DRAWN = np.array([2, 3])
 
 
-def frames(seed: int = 0) -> Frames:
+def random_frames(seed: int = 0) -> Frames:
     rng = np.random.default_rng(seed)
     return Frames.of(
         rng.normal(-50, 8, (200, SETTINGS.n_mels)).astype(np.float32),
@@ -26,61 +24,107 @@ def frames(seed: int = 0) -> Frames:
 
 
 @pytest.fixture
-def descriptor() -> Descriptor:
+def features() -> WindowFeatures:
+    """Two species with ten boxes each, in ten groups and five folds."""
+    recording, species = np.arange(20) % 10, np.arange(20) // 10
     rng = np.random.default_rng(1)
-    templates = Templates(
-        patches=rng.normal(0, 0.03, (5, 16, SETTINGS.n_mels)).astype(np.float32),
-        band=np.tile([0, SETTINGS.n_mels], (5, 1)),
-        n_steps=np.array([4, 8, 16, 16, 4]),
-        species=np.array([0, 0, 1, 1, 1]),
-        recording=np.array(list("aabbc")),
+    t_min, f_min = rng.uniform(0, 2.5, 20), rng.uniform(500, 5000, 20)
+    training = TrainingBoxes(
+        boxes=pd.DataFrame(
+            {
+                "recording_id": recording.astype(str),
+                "species_id": species,
+                "t_min": t_min,
+                "t_max": t_min + rng.uniform(0.2, 1.2, 20),
+                "f_min": f_min,
+                "f_max": f_min + rng.uniform(500, 5000, 20),
+            }
+        ),
+        fold=recording % 5,
+        group=recording,
+        n_species=2,
+        n_folds=5,
+        load=lambda recording_id: random_frames(int(recording_id)),
+        seed=0,
     )
-    return Descriptor(
-        SETTINGS, np.array([[5, 12], [20, 40], [30, 33]]), np.array([2, 0]), np.array([2, 3]), templates
-    )
+    return WindowFeatures.fit(SETTINGS, training)
 
 
-def test_columns_are_statistics_own_bands_and_resemblance(descriptor: Descriptor) -> None:
-    X = descriptor.describe(frames(), STARTS, LENGTH)
-    names = descriptor.names()
-    assert X.shape == (3, len(names))
+def test_columns_are_those_of_the_blocks_in_float16(features: WindowFeatures) -> None:
+    X = features.transform(random_frames(), STARTS, LENGTH)
+    assert X.shape == (3, len(features.names()))
     assert X.dtype == np.float16
-    n = len(feature_names(SETTINGS))
+    assert len(set(features.names())) == len(features.names())
+    slices = features.slices()
+    assert list(slices) == list(BLOCKS)
+    for name, block in features.blocks.items():
+        measured = block.measure(random_frames(), STARTS, LENGTH).astype(np.float16)
+        np.testing.assert_array_equal(X[:, slices[name]], block.columns(measured).astype(np.float16))
+
+
+def test_names_extents_species_and_columns_of_every_block_agree_in_length(
+    features: WindowFeatures, tmp_path: Path
+) -> None:
+    features.save(tmp_path)
+    loaded = WindowFeatures.load(tmp_path, SETTINGS, 2)
+    groups = np.array([[0, 1], [2, 2], [3, 8]])
+    for version in (features, features.outside(1), loaded, loaded.outside(1)):
+        assert list(version.blocks) == list(BLOCKS)
+        for name, block in version.blocks.items():
+            assert isinstance(block, BLOCKS[name])
+            measured = block.measure(random_frames(), STARTS, LENGTH)
+            assert measured.shape == (3, block.n_measures)
+            n_columns = len(block.names())
+            assert block.extents().shape == (n_columns, 2)
+            assert block.species().shape == (n_columns,)
+            assert set(block.species()) <= {-1, 0, 1}
+            for of_windows in (None, groups):
+                assert block.columns(measured.astype(np.float16), of_windows).shape == (3, n_columns)
+
+
+def test_names_of_columns_start_with_their_species(features: WindowFeatures) -> None:
+    for name, species in zip(features.names(), features.species(), strict=True):
+        if species < 0:
+            assert not re.match(r"s\d", name)
+        else:
+            assert name.startswith(f"s{species}_")
+
+
+def test_features_outside_a_fold_differ_but_have_the_same_measures(features: WindowFeatures) -> None:
+    outside = features.outside(2)
+    measured = features.measure(random_frames(), STARTS, LENGTH)
+    np.testing.assert_array_equal(outside.measure(random_frames(), STARTS, LENGTH), measured)
+    assert not np.array_equal(outside.columns(measured), features.columns(measured))
+
+
+def test_loaded_features_give_the_same_columns(features: WindowFeatures, tmp_path: Path) -> None:
+    before = features.transform(random_frames(), STARTS, LENGTH)
+    features.save(tmp_path)
+    loaded = WindowFeatures.load(tmp_path, SETTINGS, 2)
+    np.testing.assert_array_equal(loaded.transform(random_frames(), STARTS, LENGTH), before)
+    assert loaded.names() == features.names()
+    np.testing.assert_array_equal(loaded.extents(), features.extents())
+    measured, groups = features.measure(random_frames(), STARTS, LENGTH), np.array([[0], [1], [2]])
     np.testing.assert_array_equal(
-        X[:, :n], window_statistics(frames(), STARTS, LENGTH, SETTINGS).astype(np.float16)
+        loaded.outside(3).columns(measured, groups), features.outside(3).columns(measured, groups)
     )
-    correlations = window_correlations(frames(), STARTS, LENGTH, descriptor.templates).astype(np.float16)
-    expected = template_columns(
-        correlations, descriptor.templates.species, np.ones(5, bool), np.array([2, 3])
-    )
-    np.testing.assert_array_equal(X[:, -6:], expected.astype(np.float16))
-    assert len(set(names)) == len(names) == n + 2 * len(BAND_MEASURES) + 6
+    assert {file.name for file in tmp_path.iterdir()} == {"species_bands.npz", "templates.npz"}
 
 
-def test_each_species_has_the_measures_of_its_own_band(descriptor: Descriptor) -> None:
-    X = descriptor.describe(frames(), STARTS, LENGTH)
-    swapped = replace(descriptor, band_of=np.array([0, 2])).describe(frames(), STARTS, LENGTH)
-    n, m = len(feature_names(SETTINGS)), len(BAND_MEASURES)
-    np.testing.assert_array_equal(X[:, n : n + m], swapped[:, n + m : n + 2 * m])
-    np.testing.assert_array_equal(X[:, n + m : n + 2 * m], swapped[:, n : n + m])
+def test_features_of_another_number_of_species_are_rejected(features: WindowFeatures, tmp_path: Path) -> None:
+    features.save(tmp_path)
+    with pytest.raises(ValueError, match="has shape"):
+        WindowFeatures.load(tmp_path, SETTINGS, 3)
 
 
-def test_a_saved_descriptor_describes_the_same(descriptor: Descriptor, tmp_path: Path) -> None:
-    before = descriptor.describe(frames(), STARTS, LENGTH)  # fills what is computed once
-    descriptor.save(tmp_path)
-    loaded = Descriptor.load(tmp_path, SETTINGS)
-    np.testing.assert_array_equal(loaded.describe(frames(), STARTS, LENGTH), before)
-    assert loaded.names() == descriptor.names()
-    assert [file.name for file in tmp_path.iterdir()] == ["descriptor.npz"]
-
-
-def test_nothing_beyond_its_reach_moves_a_window(descriptor: Descriptor) -> None:
-    one = frames()
-    moved = Frames(one.log_mel.copy(), one.levels.copy(), one.contrast.copy())
-    for values in (moved.log_mel, moved.levels):
-        values[: 100 - descriptor.reach - 2] += 30  # a step more: the two frames of a step are one
-    before, after = (descriptor.measure(f, np.array([100]), LENGTH) for f in (one, moved))
-    np.testing.assert_array_equal(before, after)
-    values = moved.levels
-    values[100 - descriptor.reach + 1] += 30
-    assert not np.array_equal(descriptor.measure(moved, np.array([100]), LENGTH), before)
+def test_frames_beyond_the_reach_do_not_change_a_window(features: WindowFeatures) -> None:
+    before = random_frames()
+    after = Frames(before.log_mel.copy(), before.levels.copy(), before.contrast.copy())
+    for values in (after.log_mel, after.levels):
+        # One step more than the reach, because both frames of a step change together.
+        values[: 100 - features.reach - 2] += 30
+    start = np.array([100])
+    expected = features.measure(before, start, LENGTH)
+    np.testing.assert_array_equal(features.measure(after, start, LENGTH), expected)
+    after.levels[100 - features.reach + 1] += 30
+    assert not np.array_equal(features.measure(after, start, LENGTH), expected)

@@ -1,4 +1,4 @@
-"""The embedded data set: deterministic, in the layout, and true to RFCX's tables."""
+"""The embedded data set is deterministic, has the layout of a data set, and agrees with RFCX's tables."""
 
 import hashlib
 from dataclasses import replace
@@ -16,20 +16,21 @@ from tests.conftest import load
 SMALL = SyntheticSettings(n_train=16, n_test=6, duration=12.0, n_train_sites=4, n_test_sites=2)
 
 
-def contents(root: Path) -> dict[str, str]:
+def hashes(root: Path) -> dict[str, str]:
+    """Return the SHA-256 hash of each file."""
     files = sorted(path for path in root.rglob("*") if path.is_file())
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
-def test_it_is_deterministic_in_its_seed_with_any_number_of_workers(tmp_path: Path) -> None:
-    one = contents(write_dataset(tmp_path / "one", 1, SMALL))
-    two = contents(write_dataset(tmp_path / "two", 2, SMALL))
-    other = contents(write_dataset(tmp_path / "other", 2, replace(SMALL, seed=1)))
+def test_content_depends_on_the_seed_but_not_on_the_number_of_threads(tmp_path: Path) -> None:
+    one = hashes(write_dataset(tmp_path / "one", 1, SMALL))
+    two = hashes(write_dataset(tmp_path / "two", 2, SMALL))
+    other = hashes(write_dataset(tmp_path / "other", 2, replace(SMALL, seed=1)))
     assert one == two
     assert one["train/train0000.flac"] != other["train/train0000.flac"]
 
 
-def test_it_is_written_once_and_again_for_other_settings(tmp_path: Path) -> None:
+def test_data_set_is_written_again_only_for_other_settings(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 1, SMALL)
     times = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     write_dataset(root, 1, SMALL)
@@ -38,12 +39,12 @@ def test_it_is_written_once_and_again_for_other_settings(tmp_path: Path) -> None
     assert len(load_dataset(root).train) == 9
 
 
-def test_it_follows_the_layout(tmp_path: Path) -> None:
+def test_data_set_has_the_layout_and_its_settings(tmp_path: Path) -> None:
     dataset = load_dataset(write_dataset(tmp_path / "data", 2, SMALL))
     assert dataset.n_species == 24
     assert len(dataset.train) == 16
     assert len(dataset.test) == 6
-    assert dataset.train_labels is None  # boxes are partial, as in the field
+    assert dataset.train_labels is None  # boxes are incomplete, as in real data
     assert dataset.test_labels is not None
     assert len(np.unique(dataset.groups)) == 4
     assert len(dataset.fp) == 16 * 6
@@ -52,12 +53,12 @@ def test_it_follows_the_layout(tmp_path: Path) -> None:
     assert len(y) == 12 * 32_000
     assert np.abs(y).max() == pytest.approx(0.9, abs=1e-3)
     assert np.bincount(dataset.tp["species_id"], minlength=24).min() >= 2
-    shown = dataset.tp.groupby("recording_id")["species_id"].nunique()
-    assert (shown == 3).all()
+    n_species = dataset.tp.groupby("recording_id")["species_id"].nunique()
+    assert (n_species == 3).all()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_call_stays_in_its_band(kind: str) -> None:
+def test_call_is_in_its_band(kind: str) -> None:
     rng = np.random.default_rng(0)
     for call in (c for c in CALLS if c.kind == kind):
         y = render_call(call, 32_000, rng)
@@ -68,7 +69,7 @@ def test_a_call_stays_in_its_band(kind: str) -> None:
         assert power[inside].sum() / power.sum() > 0.9
 
 
-def test_individuals_vary_and_confusers_differ() -> None:
+def test_calls_of_individuals_and_confusers_differ() -> None:
     rng = np.random.default_rng(0)
     call = CALLS[0]
     first, second = render_call(call, 32_000, rng), render_call(call, 32_000, rng)
@@ -82,10 +83,10 @@ def test_individuals_vary_and_confusers_differ() -> None:
             assert (confuser.fmin, confuser.fmax) == (call.fmin, call.fmax)
 
 
-def test_the_table_holds_rfcxs_own_bands_and_durations(shared_data: Path) -> None:
+def test_bands_and_durations_equal_the_medians_of_rfcx(shared_data: Path) -> None:
     boxes = pd.read_csv(shared_data / "rfcx-annotations" / "train_tp.csv")
     boxes["duration"] = boxes["t_max"] - boxes["t_min"]
-    # Two species have two song types; the table holds the first.
+    # Two species have two song types; `CALLS` contains the first.
     medians = (
         boxes[(boxes["songtype_id"] == 1) | (boxes["species_id"] == 16)]
         .groupby("species_id")

@@ -1,3 +1,5 @@
+"""Frames on disk are computed once, and again whenever settings or audio files change."""
+
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -6,11 +8,10 @@ import numpy as np
 import pytest
 import soundfile
 
-from features.common.files import replacing, write_json
 from features.data.audio import AudioError, Recording
 from features.frames import store as store_module
 from features.frames.spectral import Spectra, SpectralSettings, compute_frames
-from features.frames.store import FrameStore
+from features.frames.store import FrameStore, frames_of, frames_of_samples
 from tests.conftest import load, tone
 
 SETTINGS = SpectralSettings()
@@ -24,19 +25,22 @@ def recordings(tmp_path: Path) -> dict[str, Path]:
     return files
 
 
-def frames_of_whole(path: Path) -> Spectra:
+def spectra_of(path: Path) -> Spectra:
     y, sr = load(path)
     return compute_frames([y], sr, SETTINGS)
 
 
 def written(store: FrameStore) -> dict[str, int]:
+    """Return the modification time of each stored recording."""
     return {file.stem: file.stat().st_mtime_ns for file in store.folder.rglob("*.npz")}
 
 
-def test_frames_come_back_within_half_a_float16_step(tmp_path: Path, recordings: dict[str, Path]) -> None:
+def test_loaded_frames_equal_computed_frames_up_to_float16(
+    tmp_path: Path, recordings: dict[str, Path]
+) -> None:
     store = FrameStore(tmp_path / "frames", SETTINGS)
     store.compute(recordings, "train", 1)
-    expected = frames_of_whole(recordings["b"])
+    expected = spectra_of(recordings["b"])
     found = store.load("b", "train")
     assert store.extent("b", "train") == (len(found), 1.0)
     assert len(found) == len(expected.log_mel)
@@ -44,7 +48,7 @@ def test_frames_come_back_within_half_a_float16_step(tmp_path: Path, recordings:
     assert np.abs(found.contrast - expected.contrast).max() <= 0.0313
 
 
-def test_a_minute_takes_at_most_0_8_megabytes(tmp_path: Path) -> None:
+def test_one_minute_takes_at_most_800_kilobytes(tmp_path: Path) -> None:
     file = tmp_path / "minute.wav"
     soundfile.write(file, np.random.default_rng(0).uniform(-1, 1, 60 * 32_000), 32_000)
     store = FrameStore(tmp_path / "frames", SETTINGS)
@@ -53,18 +57,17 @@ def test_a_minute_takes_at_most_0_8_megabytes(tmp_path: Path) -> None:
     assert stored.stat().st_size <= 800_000
 
 
-def test_only_what_is_missing_is_computed(
+def test_interrupted_run_continues_with_missing_recordings(
     tmp_path: Path, recordings: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A run that died after two of three recordings goes on with the third."""
     store = FrameStore(tmp_path / "frames", SETTINGS)
 
-    def die_at_c(path: Path) -> Recording:
+    def interrupt_at_c(path: Path) -> Recording:
         if path.stem == "c":
             raise KeyboardInterrupt
         return Recording(path)
 
-    monkeypatch.setattr(store_module, "Recording", die_at_c)
+    monkeypatch.setattr(store_module, "Recording", interrupt_at_c)
     with pytest.raises(KeyboardInterrupt):
         store.compute(recordings, "train", 1)
     before = written(store)
@@ -76,7 +79,7 @@ def test_only_what_is_missing_is_computed(
     assert before.items() <= after.items()
 
 
-def test_other_settings_never_read_stale_frames(tmp_path: Path, recordings: dict[str, Path]) -> None:
+def test_other_settings_have_their_own_frames(tmp_path: Path, recordings: dict[str, Path]) -> None:
     first = FrameStore(tmp_path / "frames", SETTINGS)
     other = FrameStore(tmp_path / "frames", replace(SETTINGS, fmax=8000.0))
     first.compute(recordings, "train", 1)
@@ -85,7 +88,7 @@ def test_other_settings_never_read_stale_frames(tmp_path: Path, recordings: dict
     assert not np.allclose(first.load("a", "train").log_mel, other.load("a", "train").log_mel)
 
 
-def test_a_changed_recording_is_computed_anew(tmp_path: Path, recordings: dict[str, Path]) -> None:
+def test_changed_recording_is_computed_again(tmp_path: Path, recordings: dict[str, Path]) -> None:
     store = FrameStore(tmp_path / "frames", SETTINGS)
     store.compute(recordings, "train", 1)
     before = written(store)
@@ -95,11 +98,13 @@ def test_a_changed_recording_is_computed_anew(tmp_path: Path, recordings: dict[s
     after = written(store)
     assert after["a"] != before["a"]
     assert after["b"] == before["b"]
-    expected = frames_of_whole(recordings["a"])
+    expected = spectra_of(recordings["a"])
     np.testing.assert_allclose(store.load("a", "train").log_mel, expected.log_mel, atol=0.0313)
 
 
-def test_train_and_test_recordings_of_one_name_are_two(tmp_path: Path, recordings: dict[str, Path]) -> None:
+def test_train_and_test_recordings_with_the_same_id_are_separate(
+    tmp_path: Path, recordings: dict[str, Path]
+) -> None:
     store = FrameStore(tmp_path / "frames", SETTINGS)
     store.compute({"x": recordings["a"]}, "train", 1)
     store.compute({"x": recordings["b"]}, "test", 1)
@@ -107,7 +112,7 @@ def test_train_and_test_recordings_of_one_name_are_two(tmp_path: Path, recording
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_what_cannot_be_decoded_is_told_and_the_others_are_computed(
+def test_undecodable_recording_is_reported_and_others_are_computed(
     tmp_path: Path, recordings: dict[str, Path], n_jobs: int
 ) -> None:
     recordings["b"].write_text("not audio")
@@ -122,7 +127,7 @@ def test_what_cannot_be_decoded_is_told_and_the_others_are_computed(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY nothing"])
-def test_frames_that_are_none_are_computed_anew(
+def test_damaged_file_of_frames_is_computed_again(
     tmp_path: Path, recordings: dict[str, Path], content: bytes
 ) -> None:
     store = FrameStore(tmp_path / "frames", SETTINGS)
@@ -134,31 +139,28 @@ def test_frames_that_are_none_are_computed_anew(
     assert file.read_bytes() == expected
 
 
-def test_json_has_no_nan(tmp_path: Path) -> None:
-    write_json(tmp_path / "x.json", {"a": [1.5, float("nan")], "b": None})
-    assert (tmp_path / "x.json").read_text().split() == [
-        "{",
-        '"a":',
-        "[",
-        "1.5,",
-        "null",
-        "],",
-        '"b":',
-        "null",
-        "}",
-    ]
+def test_frames_of_a_file_and_of_its_samples_equal_the_stored_frames(
+    tmp_path: Path, recordings: dict[str, Path]
+) -> None:
+    store = FrameStore(tmp_path / "frames", SETTINGS)
+    store.compute(recordings, "train", 1)
+    expected = store.load("a", "train")
+    y, sr = load(recordings["a"])
+    for found in (frames_of(recordings["a"], SETTINGS), frames_of_samples(y, sr, SETTINGS)):
+        np.testing.assert_array_equal(found.log_mel, expected.log_mel)
+        np.testing.assert_array_equal(found.levels, expected.levels)
+        np.testing.assert_array_equal(found.contrast, expected.contrast)
 
 
-def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
-    file = tmp_path / "x.txt"
-    file.write_text("before")
-
-    def write_and_die() -> None:
-        with replacing(file) as temporary:
-            temporary.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        write_and_die()
-    assert file.read_text() == "before"
-    assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (np.zeros(0), r"array of shape \(0,\): audio must be one-dimensional"),
+        (np.zeros((2, 100)), r"array of shape \(2, 100\): audio must be one-dimensional"),
+        (np.array([0.0, np.nan]), r"array of shape \(2,\): contains samples that are NaN"),
+        (np.array([0.0, -1e10]), "contains samples that are NaN, infinite or above"),
+    ],
+)
+def test_invalid_samples_are_rejected(y: np.ndarray, message: str) -> None:
+    with pytest.raises(AudioError, match=message):
+        frames_of_samples(y, 32_000, SETTINGS)

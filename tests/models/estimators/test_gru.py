@@ -13,7 +13,10 @@ FAST = {"hidden_size": 16, "epochs": 12, "batch_size": 32}
 
 
 def windows(n_recordings: int = 40, seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Three windows a recording, of 20 steps and 8 bands; species k sweeps up in bands 2k, 2k + 1."""
+    """Return windows, labels and truth of recordings with three windows of 20 frames and 8 bands each.
+
+    The call of species k is in band 2k and then in band 2k + 1.
+    """
     rng = np.random.default_rng(seed)
     truth = np.eye(3)[np.arange(n_recordings) % 3]
     X = rng.normal(0, 1, (3 * n_recordings, 20, 8))
@@ -34,29 +37,29 @@ def fit(**params: object) -> tuple[GRUClassifier, np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("cell", CELLS)
-def test_every_cell_learns_to_rank(cell: str) -> None:
+def test_every_cell_learns_the_calls(cell: str) -> None:
     model, _, _ = fit(cell=cell, epochs=25, learning_rate=1e-2)
     X, _, truth = windows(seed=1)
     P = model.predict_proba(X).reshape(len(truth), 3, 3).max(axis=1)
-    assert lrap(truth, P) > 0.85  # at random 0.61
+    assert lrap(truth, P) > 0.85  # random scores have 0.61
     assert P.min() >= 0
     assert P.max() <= 1
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
+def test_scores_depend_only_on_the_seed() -> None:
     (first, X, _), (second, _, _), (other, _, _) = fit(), fit(), fit(random_state=1)
     np.testing.assert_array_equal(first.predict_proba(X), second.predict_proba(X))
     assert not np.allclose(first.predict_proba(X), other.predict_proba(X))
 
 
-def test_the_loss_falls() -> None:
+def test_loss_decreases() -> None:
     model, _, _ = fit(epochs=20, mixup=0.0, learning_rate=1e-2)
     assert len(model.history_) == 20
     assert np.mean(model.history_[-5:]) < 0.7 * np.mean(model.history_[:5])
 
 
-def test_a_saved_model_scores_the_same_and_holds_only_data(tmp_path: Path) -> None:
-    model, X, _ = fit(cell="lstm")
+def test_saved_model_scores_the_same_and_contains_only_data(tmp_path: Path) -> None:
+    model, X, _ = fit(cell="LSTM")
     model.save(tmp_path / "fold0.pt")
     loaded = GRUClassifier.load(tmp_path / "fold0.pt")
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
@@ -65,7 +68,7 @@ def test_a_saved_model_scores_the_same_and_holds_only_data(tmp_path: Path) -> No
     torch.load(tmp_path / "fold0.pt", weights_only=True)
 
 
-def test_threads_may_share_a_network(tmp_path: Path) -> None:
+def test_network_can_be_shared_by_threads(tmp_path: Path) -> None:
     model, X, _ = fit(epochs=1)
     model.save(tmp_path / "model.pt")
     loaded = GRUClassifier.load(tmp_path / "model.pt")
@@ -76,7 +79,7 @@ def test_threads_may_share_a_network(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.5])
-def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
+def test_dropout_mask_has_its_probability_and_mean_1(p: float) -> None:
     torch.manual_seed(0)
     x = torch.ones(65, 25, 193)
     mask = _dropout_mask(x, p)
@@ -86,13 +89,13 @@ def test_dropout_drops_its_share_and_keeps_the_mean(p: float) -> None:
     assert p == 0 or not torch.equal(mask, _dropout_mask(x, p))
 
 
-def test_a_gpu_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_gpu_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(UserError, match=r"device 'cuda'.* --device cpu or auto"):
+    with pytest.raises(UserError, match=r"device 'cuda'.* --device cpu or --device auto"):
         fit(device="cuda")
 
 
-def test_scores_begin_at_the_base_rates() -> None:
+def test_initial_scores_are_the_base_rates() -> None:
     X, Y, _ = windows()
     Y[:, 0] = np.where(np.isnan(Y[:, 0]), 0, Y[:, 0])
     model = GRUClassifier(**{**FAST, "epochs": 1, "learning_rate": 1e-9}).fit(X, Y)  # type: ignore[arg-type]
@@ -101,25 +104,25 @@ def test_scores_begin_at_the_base_rates() -> None:
 
 
 @pytest.mark.parametrize("batch_size", [7, 11, 14, 17, 22, 1000])
-def test_a_handful_of_steps_trains(batch_size: int) -> None:
+def test_few_training_steps_are_possible(batch_size: int) -> None:
     model, X, _ = fit(epochs=1, batch_size=batch_size)
     assert np.isfinite(model.predict_proba(X)).all()
 
 
-def test_nothing_known_is_named() -> None:
+def test_training_without_known_labels_is_an_error() -> None:
     X, Y, _ = windows()
-    with pytest.raises(UserError, match=r"no label is known in the \d+ training windows; check more"):
+    with pytest.raises(UserError, match=r"none of the \d+ training windows has a known label; add"):
         GRUClassifier().fit(X, np.full_like(Y, np.nan))
 
 
-def test_silent_bands_do_not_break_the_normalisation() -> None:
+def test_silent_bands_give_finite_scores() -> None:
     X, Y, _ = windows()
     X[:, :, 5] = 0
     model = GRUClassifier(**FAST).fit(X, Y)  # type: ignore[arg-type]
     assert np.isfinite(model.predict_proba(X)).all()
 
 
-def test_weak_bce_equals_its_slow_twin() -> None:
+def test_weak_bce_equals_slow_reference() -> None:
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(7, 4))
     labels = rng.choice([0.0, 1.0, np.nan], (7, 4))
@@ -132,17 +135,19 @@ def test_weak_bce_equals_its_slow_twin() -> None:
     assert float(found) == pytest.approx(expected)
 
 
-def test_an_overlay_is_the_louder_and_knows_what_both_know() -> None:
+def test_overlay_is_the_maximum_and_combines_labels() -> None:
     nan = float("nan")
     x = torch.arange(12.0).reshape(2, 3, 2)
     y = torch.tensor([[1.0, 0.0, 0.0, nan, nan], [0.0, 0.0, nan, nan, 1.0]])
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
-        mixed, labels = augment(x, y, 1.0, generator)
-        if not torch.equal(labels.nan_to_num(9), y.nan_to_num(9)):  # the two were overlaid, not each itself
+        mixed, labels = augment(x, y, 1.0, generator=generator)
+        if not torch.equal(
+            labels.nan_to_num(9), y.nan_to_num(9)
+        ):  # a window can also be overlaid with itself
             break
     expected = torch.tensor([1.0, 0.0, nan, nan, 1.0])
     for row in labels:
         torch.testing.assert_close(row, expected, equal_nan=True)
-    kept = mixed != 0  # masks zero a run of steps or bands
+    kept = mixed != 0  # masks set ranges of frames and bands to 0
     assert torch.equal(mixed[kept], x[1].expand(2, 3, 2)[kept])

@@ -6,11 +6,15 @@ from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
+from features.common.errors import UserError
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 
 
 def windows(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Features, labels of which two thirds are unknown, and the truth; species k shows in column k."""
+    """Return features, labels of which two thirds are unknown, and truth.
+
+    Feature k is higher if species k is present.
+    """
     rng = np.random.default_rng(seed)
     truth = (rng.random((n, 4)) < 0.15).astype(float)
     X = rng.normal(size=(n, 12)).astype(np.float32)
@@ -23,7 +27,7 @@ FAST = {"n_estimators": 60, "min_child_samples": 5, "feature_fraction": 0.8}
 
 
 @pytest.mark.parametrize("weight", [0.0, 0.1])
-def test_it_learns_from_partial_labels(weight: float) -> None:
+def test_partial_labels_are_learned(weight: float) -> None:
     X, Y, _ = windows()
     X_new, _, truth = windows(seed=1)
     P = OneVsRestGBM(**FAST, weak_negative_weight=weight).fit(X, Y).predict_proba(X_new)
@@ -34,33 +38,33 @@ def test_it_learns_from_partial_labels(weight: float) -> None:
         assert roc_auc_score(truth[:, k], P[:, k]) > 0.85
 
 
-def test_weight_0_leaves_unknown_windows_out() -> None:
+def test_unknown_windows_of_weight_0_are_left_out() -> None:
     X, Y, _ = windows()
     known = ~np.isnan(Y[:, 1])
-    model = OneVsRestGBM(**FAST, weak_negative_weight=0.0, linear_share=0)
+    model = OneVsRestGBM(**FAST, weak_negative_weight=0.0)
     whole = model.fit(X, Y).predict_proba(X)[:, 1]
     moved = X.copy()
-    moved[~known] = moved[~known][::-1]  # where they stand in the table does not matter either
+    moved[~known] = moved[~known][::-1]
     again = clone(model).fit(moved, Y).predict_proba(X)[:, 1]
-    # Bins are shared by all windows, so only the same set of values gives the same bins.
+    # The set of values is the same, so even bins that were computed from all windows would be the same.
     np.testing.assert_array_equal(whole, again)
 
 
-def test_bins_are_told_by_the_windows_that_show_a_species() -> None:
-    """A call that tells the species by what differs within a thousandth of the windows' range is learned."""
+def test_bins_resolve_the_windows_with_a_species() -> None:
+    """Two species are separated although their calls differ only by a small fraction of a feature's range."""
     rng = np.random.default_rng(0)
     n, n_calls = 8000, 40
     X = rng.normal(size=(n, 3)).astype(np.float32)
-    X[:n_calls, 0] = 100 + rng.normal(0, 0.01, n_calls)  # loud; of all windows' bins they fill one
+    X[:n_calls, 0] = 100 + rng.normal(0, 0.01, n_calls)  # in bins of all windows, these would fill one
     Y = np.full((n, 3), np.nan)
-    Y[:, 2] = 0  # so that every window takes part
-    shows = X[:n_calls, 0] > 100
-    Y[:n_calls, 0], Y[:n_calls, 1] = shows, ~shows
+    Y[:, 2] = 0  # so that the labels of every window are known
+    is_higher = X[:n_calls, 0] > 100
+    Y[:n_calls, 0], Y[:n_calls, 1] = is_higher, ~is_higher
     P = OneVsRestGBM(**FAST).fit(X, Y).predict_proba(X[:n_calls])
-    assert roc_auc_score(shows, P[:, 0]) > 0.95
+    assert roc_auc_score(is_higher, P[:, 0]) > 0.95
 
 
-def test_a_weak_negative_is_a_negative_of_its_weight() -> None:
+def test_weak_negative_of_weight_1_is_a_negative() -> None:
     X, Y, _ = windows()
     strong = OneVsRestGBM(**FAST, weak_negative_weight=1.0).fit(X, Y).predict_proba(X)
     as_zeros = OneVsRestGBM(**FAST).fit(X, np.nan_to_num(Y)).predict_proba(X)
@@ -69,16 +73,16 @@ def test_a_weak_negative_is_a_negative_of_its_weight() -> None:
     assert weak.mean() > strong.mean()
 
 
-def test_scores_do_not_depend_on_the_number_of_workers() -> None:
+def test_scores_do_not_depend_on_n_jobs() -> None:
     X, Y, _ = windows()
     one, three = (OneVsRestGBM(**FAST, n_jobs=n).fit(X, Y) for n in (1, 3))
     np.testing.assert_array_equal(one.predict_proba(X), three.predict_proba(X))
 
 
-def test_a_species_of_one_class_is_a_constant() -> None:
+def test_species_of_one_class_has_constant_scores() -> None:
     X, Y, _ = windows()
-    Y[:, 2] = np.where(Y[:, 2] == 1, np.nan, Y[:, 2])  # never seen
-    Y[:, 3] = 1  # always there
+    Y[:, 2] = np.where(Y[:, 2] == 1, np.nan, Y[:, 2])  # never present
+    Y[:, 3] = 1  # always present
     P = OneVsRestGBM(**FAST).fit(X, Y).predict_proba(X)
     assert len(np.unique(P[:, 2])) == 1
     assert P[0, 2] < 0.01
@@ -86,7 +90,7 @@ def test_a_species_of_one_class_is_a_constant() -> None:
     assert P[0, 3] > 0.99
 
 
-def test_a_species_of_tp_windows_only_is_as_rare_as_they_are() -> None:
+def test_species_with_positives_only_has_their_share_as_probability() -> None:
     X, Y, _ = windows()
     Y[:, 1] = np.nan
     Y[:30, 1] = 1
@@ -94,38 +98,41 @@ def test_a_species_of_tp_windows_only_is_as_rare_as_they_are() -> None:
     np.testing.assert_allclose(P[:, 1], 30.5 / 601)
 
 
-def test_a_saved_model_scores_the_same_and_is_only_data(tmp_path: Path) -> None:
+def test_saved_model_scores_the_same(tmp_path: Path) -> None:
     X, Y, _ = windows()
     Y[:, 2] = 0
     model = OneVsRestGBM(**FAST).fit(X, Y)
     model.save(tmp_path)
     assert sorted(file.name for file in tmp_path.iterdir()) == [
-        "linear.npz",
-        "model.json",
-        "s0.txt",
-        "s1.txt",
-        "s3.txt",
+        "trees.json",
+        "trees_s0.txt",
+        "trees_s1.txt",
+        "trees_s3.txt",
     ]
     loaded = OneVsRestGBM.load(tmp_path)
     np.testing.assert_array_equal(loaded.predict_proba(X), model.predict_proba(X))
     assert loaded.get_params() == model.get_params()
-    assert "n_jobs" not in (tmp_path / "model.json").read_text()
+    assert "n_jobs" not in (tmp_path / "trees.json").read_text()
 
 
-def test_trees_alone_are_saved_without_a_linear_part(tmp_path: Path) -> None:
+def test_contributions_and_mean_add_up_to_log_odds() -> None:
     X, Y, _ = windows()
-    model = OneVsRestGBM(**FAST, linear_share=0).fit(X, Y)
-    model.save(tmp_path)
-    assert not (tmp_path / "linear.npz").exists()
-    np.testing.assert_array_equal(OneVsRestGBM.load(tmp_path).predict_proba(X), model.predict_proba(X))
+    model = OneVsRestGBM(**FAST).fit(X, Y)
+    rest = model.decision_function(X)[:, 1] - model.contributions(X, 1).sum(axis=1)
+    np.testing.assert_allclose(rest, rest[0])
+    assert model.importance()[1].argmax() == 1
 
 
-def test_misuse_is_named() -> None:
+def test_rejection_by_lightgbm_is_an_error() -> None:
     X, Y, _ = windows()
-    with pytest.raises(ValueError, match="X has 600 windows and Y 599"):
+    with pytest.raises(UserError, match=r"LightGBM cannot fit the trees \(.*learning_rate.*\); change"):
+        OneVsRestGBM(learning_rate=-1.0).fit(X, Y)
+
+
+def test_invalid_use_is_rejected() -> None:
+    X, Y, _ = windows()
+    with pytest.raises(ValueError, match="X has 600 windows but Y has 599"):
         OneVsRestGBM().fit(X, Y[:-1])
-    with pytest.raises(ValueError, match="linear_share 1 is not from 0 to less than 1"):
-        OneVsRestGBM(linear_share=1).fit(X, Y)
     with pytest.raises(NotFittedError):
         OneVsRestGBM().predict_proba(X)
     with pytest.raises(ValueError, match="X has 5 features, but OneVsRestGBM is expecting 12"):

@@ -1,15 +1,19 @@
 import json
 
 import numpy as np
+import pytest
 from scipy.special import expit
 
 from models.metrics import lrap
-from models.scoring.aggregation import Readout, best_readout
+from models.scoring.aggregation import Aggregation, best_aggregation
 from models.scoring.pooling import POOLINGS, pool
 
 
 def windows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Three windows for each of 300 recordings; in one the present species are loud, each at its level."""
+    """Return window scores, first windows, truth and folds of 300 recordings with three windows each.
+
+    Present species have high scores in one of the windows. The level of the scores differs between species.
+    """
     rng = np.random.default_rng(seed)
     Y = (rng.random((300, 4)) < 0.3).astype(float)
     x = rng.normal(-2, 0.5, (300, 3, 4))
@@ -18,43 +22,59 @@ def windows(seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarr
     return P, np.arange(300) * 3, Y, np.arange(300) % 5
 
 
-def test_the_loudest_window_tells_unless_others_say_more() -> None:
-    # In one window of three the present species is loud; absent ones are middling throughout.
+def test_max_pooling_is_chosen_unless_other_windows_are_informative() -> None:
+    # Present species are audible in one of three windows.
     P, first, Y, fold = windows()
-    readout, _, _ = best_readout(P, first, Y, fold, lrap)
-    assert readout.pooling == "max"
+    aggregation, _, _ = best_aggregation(P, first, Y, fold=fold, metric=lrap)
+    assert aggregation.pooling == "max"
+    # Present species are audible in all windows, with independent noise.
     steady = np.repeat(pool(P, first, "max"), 3, axis=0)
-    steady += np.random.default_rng(1).normal(0, 0.2, steady.shape)  # now each window says as much
-    readout, _, _ = best_readout(np.clip(steady, 0, 1), first, Y, fold, lrap)
-    assert readout.pooling != "max"
+    steady += np.random.default_rng(1).normal(0, 0.2, steady.shape)
+    aggregation, _, _ = best_aggregation(np.clip(steady, 0, 1), first, Y, fold=fold, metric=lrap)
+    assert aggregation.pooling != "max"
 
 
-def test_what_is_no_more_than_noise_better_is_not_taken() -> None:
+def test_difference_within_noise_does_not_change_the_pooling() -> None:
     rng = np.random.default_rng(0)
     Y = (rng.random((300, 4)) < 0.3).astype(float)
     once = expit(2 * Y + rng.normal(size=Y.shape))
-    P = np.repeat(once, 2, axis=0) + 1e-3 * rng.random((600, 4))  # two windows that say the same
-    readout, _, _ = best_readout(P / P.max(), np.arange(300) * 2, Y, np.arange(300) % 5, lrap)
-    assert readout.pooling == "max"
+    P = np.repeat(once, 2, axis=0) + 1e-3 * rng.random((600, 4))  # two windows with almost equal scores
+    aggregation, _, _ = best_aggregation(
+        P / P.max(), np.arange(300) * 2, Y, fold=np.arange(300) % 5, metric=lrap
+    )
+    assert aggregation.pooling == "max"
 
 
-def test_species_get_their_own_curves_only_where_those_rank_better() -> None:
+def test_species_have_separate_curves_only_if_these_rank_better() -> None:
     P, first, Y, fold = windows()
-    readout, oof, score = best_readout(P, first, Y, fold, lrap)
-    assert np.ptp(readout.calibrator.coef_[:, 1]) > 0.5
+    aggregation, oof, score = best_aggregation(P, first, Y, fold=fold, metric=lrap)
+    assert np.ptp(aggregation.calibrator.coef_[:, 1]) > 0.5
     assert score == lrap(Y, oof)
     assert score > max(lrap(Y, pool(P, first, how)) for how in POOLINGS) + 0.05
 
-    # Levels that differ from fold to fold: what the other folds tell of a species is wrong in this one.
+    # If the levels of species differ between folds, curves from the other folds are wrong.
     rng = np.random.default_rng(0)
     Y = (rng.random((300, 4)) < 0.3).astype(float)
     x = 2 * Y + rng.normal(size=Y.shape) + rng.normal(0, 2, (5, 4))[fold]
-    readout, _, _ = best_readout(expit(x), np.arange(300), Y, fold, lrap)
-    assert np.ptp(readout.calibrator.coef_, axis=0).max() == 0
+    aggregation, _, _ = best_aggregation(expit(x), np.arange(300), Y, fold=fold, metric=lrap)
+    assert np.ptp(aggregation.calibrator.coef_, axis=0).max() == 0
 
 
-def test_a_readout_survives_json() -> None:
+def test_config_round_trip_keeps_the_scores() -> None:
     P, first, Y, fold = windows()
-    readout, _, _ = best_readout(P, first, Y, fold, lrap)
-    again = Readout.from_config(json.loads(json.dumps(readout.config())))
-    np.testing.assert_array_equal(again(P, first), readout(P, first))
+    aggregation, _, _ = best_aggregation(P, first, Y, fold=fold, metric=lrap)
+    loaded = Aggregation.from_config(json.loads(json.dumps(aggregation.config())), 4)
+    np.testing.assert_array_equal(loaded(P, first), aggregation(P, first))
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"pooling": "median", "calibration": [[1, 0], [1, 0]]}, "unknown pooling 'median'; use one of max"),
+        ({"pooling": "max", "calibration": [[1, 0]]}, r"shape \(1, 2\) instead of \(2, 2\)"),
+        ({"pooling": "max", "calibration": [[1, 0], [1, None]]}, "not finite"),
+    ],
+)
+def test_invalid_config_is_rejected(config: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Aggregation.from_config(config, 2)

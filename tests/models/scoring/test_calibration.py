@@ -4,39 +4,42 @@ from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
+from models.logistic import logit
 from models.metrics import lrap
-from models.scoring.calibration import PlattCalibrator, calibrate, logit
+from models.scoring.calibration import PlattCalibrator, calibrate
 
 
 def scores(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores that tell each species as well as the other, but run at levels of their own."""
+    """Scores with the same accuracy for all species, but at different levels, and their truth."""
     rng = np.random.default_rng(seed)
     Y = (rng.random((n, 5)) < 0.3).astype(float)
     x = 1.5 * (2 * Y - 1) + rng.normal(size=Y.shape)
     return expit(np.array([0.4, 1.0, 1.0, 2.0, 1.0]) * x + np.array([-1.5, 0.0, -1.0, 0.5, 1.0])), Y
 
 
-def test_without_shrinkage_it_is_the_logistic_regression_at_the_common_frequency() -> None:
+def test_calibrator_without_shrinkage_equals_balanced_logistic_regression() -> None:
     P, Y = scores()
-    Y[:250, 2] = 0  # a species that is rarer than the others
+    Y[:250, 2] = 0  # this species is rarer than the others
     calibrator = PlattCalibrator(shrinkage=1e-9).fit(P, Y)
     share = Y.mean()
     for k in range(5):
         weight = np.where(Y[:, k] == 1, 1.0, (1 - share) / share * Y[:, k].sum() / (Y[:, k] == 0).sum())
-        peer = LogisticRegression(C=np.inf, tol=1e-10).fit(logit(P[:, k : k + 1]), Y[:, k], weight)
-        np.testing.assert_allclose(calibrator.coef_[k], [peer.coef_[0, 0], peer.intercept_[0]], rtol=1e-3)
+        reference = LogisticRegression(C=np.inf, tol=1e-10).fit(logit(P[:, k : k + 1]), Y[:, k], weight)
+        np.testing.assert_allclose(
+            calibrator.coef_[k], [reference.coef_[0, 0], reference.intercept_[0]], rtol=1e-3
+        )
 
 
-def test_how_often_a_species_was_annotated_does_not_matter() -> None:
+def test_calibration_does_not_depend_on_number_of_annotations() -> None:
     P, Y = scores(n=4000)
-    rows = np.flatnonzero((Y[:, 1] == 0) | (np.arange(4000) % 4 == 0))  # three of four positives are gone
+    rows = np.flatnonzero((Y[:, 1] == 0) | (np.arange(4000) % 4 == 0))  # a quarter of the positives
     fewer = Y.copy()
     fewer[np.setdiff1d(np.arange(4000), rows), 1] = np.nan
-    all_of_them, some = (PlattCalibrator().fit(P, truth).coef_[1] for truth in (Y, fewer))
-    np.testing.assert_allclose(some, all_of_them, atol=0.35)
+    of_all, of_fewer = (PlattCalibrator().fit(P, truth).coef_[1] for truth in (Y, fewer))
+    np.testing.assert_allclose(of_fewer, of_all, atol=0.35)
 
 
-def test_scores_far_from_any_curve_still_converge() -> None:
+def test_fit_converges_for_very_low_scores() -> None:
     rng = np.random.default_rng(0)
     P, Y = 1e-6 + 1e-4 * rng.random((19, 24)), np.zeros((19, 24))
     Y[np.arange(19), rng.integers(0, 14, 19)] = 1
@@ -46,15 +49,15 @@ def test_scores_far_from_any_curve_still_converge() -> None:
 
 
 @pytest.mark.parametrize("shrinkage", [1e9, np.inf])
-def test_with_all_shrinkage_every_species_has_the_common_curve(shrinkage: float) -> None:
+def test_maximum_shrinkage_gives_all_species_the_common_curve(shrinkage: float) -> None:
     P, Y = scores()
     coef = PlattCalibrator(shrinkage).fit(P, Y).coef_
     np.testing.assert_allclose(coef, np.tile(coef[:1], (5, 1)), atol=1e-5)
 
 
-def test_species_become_comparable_and_keep_their_order() -> None:
+def test_calibration_improves_lrap_and_keeps_order_within_species() -> None:
     P, Y = scores()
-    calibrated, calibrator = calibrate(P, Y, np.arange(len(P)) % 5, 5.0)
+    calibrated, calibrator = calibrate(P, Y, np.arange(len(P)) % 5, shrinkage=5.0)
     assert lrap(Y, calibrated) > lrap(Y, P) + 0.05
     np.testing.assert_allclose(calibrated.mean(axis=0), Y.mean(axis=0), atol=0.06)
     whole = calibrator.transform(P)
@@ -62,18 +65,18 @@ def test_species_become_comparable_and_keep_their_order() -> None:
         assert roc_auc_score(Y[:, k], whole[:, k]) == roc_auc_score(Y[:, k], P[:, k])
 
 
-def test_a_fold_is_calibrated_by_the_others() -> None:
+def test_fold_is_calibrated_by_the_other_folds() -> None:
     P, Y = scores()
     fold = np.arange(len(P)) % 4
     changed = Y.copy()
     changed[fold == 2] = 1 - changed[fold == 2]
-    before, after = (calibrate(P, truth, fold, 5.0)[0] for truth in (Y, changed))
+    before, after = (calibrate(P, truth, fold, shrinkage=5.0)[0] for truth in (Y, changed))
     np.testing.assert_array_equal(before[fold == 2], after[fold == 2])
     assert not np.allclose(before[fold != 2], after[fold != 2])
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
-def test_a_species_of_one_class_or_none_stays_finite_and_in_order(value: float) -> None:
+def test_species_of_one_class_or_unknown_stays_finite_and_in_order(value: float) -> None:
     P, Y = scores()
     Y[:, 1] = value
     P[0] = 0.0
@@ -83,6 +86,6 @@ def test_a_species_of_one_class_or_none_stays_finite_and_in_order(value: float) 
     assert (np.diff(calibrated[np.argsort(P[:, 1]), 1]) >= 0).all()
 
 
-def test_labels_against_the_scores_do_not_turn_them_round() -> None:
+def test_reversed_labels_do_not_reverse_the_scores() -> None:
     P, Y = scores(n=30)
     assert (PlattCalibrator(shrinkage=0.01).fit(P, 1 - Y).coef_[:, 0] > 0).all()

@@ -10,20 +10,20 @@ SHARES = np.array([0.02, 0.1, 0.5, 0.9])
 
 
 def scores(shares: np.ndarray, n: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Truth with the given shares, and the probabilities of one who believes that all are PRIOR."""
+    """Probabilities that are calibrated for a prevalence of PRIOR, and truth with the given shares."""
     rng = np.random.default_rng(seed)
     Y = (rng.random((n, len(shares))) < shares).astype(float)
     x = rng.normal(2 * Y, 1)  # log likelihood ratio: 2 x - 2
     return expit(2 * x - 2 + logit(PRIOR)), Y
 
 
-def test_the_prevalence_of_new_recordings_is_found() -> None:
+def test_prevalence_of_new_recordings_is_estimated() -> None:
     P, _ = scores(SHARES)
     np.testing.assert_allclose(estimate_prevalence(P, PRIOR, 0.0), SHARES, atol=0.03)
     assert (estimate_prevalence(P, PRIOR) > PRIOR).tolist()[2:] == [True, True]
 
 
-def test_ranking_gains_where_prevalence_shifts_and_loses_little_where_it_does_not() -> None:
+def test_lrap_rises_if_prevalence_shifts_and_hardly_falls_otherwise() -> None:
     def gain(shares: np.ndarray) -> float:
         P, Y = scores(shares, n=150)
         return lrap(Y, with_prevalence(P, PRIOR, estimate_prevalence(P, PRIOR))) - lrap(Y, P)
@@ -32,7 +32,7 @@ def test_ranking_gains_where_prevalence_shifts_and_loses_little_where_it_does_no
     assert gain(np.full(8, PRIOR)) > -0.02
 
 
-def test_it_equals_its_slow_twin() -> None:
+def test_estimate_equals_slow_reference() -> None:
     P, _ = scores(SHARES, n=40)
     found = estimate_prevalence(P, PRIOR, 5.0)
     for k, p in enumerate(P.T):
@@ -46,14 +46,14 @@ def test_it_equals_its_slow_twin() -> None:
         assert found[k] == pytest.approx(share, abs=1e-4)
 
 
-def test_belief_in_the_training_prevalence_leaves_scores_as_they_are() -> None:
+def test_large_strength_keeps_the_scores() -> None:
     P, _ = scores(SHARES, n=50)
     prevalence = estimate_prevalence(P, PRIOR, 1e9)
     np.testing.assert_allclose(prevalence, PRIOR, atol=1e-6)
     np.testing.assert_allclose(with_prevalence(P, PRIOR, prevalence), P, atol=1e-5)
 
 
-def test_recordings_keep_their_order_within_a_species() -> None:
+def test_order_of_recordings_is_kept() -> None:
     P, _ = scores(SHARES, n=100)
     adjusted = with_prevalence(P, PRIOR, SHARES)
     np.testing.assert_array_equal(np.argsort(adjusted, axis=0), np.argsort(P, axis=0))

@@ -5,7 +5,7 @@ from models.scoring.thresholds import LEVELS, Thresholds
 
 
 def scores(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of two species, the second told far better than the first, and their truth."""
+    """Scores of two species, of which the second is recognised much better, and their truth."""
     rng = np.random.default_rng(seed)
     Y = (rng.random((n, 2)) < 0.3).astype(float)
     x = rng.normal(size=(n, 2)) + Y * [1.0, 4.0]
@@ -13,7 +13,7 @@ def scores(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_threshold_keeps_its_precision_and_is_the_lowest_that_does(level: float) -> None:
+def test_precision_threshold_is_the_lowest_with_this_precision(level: float) -> None:
     P, Y = scores()
     thresholds = Thresholds.fit(P, Y).precision[level]
     for k, threshold in enumerate(thresholds):
@@ -26,7 +26,7 @@ def test_a_threshold_keeps_its_precision_and_is_the_lowest_that_does(level: floa
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_a_threshold_finds_its_share_and_is_the_highest_that_does(level: float) -> None:
+def test_recall_threshold_is_the_highest_with_this_recall(level: float) -> None:
     P, Y = scores()
     for k, threshold in enumerate(Thresholds.fit(P, Y).recall[level]):
         present = P[Y[:, k] == 1, k]
@@ -34,29 +34,29 @@ def test_a_threshold_finds_its_share_and_is_the_highest_that_does(level: float) 
         assert (present > threshold).mean() < level
 
 
-def test_a_precision_out_of_reach_finds_nothing_that_training_lacked() -> None:
+def test_threshold_of_unreachable_precision_is_above_all_negatives() -> None:
     P, Y = np.array([[0.9], [0.8], [0.7]]), np.array([[0.0], [1.0], [0.0]])
     (threshold,) = Thresholds.fit(P, Y).precision[0.9]
     assert 0.9 < threshold < 0.91
 
 
-def test_unknown_cells_do_not_count() -> None:
+def test_unknown_cells_are_ignored() -> None:
     P, Y = np.array([[0.9], [0.8], [0.7]]), np.array([[np.nan], [1.0], [0.0]])
     assert Thresholds.fit(P, Y).precision[0.9] == [0.8]
 
 
-def test_a_species_that_is_never_present_is_never_found() -> None:
+def test_species_without_positives_is_never_reported() -> None:
     P, Y = np.array([[0.9], [0.2]]), np.zeros((2, 1))
     thresholds = Thresholds.fit(P, Y)
     assert thresholds.precision[0.5] > 0.9
     assert thresholds.recall[0.5] == [1.0]
 
 
-def test_they_come_back_from_json() -> None:
+def test_config_round_trip_keeps_the_thresholds() -> None:
     thresholds = Thresholds.fit(*scores())
-    again = Thresholds.from_config(thresholds.config(), 2)
+    loaded = Thresholds.from_config(thresholds.config(), 2)
     for level in LEVELS:
-        np.testing.assert_array_equal(again.precision[level], thresholds.precision[level])
-        np.testing.assert_array_equal(again.recall[level], thresholds.recall[level])
-    with pytest.raises(ValueError, match="other species"):
+        np.testing.assert_array_equal(loaded.precision[level], thresholds.precision[level])
+        np.testing.assert_array_equal(loaded.recall[level], thresholds.recall[level])
+    with pytest.raises(ValueError, match="thresholds of precision are not those of 3 species"):
         Thresholds.from_config(thresholds.config(), 3)

@@ -1,4 +1,4 @@
-"""What the GBM trains on: above all, that no fold knows anything of what it scores."""
+"""Training windows: above all, nothing of a held-out recording enters the model that scores it."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from features.data.dataset import BOX_COLUMNS
 from pipelines.core.cli import training_parser
 from pipelines.core.task import Task, load_task
-from pipelines.core.training_windows import N_OVERLAYS, Examples
+from pipelines.core.training_windows import N_OVERLAYS, TrainingWindows
 
 N_RECORDINGS = 36
 N_SPECIES = 2
@@ -26,7 +26,7 @@ def arguments(root: Path) -> Namespace:
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    """White noise, in which boxes claim species by chance: nothing can be learned from it."""
+    """Return recordings of white noise with random boxes, from which nothing can be learned."""
     root = tmp_path_factory.mktemp("noise")
     rng = np.random.default_rng(0)
     (root / "train").mkdir()
@@ -42,12 +42,13 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
 
 
 @pytest.fixture(scope="module")
-def examples(task: Task) -> Examples:
-    return Examples(task)
+def windows(task: Task) -> TrainingWindows:
+    return TrainingWindows(task)
 
 
-def best_columns(examples: Examples, X: np.ndarray) -> np.ndarray:
-    names = examples.descriptor.names()
+def best_columns(windows: TrainingWindows, X: np.ndarray) -> np.ndarray:
+    """Return the columns with each species' highest correlation with a template."""
+    names = windows.features.names()
     return X[:, [names.index(f"s{k}_template_best") for k in range(N_SPECIES)]]
 
 
@@ -55,66 +56,66 @@ def mean_auc(Y: np.ndarray, P: np.ndarray) -> float:
     return float(np.mean([roc_auc_score(Y[:, k] == 1, P[:, k]) for k in range(N_SPECIES)]))
 
 
-def test_no_example_finds_itself(examples: Examples, task: Task) -> None:
-    """Calls that are mere noise resemble no others; only what was cut from them would look like a find."""
-    everything = np.ones(len(examples.descriptor.templates), bool)
-    leaking = examples.descriptor.columns(examples._windows, everything)
-    assert mean_auc(task.labels, best_columns(examples, leaking)) > 0.8
-    X, Y = examples.whole()
-    assert mean_auc(Y, best_columns(examples, X)) < 0.6
+def test_templates_of_a_group_are_not_compared_with_its_windows(windows: TrainingWindows, task: Task) -> None:
+    """Noise resembles only the templates that were cut from it, so a high AUC would show a leak."""
+    leaking = windows.features.columns(windows._measured)  # without groups, no template is excluded
+    assert mean_auc(task.labels, best_columns(windows, leaking)) > 0.8
+    X, Y = windows.whole()
+    assert mean_auc(Y, best_columns(windows, X)) < 0.6
     for k in range(task.n_folds):
-        fold = examples.fold(k)
-        assert mean_auc(fold.Y, best_columns(examples, fold.X)) < 0.65
-        assert mean_auc(task.labels[fold.held], best_columns(examples, fold.X_held)) < 0.7
+        fold = windows.fold(k)
+        assert mean_auc(fold.Y, best_columns(windows, fold.X)) < 0.65
+        assert mean_auc(task.labels[fold.held], best_columns(windows, fold.X_held)) < 0.7
 
 
-def test_a_fold_knows_nothing_of_the_boxes_that_it_scores(examples: Examples, task: Task) -> None:
-    """Other species, other bands in the held-out boxes: neither its examples nor its windows change."""
+def test_fold_does_not_depend_on_its_held_out_boxes(windows: TrainingWindows, task: Task) -> None:
+    """Other species and bands in the held-out boxes change neither its examples nor its windows."""
     recordings = np.array(list(task.dataset.train))
     tp = task.dataset.tp.copy()
     held = tp["recording_id"].isin(recordings[task.fold == 0])
     tp.loc[held, "species_id"] = 1 - tp.loc[held, "species_id"]
     tp.loc[held, ["f_min", "f_max"]] = 9000.0, 12_000.0
     other_task = replace(task, dataset=replace(task.dataset, tp=tp))
-    other_task.__dict__["fold"] = task.fold  # the same folds, though the truth that they balance is another
-    other = Examples(other_task)
-    before, after = examples.fold(0), other.fold(0)
+    other = TrainingWindows(other_task)
+    before, after = windows.fold(0), other.fold(0)
     for name in ("X", "Y", "held", "X_held"):
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
     for k in (1, 2):
-        assert not np.array_equal(examples.fold(k).X_held, other.fold(k).X_held)
+        assert not np.array_equal(windows.fold(k).X_held, other.fold(k).X_held)
 
 
-def test_windows_of_every_fold_are_held_once_and_are_no_examples_of_it(
-    examples: Examples, task: Task
+def test_each_window_is_held_out_once_and_is_not_an_example_of_its_fold(
+    windows: TrainingWindows, task: Task
 ) -> None:
-    folds = [examples.fold(k) for k in range(task.n_folds)]
+    folds = [windows.fold(k) for k in range(task.n_folds)]
     held = np.concatenate([fold.held for fold in folds])
     assert sorted(held) == list(range(len(task.labels)))
     statistics = slice(0, 100)
     for fold in folds:
-        windows = {row.tobytes() for row in fold.X_held[:, statistics]}
-        assert not windows & {row.tobytes() for row in fold.X[:, statistics]}
+        held_rows = {row.tobytes() for row in fold.X_held[:, statistics]}
+        assert not held_rows & {row.tobytes() for row in fold.X[:, statistics]}
 
 
-def test_overlays_are_of_one_fold_and_know_what_both_know(examples: Examples, task: Task) -> None:
+def test_overlays_join_windows_of_one_fold_and_have_the_labels_of_both(
+    windows: TrainingWindows, task: Task
+) -> None:
     fold = task.per_window(task.fold)
-    call, place = examples._pairs.T
-    shows = (task.labels == 1).any(axis=1)
-    assert np.bincount(call, minlength=len(shows)).tolist() == (N_OVERLAYS * shows).tolist()
+    call, place = windows._pairs.T
+    with_call = (task.labels == 1).any(axis=1)
+    assert np.bincount(call, minlength=len(with_call)).tolist() == (N_OVERLAYS * with_call).tolist()
     assert (fold[call] == fold[place]).all()
-    X, Y = examples.whole()
+    X, Y = windows.whole()
     assert len(X) == len(Y)
-    laid = Y[-len(call) :]
-    assert ((laid == 1).any(axis=1)).all()
+    of_overlays = Y[-len(call) :]
+    assert ((of_overlays == 1).any(axis=1)).all()
     assert np.isnan(Y[: -len(call)]).all(axis=1).sum() == min(
-        (~shows).sum(), shows.sum() + len(call)
-    )  # of the unknown as many as of the others
+        (~with_call).sum(), with_call.sum() + len(call)
+    )  # as many without a label as with one
 
 
-def test_an_overlay_is_described_as_a_recording_would_be(examples: Examples, task: Task) -> None:
-    """Laid over itself a window is itself, measured side by side with others or within its recording."""
-    shows = np.flatnonzero((task.labels == 1).any(axis=1))[:3]
-    assert len(set(task.per_window(np.arange(len(task.fold)))[shows])) == 1
-    measured = examples._measure_overlays(np.stack([shows, shows], axis=1))
-    np.testing.assert_allclose(measured, examples._windows[shows], rtol=2e-3, atol=2e-3)
+def test_window_added_to_itself_has_its_own_measures(windows: TrainingWindows, task: Task) -> None:
+    """Overlays are measured side by side, windows within their recording."""
+    with_call = np.flatnonzero((task.labels == 1).any(axis=1))[:3]
+    assert len(set(task.per_window(np.arange(len(task.fold)))[with_call])) == 1
+    measured = windows._measure_overlays(np.stack([with_call, with_call], axis=1))
+    np.testing.assert_allclose(measured, windows._measured[with_call], rtol=2e-3, atol=2e-3)

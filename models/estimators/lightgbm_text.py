@@ -1,0 +1,102 @@
+"""Reader of LightGBM's text format that validates a model before LightGBM loads it.
+
+LightGBM does not validate the text of a model. It uses numbers from the text as memory offsets, and
+unexpected keywords can end the process. `read_booster` therefore parses the text, validates every number and
+passes LightGBM a new text that contains only these numbers.
+"""
+
+from pathlib import Path
+
+import lightgbm as lgb
+import numpy as np
+
+# Fields of a tree with one number per split, and with one number per leaf.
+SPLIT_FIELDS = {
+    "split_feature": int,
+    "split_gain": float,
+    "threshold": float,
+    "decision_type": int,
+    "left_child": int,
+    "right_child": int,
+    "internal_value": float,
+    "internal_weight": float,
+    "internal_count": int,
+}
+LEAF_FIELDS = {"leaf_value": float, "leaf_weight": float, "leaf_count": int}
+NUMERICAL = (0, 2, 4, 6, 8, 10)  # decision types of numerical splits; odd ones are categorical
+
+
+def read_booster(file: Path, n_features: int) -> lgb.Booster:
+    """Return the binary classifier in a file with LightGBM's text format.
+
+    Parameters
+    ----------
+    file : text written by `Booster.model_to_string`.
+    n_features : number of features that the model must have.
+
+    Raises
+    ------
+    ValueError
+        The text is not a valid model of numerical splits on `n_features` features.
+    OSError
+        The file cannot be read.
+    """
+    text = file.read_text(encoding="utf-8")
+    try:
+        header, *blocks = text[: text.index("\nend of trees")].split("\nTree=")
+        last_feature = _fields(header)["max_feature_idx"]
+        if last_feature != str(n_features - 1):
+            raise ValueError(f"max_feature_idx is {last_feature}")
+        trees = [_tree_text(_fields(block), n_features) for block in blocks]
+    except (ValueError, KeyError) as error:
+        reason = f"missing field {error}" if isinstance(error, KeyError) else str(error)
+        raise ValueError(f"{file.name}: not a LightGBM model of {n_features} features ({reason})") from error
+    numbered = [f"Tree={k}\n{tree}\n\n" for k, tree in enumerate(trees)]
+    fields = {
+        "version": "v4",
+        "num_class": "1",
+        "num_tree_per_iteration": "1",
+        "label_index": "0",
+        "max_feature_idx": str(n_features - 1),
+        "objective": "binary sigmoid:1",
+        "feature_names": " ".join(f"Column_{k}" for k in range(n_features)),
+        "feature_infos": " ".join(["none"] * n_features),
+        "tree_sizes": " ".join(str(len(tree)) for tree in numbered),
+    }
+    head = "\n".join(["tree", *(f"{key}={value}" for key, value in fields.items())])
+    return lgb.Booster(model_str=f"{head}\n\n{''.join(numbered)}end of trees\n")
+
+
+def _fields(block: str) -> dict[str, str]:
+    return dict(line.split("=", 1) for line in block.splitlines() if "=" in line)
+
+
+def _tree_text(fields: dict[str, str], n_features: int) -> str:
+    """Return the text of a tree with validated numbers; ValueError or KeyError if they are not valid."""
+    n_leaves = int(fields["num_leaves"])
+    n_splits = n_leaves - 1
+    if n_leaves < 1 or fields["num_cat"] != "0" or fields["is_linear"] != "0":
+        raise ValueError("a tree is empty, categorical or linear")
+    found = {"leaf_value": _numbers(fields["leaf_value"], n_leaves, float), "shrinkage": np.ones(1)}
+    if n_splits:
+        for names, n in ((SPLIT_FIELDS, n_splits), (LEAF_FIELDS, n_leaves)):
+            found |= {name: _numbers(fields[name], n, kind) for name, kind in names.items()}
+        # A child is the number of a later split, or -1 - the number of a leaf.
+        children = np.array([found["left_child"], found["right_child"]])
+        outside = (children >= n_splits) | (children < -n_leaves)
+        backwards = (children >= 0) & (children <= np.arange(n_splits))
+        split = found["split_feature"]
+        if outside.any() or backwards.any() or split.min() < 0 or split.max() >= n_features:
+            raise ValueError("a split refers to a node or feature that does not exist")
+        if not np.isin(found["decision_type"], NUMERICAL).all():
+            raise ValueError("a split is not numerical")
+    lists = {name: " ".join(map(repr, values.tolist())) for name, values in found.items()}
+    whole = {"num_leaves": str(n_leaves), "num_cat": "0", **lists, "is_linear": "0"}
+    return "\n".join(f"{key}={value}" for key, value in whole.items())
+
+
+def _numbers(text: str, n: int, kind: type) -> np.ndarray:
+    values = np.array(text.split(), np.float64 if kind is float else np.int32)
+    if len(values) != n or not np.isfinite(values).all():
+        raise ValueError(f"{n} finite numbers expected, found {len(values)} values")
+    return values

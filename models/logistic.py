@@ -1,0 +1,68 @@
+"""Logistic functions: log odds of probabilities, and logistic regression on one variable."""
+
+import numpy as np
+import scipy.special
+
+LOGIT_LIMIT = 1e-6  # probabilities are clipped to at least this distance from 0 and 1
+IDENTITY = np.array([1.0, 0.0])
+"""Slope and offset that leave log odds unchanged."""
+MIN_SLOPE = 0.1
+TOLERANCE = 1e-8
+MAX_STEPS = 50  # Newton's method usually converges in about ten steps
+
+
+def logit(P: np.ndarray) -> np.ndarray:
+    """Return the log odds of probabilities, which are first clipped by `LOGIT_LIMIT`.
+
+    Parameters
+    ----------
+    P : array of any shape, probabilities in [0, 1].
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> logit(np.array([0.0, 0.5, 1.0])).round(2).tolist()
+    [-13.82, 0.0, 13.82]
+    """
+    return scipy.special.logit(np.clip(P, LOGIT_LIMIT, 1 - LOGIT_LIMIT))
+
+
+def fit_logistic(
+    x: np.ndarray, y: np.ndarray, weight: np.ndarray, *, prior: np.ndarray, precision: float
+) -> np.ndarray:
+    """Return the (2,) slope and offset of a weighted logistic regression with a Gaussian prior.
+
+    Parameters
+    ----------
+    x : (n,) explanatory variable, for example log odds.
+    y : (n,) labels, 1 or 0. Values of weight 0 are ignored and may be nan.
+    weight : (n,) weights of the examples.
+    prior : (2,) slope and offset at the centre of the prior.
+    precision : inverse variance of the prior.
+
+    Returns
+    -------
+    (2,) array
+        The slope is at least 0.1, so the regression never reverses the order of x.
+    """
+    used = weight > 0
+    A, y, weight = np.column_stack([x[used], np.ones(used.sum())]), y[used], weight[used]
+
+    def loss(w: np.ndarray) -> float:
+        z = A @ w
+        return float(weight @ (np.logaddexp(0, z) - y * z) + precision * np.sum((w - prior) ** 2) / 2)
+
+    w = prior.copy()
+    for _ in range(MAX_STEPS):
+        p = scipy.special.expit(A @ w)
+        gradient = A.T @ (weight * (p - y)) + precision * (w - prior)
+        hessian = (A * (weight * p * (1 - p))[:, None]).T @ A + precision * np.eye(2)
+        step = np.linalg.solve(hessian, gradient)
+        # Far from the minimum a full Newton step can increase the loss.
+        while loss(w - step) > loss(w) and np.abs(step).max() > TOLERANCE:
+            step /= 2
+        w = w - step
+        if np.abs(step).max() < TOLERANCE:
+            break
+    # On few examples the slope can be negative by chance; the order of the scores is kept nevertheless.
+    return np.array([max(w[0], MIN_SLOPE), w[1]])

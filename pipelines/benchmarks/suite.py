@@ -1,0 +1,344 @@
+"""The benchmarks: features, trees, epoch and scan."""
+
+import os
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib.metadata import version
+from itertools import cycle, islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import clone
+from threadpoolctl import threadpool_limits
+
+from features.columns.sequences import window_sequences
+from features.columns.statistics import Statistics
+from features.columns.window_features import WindowFeatures
+from features.common.parallel import in_parallel
+from features.data.audio import AudioError
+from features.data.dataset import Dataset
+from features.data.synthetic import SyntheticSettings
+from features.frames.spectral import SpectralSettings
+from features.frames.store import FrameStore, frames_of
+from features.frames.windows import WindowSettings, window_starts
+from models.estimators.gru import GRUClassifier
+from models.estimators.one_vs_rest_gbm import OWN_BINS, OneVsRestGBM
+from models.folds import make_folds
+from models.logistic import IDENTITY
+from models.metrics import lrap
+from models.scoring.aggregation import Aggregation
+from models.scoring.blending import Blend
+from models.scoring.calibration import PlattCalibrator
+from models.scoring.pooling import pool
+from models.scoring.thresholds import Thresholds
+from pipelines.benchmarks import reference_implementations as reference
+from pipelines.benchmarks.timing import Report, alternate, in_new_process
+from pipelines.core.detector import ALONE, Detector, TrainedMember, score_recordings
+from pipelines.core.runs import median_bands
+from pipelines.core.task import Task, training_truth
+from pipelines.core.training_windows import TrainingWindows
+from pipelines.members.gbm import GBMScorer, default_parameters, make_model
+from pipelines.members.gru import GRUScorer
+
+RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of one minute
+N_CORES = 2
+N_FOLDS = 5
+RECORDINGS = SyntheticSettings(
+    n_train=76, n_test=100, duration=60.0, sr=48_000, calls_per_species=5, n_confusers=16
+)
+MAX_POSITIVES = 100  # windows per species, as in RFCX
+FLOOR = "floor: decode, resample, FFT"
+OURS = "understory"
+
+
+@dataclass(frozen=True)
+class BenchmarkSettings:
+    """Size of the benchmarks. There are about as many training windows and labels as in RFCX."""
+
+    recordings: SyntheticSettings = RECORDINGS
+    n_timed: int = 8
+    """Recordings on which every contestant is timed."""
+    repeats: int = 3
+    n_scaling: int = 60
+    """Recordings of the runs on one core and on two."""
+    n_few: int = 40
+    n_many: int = 400
+    """Recordings of a short and a long run, whose peak memory is compared."""
+    n_seeds: int = 8
+    """Fits of the trees, each with another seed and other positives."""
+    epochs: int = 5
+
+
+DEFAULT = BenchmarkSettings()
+
+
+def bench_features(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
+    """From an audio file to the columns of its windows; many files on one core and on two; peak memory."""
+    spectral, window = SpectralSettings(), WindowSettings()
+    features = TrainingWindows(_task(dataset, folder)).features
+    stft = {"n_fft": spectral.n_fft, "hop_length": spectral.hop_length}
+    contestants: dict[str, Callable[[Path], Any]] = {
+        OURS: lambda path: _file_columns(path, features, window),
+        FLOOR: lambda path: reference.floor(path, spectral),
+        "librosa per window": reference.librosa_per_window,
+        "librosa per window, our frames": lambda path: reference.librosa_per_window(
+            path, spectral.sr, **stft
+        ),
+        "librosa, one STFT": reference.librosa_shared_stft,
+        "librosa, one STFT, our frames and windows": lambda path: reference.librosa_shared_stft(
+            path, spectral.sr, **stft, window=window
+        ),
+    }
+    report = Report("per recording of one minute")
+    opensmile = reference.opensmile_descriptors()
+    if opensmile is None:
+        report.figures["openSMILE ComParE_2016 LLD"] = "not installed: pip install -e '.[bench]'"
+    else:
+        contestants["openSMILE ComParE_2016 LLD"] = opensmile
+        report.figures["openSMILE version"] = version("opensmile")
+    with threadpool_limits(1):
+        report.times = alternate(
+            contestants, list(dataset.train.values())[: settings.n_timed], settings.repeats
+        )
+    for name in contestants:
+        if name not in (OURS, FLOOR):
+            report.ratio(name, OURS)
+    report.ratio(OURS, FLOOR)
+
+    recordings = _repeated(dataset, settings.n_scaling)
+    runs = {f"{n} core(s)": _store_run(recordings, folder / "scratch", n) for n in (1, N_CORES)}
+    scaling = alternate(runs, [None], settings.repeats)
+    one, two = (float(np.median(times)) for times in scaling.values())
+    report.figures[f"one core / two cores, {len(recordings)} recordings"] = one / two
+
+    load = os.getloadavg()[0]
+    (_, few), (seconds, many) = (
+        in_new_process(_feature_run, features, _repeated(dataset, n), folder / "scratch")
+        for n in (settings.n_few, settings.n_many)
+    )
+    _report_memory(report, settings, few, many)
+    minutes = settings.n_many * settings.recordings.duration / 60
+    report.figures[f"minutes for {minutes:g} minutes of audio, two cores, measured"] = seconds / 60
+    report.figures["load before that run"] = load
+    report.figures["templates"] = features.blocks["templates"].n_measures
+    report.figures[f"minutes for the {RFCX_MINUTES} of RFCX, extrapolated"] = (
+        seconds / 60 * RFCX_MINUTES / minutes
+    )
+    return report
+
+
+def bench_trees(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
+    """Fit of the trees of all species on the windows with a known label; LRAP on the test recordings."""
+    task = _task(dataset, folder)
+    statistics = Statistics(task.store.settings)
+    X, X_test = (task.compute(split, statistics.measure, "statistics") for split in ("train", "test"))
+    labels = [_capped(task.labels, seed) for seed in range(settings.n_seeds)]
+    ours = OneVsRestGBM(weak_negative_weight=0.0, extra_trees=False, feature_fraction=0.2, n_jobs=N_CORES)
+    same = {
+        name: getattr(ours, name)
+        for name in ("n_estimators", "learning_rate", "num_leaves", "min_child_samples", "reg_lambda")
+    } | {"n_jobs": N_CORES}
+    all_same = same | {"colsample_bytree": ours.feature_fraction, "max_bin": OWN_BINS}
+    fits: dict[str, Callable[[int], Callable[[np.ndarray], np.ndarray]]] = {
+        OURS: lambda k: clone(ours).set_params(random_state=k).fit(X, labels[k]).predict_proba,
+        "sklearn OneVsRest, LightGBM": lambda k: reference.one_vs_rest(X, labels[k], same),
+        "sklearn OneVsRest, LightGBM, our bins and columns": lambda k: reference.one_vs_rest(
+            X, labels[k], all_same | {"random_state": k}
+        ),
+        "understory, with weak negatives and the linear part": lambda k: (
+            make_model(default_parameters(), seed=k, n_jobs=N_CORES).fit(X, labels[k]).predict_proba
+        ),
+    }
+    fitted: dict[str, dict[int, Callable[[np.ndarray], np.ndarray]]] = {name: {} for name in fits}
+
+    def fit(name: str, k: int) -> None:
+        fitted[name][k] = fits[name](k)
+
+    report = Report("per fit of all species")
+    report.times = alternate({name: partial(fit, name) for name in fits}, range(settings.n_seeds), 1)
+    for name in fits:
+        if name.startswith("sklearn"):
+            report.ratio(name, OURS)
+    report.figures["windows x columns"] = f"{X.shape[0]} x {X.shape[1]}"
+    for what, value in (("positive", 1), ("negative", 0)):
+        counts = (labels[0] == value).sum(axis=0)
+        report.figures[f"{what} windows per species"] = f"{counts.min()} to {counts.max()}"
+    assert dataset.test_labels is not None
+    truth, first = dataset.test_labels.astype(float), task.first_windows("test")
+    for name, models in fitted.items():
+        scores = [lrap(truth, pool(predict(X_test), first, "max")) for predict in models.values()]
+        report.figures[f"LRAP, {name}"] = float(np.mean(scores))
+    return report
+
+
+def bench_epoch(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
+    """One epoch of the GRU, and after each the bare torch.nn.GRU on as many windows; one thread."""
+    task = _task(dataset, folder)
+    X = task.compute("train", window_sequences, "sequences")
+    report = Report("per epoch")
+    devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
+    for device in devices:
+        # One epoch more, because the first one includes the preparation.
+        network = GRUClassifier(epochs=settings.epochs + 1, device=device)
+        ours, bare = f"understory, {device}", f"bare torch.nn.GRU, {device}"
+        report.times |= {ours: [], bare: []}
+        _time_epochs(network, X, task.labels, ours=report.times[ours], bare=report.times[bare])
+        report.ratio(ours, bare)
+    report.figures["windows per epoch"] = str(network.n_windows_)
+    if "cuda" not in devices:
+        report.figures["CUDA"] = "not timed: torch finds no GPU"
+    return report
+
+
+def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
+    """From a new recording's file to its scores, by the GBM and by a blend with five GRUs; peak memory."""
+    task = _task(dataset, folder)
+    windows = TrainingWindows(task)
+    model = make_model(default_parameters(), seed=0, n_jobs=N_CORES).fit(*windows.whole())
+    model.set_params(trees__n_jobs=1)
+    uncalibrated = PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))
+    truth = training_truth(dataset)
+    sequences = task.compute("train", window_sequences, "sequences")
+    networks = [GRUClassifier(epochs=1, random_state=k).fit(sequences, task.labels) for k in range(N_FOLDS)]
+    aggregation = Aggregation("max", uncalibrated)
+    alone = Detector(
+        folder=folder,
+        species=dataset.species,
+        settings=task.store.settings,
+        window=task.window,
+        members=(TrainedMember("GBM", GBMScorer(windows.features, model), aggregation),),
+        blend=ALONE,
+        bands=median_bands(dataset),
+        prior=0.5,
+        calibrator=None,
+        thresholds=Thresholds.fit(np.zeros(truth.shape), truth),
+    )
+    network = TrainedMember("GRU", GRUScorer(tuple(networks)), aggregation)
+    blend = replace(alone, members=(*alone.members, network), blend=Blend("logit", (0.5, 0.5)))
+    report = Report("per recording of one minute")
+    with threadpool_limits(1):
+        report.times = alternate(
+            {
+                "understory, GBM": alone.score,
+                "understory, blend": blend.score,
+                FLOOR: lambda path: reference.floor(path, task.store.settings),
+            },
+            list(dataset.test.values())[: settings.n_timed],
+            settings.repeats,
+        )
+    for what in ("GBM", "blend"):
+        report.ratio(f"understory, {what}", FLOOR)
+    few, many = (
+        in_new_process(_scan_run, alone, _repeated(dataset, n))[1] for n in (settings.n_few, settings.n_many)
+    )
+    _report_memory(report, settings, few, many)
+    return report
+
+
+BENCHMARKS = {
+    "features": bench_features,
+    "trees": bench_trees,
+    "epoch": bench_epoch,
+    "scan": bench_scan,
+}
+
+
+def _report_memory(report: Report, settings: BenchmarkSettings, few: float, many: float) -> None:
+    report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
+    report.figures[f"peak memory, MiB, {settings.n_many} recordings"] = many
+    report.figures["peak memory, long / short run"] = many / few
+
+
+def _task(dataset: Dataset, folder: Path) -> Task:
+    task = Task(
+        dataset=dataset,
+        results=folder,
+        store=FrameStore(folder / "frames", SpectralSettings()),
+        window=WindowSettings(),
+        metric="lrap",
+        seed=0,
+        jobs=N_CORES,
+        fold=make_folds(training_truth(dataset), dataset.groups, N_FOLDS, seed=0),
+    )
+    task.store.compute(dataset.train, "train", N_CORES)
+    task.store.compute(dataset.test, "test", N_CORES)
+    return task
+
+
+def _capped(Y: np.ndarray, seed: int) -> np.ndarray:
+    """Return labels with at most `MAX_POSITIVES` positives per species; the others become unknown."""
+    Y, rng = Y.copy(), np.random.default_rng(seed)
+    for y in Y.T:
+        y[rng.permutation(np.flatnonzero(y == 1))[MAX_POSITIVES:]] = np.nan
+    return Y
+
+
+def _repeated(dataset: Dataset, n: int) -> dict[str, Path]:
+    """Return `n` recordings, with files repeated as often as necessary."""
+    files = cycle([*dataset.train.values(), *dataset.test.values()])
+    return {f"{k:04d}": path for k, path in enumerate(islice(files, n))}
+
+
+def _store_run(recordings: dict[str, Path], folder: Path, n_jobs: int) -> Callable[[None], None]:
+    def work(_: None) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        FrameStore(folder, SpectralSettings()).compute(recordings, "train", n_jobs)
+        shutil.rmtree(folder)
+
+    return work
+
+
+def _feature_run(features: WindowFeatures, recordings: dict[str, Path], folder: Path) -> None:
+    """Compute the frames of many recordings on disk, then the columns of their windows, and drop both."""
+    length, hop = WindowSettings().in_frames(features.settings.frame_rate)
+    shutil.rmtree(folder, ignore_errors=True)
+    store = FrameStore(folder, features.settings)
+    store.compute(recordings, "train", N_CORES)
+
+    def transform(recording_id: str) -> int:
+        frames = store.load(recording_id, "train")
+        return len(features.transform(frames, window_starts(len(frames), length, hop), length))
+
+    for _ in in_parallel(transform, ((r,) for r in recordings), N_CORES):
+        pass
+    shutil.rmtree(folder)
+
+
+def _file_columns(path: Path, features: WindowFeatures, window: WindowSettings) -> np.ndarray:
+    """Return the (n_windows, n_columns) columns of an audio file's windows."""
+    frames = frames_of(path, features.settings)
+    length, hop = window.in_frames(features.settings.frame_rate)
+    return features.transform(frames, window_starts(len(frames), length, hop), length)
+
+
+def _scan_run(detector: Detector, recordings: dict[str, Path]) -> None:
+    for _, scored in score_recordings(detector, recordings, {}, N_CORES):
+        if isinstance(scored, AudioError):
+            raise scored
+
+
+def _time_epochs(
+    network: GRUClassifier, X: np.ndarray, Y: np.ndarray, *, ours: list[float], bare: list[float]
+) -> None:
+    """Append the seconds of each epoch to `ours`, and those of the bare GRU to `bare`."""
+    n_threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # as in training, where folds run in parallel
+    started = time.perf_counter()
+
+    def on_epoch(_: float) -> None:
+        nonlocal started
+        ours.append(time.perf_counter() - started)
+        x = torch.randn(network.n_windows_, *X.shape[1:], device=network.device)
+        started = time.perf_counter()
+        reference.bare_gru(x, network.batch_size, network.hidden_size)
+        bare.append(time.perf_counter() - started)
+        started = time.perf_counter()
+
+    network.fit(X, Y, on_epoch=on_epoch)
+    torch.set_num_threads(n_threads)
+    del ours[0], bare[0]

@@ -1,0 +1,91 @@
+"""Evaluation of a run's scores against the truth of its data set."""
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+
+from features.data.dataset import Dataset
+from models.metrics import (
+    Evaluation,
+    ap_per_species,
+    auc_per_species,
+    bootstrap_interval,
+    calibration_metrics,
+    evaluate,
+    lrap_per_recording,
+)
+from pipelines.core.task import presence, training_truth
+
+
+def evaluations(
+    dataset: Dataset, oof: np.ndarray, test: np.ndarray | None, seed: int
+) -> dict[str, Evaluation]:
+    """Return the evaluations of a run's scores: "oof", and where possible "oof_known_cells" and "test".
+
+    "oof" compares with train_labels.csv, or counts unknown species as absent if there is none. In that
+    case "oof_known_cells" ranks only the species with boxes, in the recordings with both a TP and an FP
+    box. "test" needs test_labels.csv.
+
+    Parameters
+    ----------
+    oof, test : (n_recordings, n_species) scores; test is None without test recordings.
+    seed : random seed of the bootstrap intervals.
+    """
+    known = presence(dataset)
+    found = {"oof": evaluate(training_truth(dataset), oof, seed)}
+    if dataset.train_labels is None:
+        # A recording whose known species are all present, or all absent, has nothing to rank.
+        both = (known == 0).any(axis=1) & (known == 1).any(axis=1)
+        found["oof_known_cells"] = evaluate(np.where(both[:, None], known, np.nan), oof, seed)
+    if dataset.test_labels is not None and test is not None:
+        found["test"] = evaluate(dataset.test_labels.astype(float), test, seed)
+    return found
+
+
+def calibration_by_split(
+    dataset: Dataset,
+    uncalibrated: tuple[np.ndarray, np.ndarray | None],
+    calibrated: tuple[np.ndarray, np.ndarray | None],
+) -> dict[str, dict[str, dict[str, float]]]:
+    """Return the calibration metrics before and after calibration, for each split with truth.
+
+    Parameters
+    ----------
+    uncalibrated, calibrated : out-of-fold and test (n_recordings, n_species) probabilities.
+    """
+    truths = {"oof": training_truth(dataset), "test": dataset.test_labels}
+    return {
+        split: {
+            "uncalibrated": asdict(calibration_metrics(truth.astype(float), before)),
+            "calibrated": asdict(calibration_metrics(truth.astype(float), after)),
+        }
+        for (split, truth), before, after in zip(truths.items(), uncalibrated, calibrated, strict=True)
+        if truth is not None and before is not None and after is not None
+    }
+
+
+def species_metrics(dataset: Dataset, oof: np.ndarray, test: np.ndarray | None) -> pd.DataFrame:
+    """Return one row per species: name, number of TP boxes, AP and AUC of each split."""
+    n_tp = np.bincount(dataset.tp["species_id"], minlength=dataset.n_species)
+    table = pd.DataFrame({"name": dataset.species, "n_tp": n_tp})
+    truth = training_truth(dataset)
+    table["oof_ap"], table["oof_auc"] = ap_per_species(truth, oof), auc_per_species(truth, oof)
+    if dataset.test_labels is not None and test is not None:
+        truth = dataset.test_labels.astype(float)
+        table["test_ap"], table["test_auc"] = ap_per_species(truth, test), auc_per_species(truth, test)
+    return table
+
+
+def lrap_difference(Y: np.ndarray, P: np.ndarray, other: np.ndarray, seed: int) -> dict[str, float]:
+    """Return the paired difference in LRAP of P and `other`, and its 95 % bootstrap interval.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth.
+    P, other : (n_recordings, n_species) scores.
+    seed : random seed of the interval.
+    """
+    difference = lrap_per_recording(Y, P) - lrap_per_recording(Y, other)
+    low, high = bootstrap_interval(difference, seed)
+    return {"difference": float(np.nanmean(difference)), "low": low, "high": high}

@@ -1,0 +1,54 @@
+"""`leaderboard.csv`, derived from the runs of a results folder."""
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from features.common.files import replacing
+from models.metrics import Evaluation
+from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, MEMBER, Run, read_runs
+
+SPLITS = ("oof", "test")
+BASELINES = ("prior", "background")
+WITH_PRIOR = "with_prior"
+"""Key in a blend's metrics.json: evaluation at another prevalence, which is a row of its own."""
+METRIC_COLUMNS = [field.name for field in fields(Evaluation)]
+LEADERBOARD_COLUMNS = ["model", "split", *METRIC_COLUMNS, "seconds"]
+
+
+def update_leaderboard(results: Path) -> pd.DataFrame:
+    """Write `leaderboard.csv` from the runs that exist; return it.
+
+    Rows are sorted by split, then baselines, members and blend.
+    """
+    runs = sorted(read_runs(results).values(), key=_position)
+    rows = [row for split in SPLITS for run in runs for row in _rows(run, split)]
+    leaderboard = pd.DataFrame(rows, columns=LEADERBOARD_COLUMNS)
+    with replacing(results / "leaderboard.csv") as temporary:
+        leaderboard.to_csv(temporary, index=False, float_format="%.6g")
+    return leaderboard
+
+
+def _position(run: Run) -> tuple[int, int, str]:
+    kind = (BASELINE, MEMBER, EXTERNAL, BLEND).index(run.kind)
+    return kind, BASELINES.index(run.name) if run.kind == BASELINE else 0, run.name
+
+
+def _rows(run: Run, split: str) -> list[dict[str, Any]]:
+    seconds = run.metrics["seconds"]
+    rows = []
+    if split in run.metrics:
+        rows.append({"model": run.name, "split": split, **run.metrics[split], "seconds": seconds[split]})
+    adjusted = run.metrics.get(WITH_PRIOR, {})
+    if split in adjusted:
+        name = f"{run.name}+prior"
+        rows.append({"model": name, "split": split, **adjusted[split], "seconds": seconds[WITH_PRIOR]})
+    return [{**row, "seconds": round(row["seconds"], 1)} for row in rows]
+
+
+def print_leaderboard(leaderboard: pd.DataFrame, results: Path) -> None:
+    """Print the leaderboard, and the path of its file."""
+    print(f"\n{results / 'leaderboard.csv'}")
+    print(leaderboard.to_string(index=False, float_format=lambda value: f"{value:.3f}", na_rep="-"))

@@ -1,0 +1,149 @@
+"""The interface between models and the rest of the code: `Member`, `WindowScorer` and the registry.
+
+A member is a model that can be trained, blended and used by `predict`. The training recipe, the blend, the
+report and the detector know a model only through the classes of this module.
+"""
+
+import argparse
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+
+from features.columns.window_features import WindowFeatures
+from features.frames.frames import Frames
+from pipelines.core.task import Task
+
+
+class WindowScorer(ABC):
+    """A trained model that scores windows.
+
+    The same class scores test recordings in training and new recordings in `predict`. Scoring has two
+    steps, because test recordings are scored in large batches: the batch size changes the last bits of a
+    matrix product.
+    """
+
+    @abstractmethod
+    def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+        """Return (n_windows, ...) what the model reads of a recording's windows.
+
+        Parameters
+        ----------
+        frames : frames of the recording.
+        starts : (n_windows,) first frame of each window.
+        length : window length in frames.
+        """
+
+    @abstractmethod
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        """Return (n_windows, n_species) scores in [0, 1] of (n_windows, ...) inputs."""
+
+    def score(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+        """Return (n_windows, n_species) scores in [0, 1] of a recording's windows; arguments as `inputs`."""
+        return self.predict(self.inputs(frames, starts, length))
+
+    @abstractmethod
+    def save(self, folder: Path) -> None:
+        """Write the model to a folder, in formats that only hold data."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, folder: Path, config: Mapping[str, Any]) -> Self:
+        """Return the model that `save` wrote.
+
+        Parameters
+        ----------
+        folder : folder of the run.
+        config : the run's config.json.
+
+        Raises
+        ------
+        ValueError, KeyError, TypeError, OSError
+            The files are not valid or do not belong together.
+        """
+
+
+@runtime_checkable
+class ColumnScorer(Protocol):
+    """A window scorer whose inputs are named columns and whose log odds are sums over them.
+
+    The report explains the decisions of such scorers.
+    """
+
+    features: WindowFeatures
+
+    def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray: ...
+
+    def importance(self) -> np.ndarray:
+        """Return (n_species, n_columns) the share of each column in the decision on each species."""
+
+    def contributions(self, X: np.ndarray, species: int) -> np.ndarray:
+        """Return (n_windows, n_columns) what each column adds to the log odds of a species."""
+
+
+@dataclass(frozen=True)
+class CrossFit:
+    """Out-of-fold result of a member.
+
+    Attributes
+    ----------
+    scores : (n_windows, n_species) scores of the training windows, each from a model that was fitted without
+        the window's fold.
+    seconds : time of fitting and scoring, without the search for parameters.
+    config : entries for the run's config.json.
+    metrics : entries for the run's metrics.json.
+    """
+
+    scores: np.ndarray
+    seconds: float
+    config: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Member(Protocol):
+    """A model that can be trained, blended and used by `predict`.
+
+    Attributes
+    ----------
+    name : name of the model, of its run folder and of its command `pipelines/<name>.py`.
+    scorer : class that loads the trained model.
+    """
+
+    name: str
+
+    @property
+    def scorer(self) -> type[WindowScorer]: ...
+
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        """Add the flags of this member to the parser of its command."""
+
+    def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
+        """Return the out-of-fold scores of the training windows."""
+
+    def fit_final(self, task: Task, args: argparse.Namespace) -> WindowScorer:
+        """Return the model for new recordings.
+
+        Called after `cross_fit` on the same object, so parameters that `cross_fit` selected can be kept.
+        """
+
+
+def registered_members() -> dict[str, str]:
+    """Return the registry, `pipelines.members.MEMBERS`: name of a member -> "module:class"."""
+    # Members import this module, so it looks them up at run time instead of importing them.
+    return importlib.import_module("pipelines.members").MEMBERS
+
+
+def member_class(name: str) -> type[Member]:
+    """Return the class of a registered member.
+
+    Raises
+    ------
+    KeyError
+        No member of this name is registered.
+    """
+    module, _, attribute = registered_members()[name].partition(":")
+    return getattr(importlib.import_module(module), attribute)

@@ -1,0 +1,72 @@
+"""The training recipe of all members: cross-fit, aggregate, score the test recordings, write the run."""
+
+import argparse
+import time
+
+from models.metrics import METRICS
+from models.scoring.aggregation import best_aggregation
+from models.scoring.pooling import pool
+from pipelines.core.baselines import write_baselines
+from pipelines.core.cli import run, training_parser
+from pipelines.core.evaluation import calibration_by_split
+from pipelines.core.failed_recordings import print_failed
+from pipelines.core.leaderboard import print_leaderboard, update_leaderboard
+from pipelines.core.member import Member
+from pipelines.core.runs import MEMBER, NewRun, write_run
+from pipelines.core.task import load_task
+
+
+def run_training_command(member: Member, description: str) -> None:
+    """Run the command that trains a member.
+
+    Parameters
+    ----------
+    description : text of `--help`.
+    """
+    parser = training_parser(description)
+    member.add_flags(parser)
+    run(lambda args: train(member, args), parser)
+
+
+def train(member: Member, args: argparse.Namespace) -> None:
+    """Train a member, write its run and the baselines, and print the leaderboard."""
+    task = load_task(args)
+    cross_fit = member.cross_fit(task, args)
+    first = task.first_windows("train")
+    aggregation, oof, _ = best_aggregation(
+        cross_fit.scores, first, task.truth, fold=task.fold, metric=METRICS[task.metric]
+    )
+    pooled = pool(cross_fit.scores, first, aggregation.pooling)
+
+    started = time.perf_counter()
+    scorer = member.fit_final(task, args)
+    test, pooled_test = None, None
+    if task.dataset.test:
+        P = scorer.predict(task.compute("test", scorer.inputs, "windows"))
+        first_test = task.first_windows("test")
+        test, pooled_test = aggregation(P, first_test), pool(P, first_test, aggregation.pooling)
+    seconds = {"oof": cross_fit.seconds, "test": time.perf_counter() - started}
+
+    write_baselines(task)
+    calibration = calibration_by_split(task.dataset, (pooled, pooled_test), (oof, test))
+    write_run(
+        task.results,
+        task.dataset,
+        NewRun(
+            name=member.name,
+            kind=MEMBER,
+            oof=oof,
+            test=test,
+            fold=task.fold,
+            seconds=seconds,
+            seed=task.seed,
+            config={**task.config(), **aggregation.config(), **cross_fit.config},
+            metrics={**cross_fit.metrics, "calibration": calibration},
+            parts=(scorer,),
+        ),
+    )
+    print_leaderboard(update_leaderboard(task.results), task.results)
+    if "study" in cross_fit.config:
+        database = task.results / "optuna.db"
+        print(f"\nto view the study: make dashboard, or optuna-dashboard 'sqlite:///{database}'")
+    print_failed(task.results)

@@ -1,0 +1,153 @@
+"""The member `gbm`: one-vs-rest LightGBM and a ridge discriminant on window columns, tuned by Optuna."""
+
+import argparse
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from tqdm import tqdm
+
+from features.columns.window_features import WindowFeatures
+from features.common.files import digest
+from features.frames.frames import Frames
+from features.frames.spectral import SpectralSettings
+from models import tuning
+from models.estimators import one_vs_rest_gbm
+from models.estimators.log_odds_mean import LogOddsMean
+from models.estimators.one_vs_rest_gbm import OneVsRestGBM
+from models.estimators.ridge_discriminant import RidgeDiscriminant
+from models.folds import out_of_fold
+from models.metrics import METRICS
+from models.tuning import CrossValidation, SearchSpace, Study, tune
+from pipelines.core.cli import positive
+from pipelines.core.member import CrossFit, WindowScorer
+from pipelines.core.task import Task
+from pipelines.core.training_windows import TrainingWindows
+
+TREE_PARAMETERS = (
+    "n_estimators",
+    "learning_rate",
+    "num_leaves",
+    "min_child_samples",
+    "reg_lambda",
+    "feature_fraction",
+)
+DISTRIBUTIONS = {
+    "n_estimators": IntDistribution(80, 250, log=True),
+    "learning_rate": FloatDistribution(0.03, 0.2, log=True),
+    "num_leaves": IntDistribution(4, 16, log=True),
+    "min_child_samples": IntDistribution(3, 40, log=True),
+    "reg_lambda": FloatDistribution(0.01, 10, log=True),
+    "feature_fraction": FloatDistribution(0.03, 0.3, log=True),
+    "ridge_alpha": FloatDistribution(100, 1000, log=True),
+    # Not higher: with partial boxes the metric counts unknown as absent too, so it favours a high weight,
+    # and species that are common but rarely boxed are lost.
+    "weak_negative_weight": CategoricalDistribution((0.03, 0.1)),
+}
+
+
+def default_parameters() -> dict[str, Any]:
+    """Return the parameters of `make_model` that the estimators have by default."""
+    trees, linear = OneVsRestGBM().get_params(), RidgeDiscriminant().get_params()
+    return {name: linear["alpha"] if name == "ridge_alpha" else trees[name] for name in DISTRIBUTIONS}
+
+
+def make_model(parameters: Mapping[str, Any], *, seed: int, n_jobs: int) -> LogOddsMean:
+    """Return the unfitted model: trees and ridge discriminant, averaged in log odds.
+
+    Parameters
+    ----------
+    parameters : values by the names of `DISTRIBUTIONS`.
+    seed : random seed of the trees.
+    n_jobs : number of species fitted in parallel.
+    """
+    weight = parameters["weak_negative_weight"]
+    trees = OneVsRestGBM(
+        **{name: parameters[name] for name in TREE_PARAMETERS},
+        weak_negative_weight=weight,
+        random_state=seed,
+        n_jobs=n_jobs,
+    )
+    linear = RidgeDiscriminant(alpha=parameters["ridge_alpha"], weak_negative_weight=weight)
+    return LogOddsMean([("trees", trees), ("linear", linear)])
+
+
+@dataclass(frozen=True)
+class GBMScorer(WindowScorer):
+    """Columns of a window, and the model that reads them."""
+
+    features: WindowFeatures
+    model: LogOddsMean
+
+    def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+        return self.features.transform(frames, starts, length)
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return self.model.predict_proba(X)
+
+    def importance(self) -> np.ndarray:
+        return self.model.importance()
+
+    def contributions(self, X: np.ndarray, species: int) -> np.ndarray:
+        return self.model.contributions(X, species)
+
+    def save(self, folder: Path) -> None:
+        self.features.save(folder)
+        for estimator in self.model.estimators_:
+            estimator.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path, config: Mapping[str, Any]) -> Self:
+        n_species = len(config["species"])
+        features = WindowFeatures.load(folder, SpectralSettings(**config["spectral"]), n_species)
+        trees = OneVsRestGBM.load(folder)
+        columns = features.names()
+        if trees.n_species_ != n_species:
+            raise ValueError(f"its trees have {trees.n_species_} species instead of {n_species}")
+        if trees.n_features_in_ != len(columns) or config["columns"] != columns:
+            raise ValueError("its files have different columns")
+        linear = RidgeDiscriminant.load(folder, len(columns), n_species)
+        return cls(features, LogOddsMean.of_fitted([("trees", trees), ("linear", linear)]))
+
+
+class GBM:
+    """One-vs-rest LightGBM and a ridge discriminant, averaged in log odds and tuned by Optuna."""
+
+    name = "gbm"
+    scorer = GBMScorer
+
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--trials", type=positive, default=8, help="number of trials of the study")
+
+    def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
+        self._windows = TrainingWindows(task)
+        folds = [self._windows.fold(k) for k in range(task.n_folds)]
+        first = task.first_windows("train")
+
+        # The study's name contains a digest of all that affects its values, so a change starts a new study.
+        arrays = [array for fold in folds for array in (fold.X, fold.Y, fold.X_held)]
+        versions = (one_vs_rest_gbm.VERSION, tuning.VERSION)
+        state = digest(*versions, DISTRIBUTIONS, *arrays, task.fold, task.truth, args.seed)
+        study = Study(
+            task.results / "optuna.db", f"{self.name}-{task.metric}-{state}", args.trials, args.seed
+        )
+        parameters = tune(
+            lambda parameters: make_model(parameters, seed=args.seed, n_jobs=args.jobs),
+            CrossValidation(folds, first, task.fold, task.truth, METRICS[task.metric]),
+            SearchSpace(DISTRIBUTIONS, default_parameters()),
+            study,
+        )
+
+        started = time.perf_counter()
+        self._model = make_model(parameters, seed=args.seed, n_jobs=args.jobs)
+        *_, P = tqdm(out_of_fold(self._model, folds), desc="best trial", total=task.n_folds, unit="fold")
+        seconds = time.perf_counter() - started
+        columns = self._windows.features.names()
+        return CrossFit(P, seconds, {"params": parameters, "study": study.name, "columns": columns})
+
+    def fit_final(self, task: Task, args: argparse.Namespace) -> GBMScorer:
+        return GBMScorer(self._windows.features, self._model.fit(*self._windows.whole()))

@@ -1,0 +1,120 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from features.common.errors import UserError
+from features.common.files import (
+    digest,
+    read_arrays,
+    replacing,
+    replacing_folder,
+    validate_inside_folder,
+    write_json,
+)
+
+
+def test_json_has_null_for_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "x.json", {"a": [1.5, float("nan")], "b": None})
+    text = (tmp_path / "x.json").read_text()
+    assert text.split() == ["{", '"a":', "[", "1.5,", "null", "],", '"b":', "null", "}"]
+    assert json.loads(text) == {"a": [1.5, None], "b": None}
+
+
+def test_interrupted_writing_leaves_the_file_unchanged(tmp_path: Path) -> None:
+    file = tmp_path / "x.txt"
+    file.write_text("before")
+
+    def write_and_interrupt() -> None:
+        with replacing(file) as temporary:
+            temporary.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_interrupt()
+    assert file.read_text() == "before"
+    assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
+
+
+def test_temporary_file_has_the_suffix_and_lies_in_the_same_new_folder(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "x.npz"
+    with replacing(file) as temporary:
+        assert temporary.suffix == ".npz"
+        assert temporary.parent == file.parent
+        temporary.write_text("complete")
+    assert [path.name for path in file.parent.iterdir()] == ["x.npz"]
+
+
+def test_unwritable_file_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    with (
+        pytest.raises(UserError, match=r"x\.csv: cannot be written \(.*\); check disk space and permissions"),
+        replacing(tmp_path / "file" / "x.csv"),
+    ):
+        pass
+
+
+def test_interrupted_writing_of_a_folder_leaves_it_unchanged(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    with replacing_folder(folder, last="done.txt") as temporary:
+        (temporary / "done.txt").write_text("1")
+
+    def write_and_interrupt() -> None:
+        with replacing_folder(folder, last="done.txt") as temporary:
+            (temporary / "done.txt").write_text("2")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_and_interrupt()
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+    assert (folder / "done.txt").read_text() == "1"
+
+
+def test_files_of_a_folder_are_replaced_together(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    for names in (("done.txt", "old.txt"), ("done.txt", "new.txt")):
+        with replacing_folder(folder, last="done.txt") as temporary:
+            for name in names:
+                (temporary / name).write_text(names[1])
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {
+        "done.txt": "new.txt",
+        "new.txt": "new.txt",
+    }
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_link_out_of_the_folder_is_rejected(tmp_path: Path) -> None:
+    folder = tmp_path / "data"
+    folder.mkdir()
+    (tmp_path / "secret.csv").write_text("")
+    (folder / "own.csv").write_text("")
+    (folder / "link.csv").symlink_to(tmp_path / "secret.csv")
+    (folder / "inside.csv").symlink_to(folder / "own.csv")
+    validate_inside_folder(folder / "own.csv", folder)
+    validate_inside_folder(folder / "inside.csv", folder)
+    with pytest.raises(UserError, match=r"link\.csv: links to a file outside .*data; copy the file"):
+        validate_inside_folder(folder / "link.csv", folder)
+
+
+def test_arrays_are_read_by_name(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.arange(3), b=np.zeros(2))
+    assert set(read_arrays(tmp_path / "x.npz")) == {"a", "b"}
+    assert read_arrays(tmp_path / "x.npz", "a")["a"].tolist() == [0, 1, 2]
+    with pytest.raises(ValueError, match=r"x\.npz does not contain the expected arrays"):
+        read_arrays(tmp_path / "x.npz", "c")
+
+
+def test_pickled_array_is_rejected(tmp_path: Path) -> None:
+    np.savez(tmp_path / "x.npz", a=np.array([{}], object))
+    with pytest.raises(ValueError, match="does not contain the expected arrays"):
+        read_arrays(tmp_path / "x.npz", "a")
+
+
+def test_digest_depends_on_value_type_and_shape() -> None:
+    values = np.arange(6.0)
+    different = [values, values + 1, values.reshape(2, 3), values.astype(np.float32), "0.0", 0.0]
+    assert len({digest(part) for part in different}) == len(different)
+    assert digest(values) == digest(values.copy())
+    assert digest(values.reshape(2, 3)) == digest(np.asfortranarray(values.reshape(2, 3)))
+    assert digest("a", "b") != digest("ab")

@@ -1,0 +1,181 @@
+"""`Detector`: scores, tables and detections of new recordings, and errors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from features.common.errors import UserError
+from features.data.audio import AudioError
+from models.logistic import IDENTITY
+from models.scoring.aggregation import Aggregation
+from models.scoring.blending import Blend
+from models.scoring.calibration import PlattCalibrator
+from models.scoring.thresholds import LEVELS
+from pipelines.core.detector import ALONE, Detector, ScoredRecording, TrainedMember, score_recordings
+from pipelines.core.runs import Scores
+from tests.conftest import load
+
+SPECIES = ["coqui", "owl", "frog"]
+
+
+@pytest.fixture(scope="module")
+def recording(trained: tuple[Path, Path]) -> Path:
+    return trained[0] / "test" / "t0.flac"
+
+
+@pytest.fixture(scope="module")
+def detector(trained: tuple[Path, Path]) -> Detector:
+    return Detector.load(trained[1] / "blend")
+
+
+@pytest.fixture(scope="module")
+def scored(detector: Detector, recording: Path) -> ScoredRecording:
+    return detector.score(recording)
+
+
+@pytest.fixture(scope="module")
+def with_external(detector: Detector) -> Detector:
+    """Return the detector with another member `other`, whose scores are given and have half the weight."""
+    aggregation = Aggregation("max", PlattCalibrator.of(np.tile(IDENTITY, (3, 1))))
+    (first, *_) = detector.members
+    return replace(
+        detector,
+        members=(first, TrainedMember("other", None, aggregation)),
+        blend=Blend("probability", (0.5, 0.5)),
+    )
+
+
+def test_folder_and_recording_can_be_text_or_path(
+    trained: tuple[Path, Path], recording: Path, scored: ScoredRecording
+) -> None:
+    detector = Detector.load(str(trained[1] / "blend"))
+    assert detector.folder == trained[1] / "blend"
+    np.testing.assert_array_equal(detector.score(str(recording)).recording, scored.recording)
+
+
+@pytest.mark.parametrize("model", ["gbm", "gru", "blend"])
+def test_recording_has_the_scores_of_training(
+    trained: tuple[Path, Path], recording: Path, model: str
+) -> None:
+    expected = Scores.load(trained[1] / model / "test.npz")
+    found = Detector.load(trained[1] / model).score(recording)
+    np.testing.assert_allclose(found.recording, expected.scores[0], atol=1e-6)
+
+
+def test_array_has_the_scores_of_a_file_with_the_same_samples(
+    detector: Detector, recording: Path, scored: ScoredRecording
+) -> None:
+    y, sr = load(recording)
+    found = detector.score_array(y, sr)
+    np.testing.assert_array_equal(found.scores.recording, scored.scores.recording)
+    np.testing.assert_array_equal(found.scores.windows, scored.scores.windows)
+    assert found.windows.equals(scored.windows)
+
+
+def test_invalid_array_is_an_audio_error(detector: Detector) -> None:
+    for y in (np.empty(0), np.zeros((100, 2)), np.full(100, np.nan)):
+        with pytest.raises(AudioError, match="array of shape"):
+            detector.score_array(y, 32_000)
+
+
+def test_tables_have_the_documented_columns(scored: ScoredRecording) -> None:
+    assert list(scored.recording.index) == SPECIES
+    assert list(scored.windows.columns) == ["start", "end", *SPECIES]
+    # Windows of 1 s with a hop of 0.5 s in a recording of 2 s.
+    np.testing.assert_allclose(scored.windows["start"], [0.0, 0.5, 1.0], atol=0.02)
+    np.testing.assert_allclose(scored.windows["end"], [1.0, 1.5, 2.0], atol=0.02)
+    np.testing.assert_array_equal(scored.windows[SPECIES], scored.scores.windows)
+    columns = ["species", "t_min", "t_max", "f_min", "f_max", "score", "threshold"]
+    assert list(scored.detections(recall=0.5).columns) == columns
+
+
+def test_detections_are_those_at_the_threshold_of_the_level(scored: ScoredRecording) -> None:
+    thresholds = scored.detector.thresholds
+    found = scored.detections(recall=0.95)
+    reported = [
+        name
+        for name, score, threshold in zip(SPECIES, scored.recording, thresholds.recall[0.95], strict=True)
+        if score >= threshold
+    ]
+    assert reported
+    assert sorted(set(found["species"])) == sorted(reported)
+    for name, threshold in zip(found["species"], found["threshold"], strict=True):
+        assert threshold == thresholds.recall[0.95][SPECIES.index(name)]
+    assert scored.detections().equals(scored.detections(precision=0.7))
+
+
+def test_every_level_has_a_threshold(detector: Detector) -> None:
+    assert tuple(detector.thresholds.precision) == tuple(detector.thresholds.recall) == LEVELS
+
+
+def test_unknown_level_is_an_error(scored: ScoredRecording) -> None:
+    with pytest.raises(UserError, match=r"level 0\.75 is not one of 0\.5, 0\.6, .*; give one of these"):
+        scored.detections(precision=0.75)
+    with pytest.raises(UserError, match=r"level 1\.5 is not one of"):
+        scored.detections(recall=1.5)
+    with pytest.raises(UserError, match=r"precision 0\.7 and recall 0\.5 are both given"):
+        scored.detections(precision=0.7, recall=0.5)
+
+
+def test_prevalence_of_training_leaves_probabilities_unchanged(scored: ScoredRecording) -> None:
+    detector = scored.detector
+    same = scored.at_prevalence(np.full(3, detector.prior))
+    expected = detector.probabilities(scored.scores.recording[None])[0]
+    np.testing.assert_allclose(same.scores.recording, expected, atol=1e-9)
+    higher = scored.at_prevalence(np.array([0.9, detector.prior, 0.01]))
+    assert higher.scores.recording[0] > expected[0]
+    assert higher.scores.recording[2] < expected[2]
+    assert (higher.scores.windows[:, 0] >= same.scores.windows[:, 0]).all()
+
+
+def test_external_scores_enter_the_blend(
+    with_external: Detector, detector: Detector, recording: Path
+) -> None:
+    assert detector.external_members == []
+    assert with_external.external_members == ["other"]
+    alone = replace(with_external, members=with_external.members[:1], blend=ALONE).score(recording)
+    other = np.array([0.2, 0.6, 0.9])
+    found = with_external.score(recording, {"other": other})
+    np.testing.assert_allclose(found.recording, (alone.recording + other) / 2)
+    # External scores are the same for all windows.
+    np.testing.assert_allclose(found.scores.windows, (alone.scores.windows + other) / 2)
+
+
+def test_missing_external_scores_are_an_error(with_external: Detector, recording: Path) -> None:
+    with pytest.raises(UserError, match=r"contains scores of 'other'; give them as external\['other'\]"):
+        with_external.score(recording)
+    with pytest.raises(UserError, match="contains scores of 'other'"):
+        with_external.score(recording, {"another": np.zeros(3)})
+
+
+def test_zero_scores_stand_in_for_unknown_external_ones(with_external: Detector, recording: Path) -> None:
+    zeros = with_external.zero_external_scores()
+    assert {name: P.tolist() for name, P in zeros.items()} == {"other": [0.0, 0.0, 0.0]}
+    assert (with_external.score(recording, zeros).recording <= 0.5).all()
+
+
+def test_recordings_are_scored_in_order_with_their_external_scores(
+    with_external: Detector, trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    test = trained[0] / "test"
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    recordings = {"t1": test / "t1.flac", "broken": tmp_path / "broken.wav", "t0": test / "t0.flac"}
+    P = np.array([[0.1, 0.2, 0.3], [0.0, 0.0, 0.0], [0.7, 0.8, 0.9]])
+    found = dict(score_recordings(with_external, recordings, {"other": P}, 2))
+    assert list(found) == list(recordings)
+    assert isinstance(found["broken"], AudioError)
+    for row, name in ((0, "t1"), (2, "t0")):
+        result = found[name]
+        assert isinstance(result, ScoredRecording)
+        np.testing.assert_array_equal(
+            result.recording, with_external.score(recordings[name], {"other": P[row]}).recording
+        )
+
+
+def test_undecodable_recording_is_an_audio_error(detector: Detector, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "empty.wav", np.zeros(0), 32_000)
+    with pytest.raises(AudioError, match=r"empty\.wav: contains no samples"):
+        detector.score(tmp_path / "empty.wav")

@@ -1,0 +1,110 @@
+"""`leaderboard.csv` is derived from the runs that exist."""
+
+import shutil
+from dataclasses import asdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.data.dataset import Dataset
+from models.metrics import evaluate
+from pipelines.core.leaderboard import LEADERBOARD_COLUMNS, print_leaderboard, update_leaderboard
+from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, MEMBER, scores_digest
+from tests.pipelines.core.conftest import WriteRun
+
+
+def models(leaderboard: pd.DataFrame, split: str) -> list[str]:
+    return list(leaderboard["model"][leaderboard["split"] == split])
+
+
+def test_rows_are_sorted_by_split_then_kind_then_name(write: WriteRun, tmp_path: Path) -> None:
+    for name, kind in (
+        ("birdnet", EXTERNAL),
+        ("blend", BLEND),
+        ("svm", MEMBER),
+        ("background", BASELINE),
+        ("gbm", MEMBER),
+        ("prior", BASELINE),
+    ):
+        write(name, kind)
+    leaderboard = update_leaderboard(tmp_path)
+    expected = ["prior", "background", "gbm", "svm", "birdnet", "blend"]
+    assert list(leaderboard["model"]) == expected * 2
+    assert list(leaderboard["split"]) == ["oof"] * 6 + ["test"] * 6
+
+
+def test_only_runs_that_exist_have_rows(write: WriteRun, tmp_path: Path) -> None:
+    write("gbm", MEMBER)
+    write("svm", MEMBER)
+    assert models(update_leaderboard(tmp_path), "oof") == ["gbm", "svm"]
+    shutil.rmtree(tmp_path / "gbm")
+    (tmp_path / "frames").mkdir()
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "config.json").write_text("{}")  # without oof.npz
+    assert models(update_leaderboard(tmp_path), "oof") == ["svm"]
+    assert list(pd.read_csv(tmp_path / "leaderboard.csv")["model"]) == ["svm", "svm"]
+
+
+def test_results_without_a_run_have_no_rows(tmp_path: Path) -> None:
+    assert len(update_leaderboard(tmp_path)) == 0
+    assert list(pd.read_csv(tmp_path / "leaderboard.csv").columns) == LEADERBOARD_COLUMNS
+
+
+def test_rows_have_the_metrics_and_seconds_of_the_run(
+    write: WriteRun, dataset: Dataset, tmp_path: Path
+) -> None:
+    write("gbm", MEMBER, oof=np.eye(3)[[0, 1, 2, 1, 2, 0]])
+    row = update_leaderboard(tmp_path).iloc[0]
+    assert dataset.train_labels is not None
+    expected = asdict(evaluate(dataset.train_labels.astype(float), np.eye(3)[[0, 1, 2, 1, 2, 0]], 0))
+    assert {name: row[name] for name in expected} == pytest.approx(expected)
+    assert row["n_recordings"] == 6
+    assert row["lrap"] == pytest.approx((3 * 1 + 3 / 3) / 6)  # three right, three ties of all species
+    assert row["seconds"] == 1.2
+
+
+def test_run_without_test_scores_has_no_test_row(write: WriteRun, tmp_path: Path) -> None:
+    write("gbm", MEMBER, test=None)
+    write("gru", MEMBER)
+    leaderboard = update_leaderboard(tmp_path)
+    assert models(leaderboard, "oof") == ["gbm", "gru"]
+    assert models(leaderboard, "test") == ["gru"]
+
+
+def test_evaluation_at_another_prevalence_is_a_row_after_its_blend(write: WriteRun, tmp_path: Path) -> None:
+    write("gbm", MEMBER)
+    evaluation = asdict(evaluate(np.eye(3), np.eye(3), 0))
+    write(
+        "blend",
+        BLEND,
+        seconds={"oof": 1.0, "test": 2.0, "with_prior": 3.0},
+        metrics={"with_prior": {"test": evaluation}},
+    )
+    leaderboard = update_leaderboard(tmp_path)
+    assert models(leaderboard, "test") == ["gbm", "blend", "blend+prior"]
+    assert models(leaderboard, "oof") == ["gbm", "blend"]
+    last = leaderboard.iloc[-1]
+    assert (last["lrap"], last["seconds"]) == (1.0, 3.0)
+
+
+def test_outdated_blend_has_no_row(write: WriteRun, tmp_path: Path) -> None:
+    write("gbm", MEMBER)
+    write("svm", MEMBER)
+    write(
+        "blend", BLEND, config={"members": {name: scores_digest(tmp_path, name) for name in ("gbm", "svm")}}
+    )
+    assert models(update_leaderboard(tmp_path), "oof") == ["gbm", "svm", "blend"]
+    write("svm", MEMBER, oof=np.full((6, 3), 0.5))
+    assert models(update_leaderboard(tmp_path), "oof") == ["gbm", "svm"]
+
+
+def test_printed_leaderboard_has_the_path_and_all_rows(
+    write: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("gbm", MEMBER)
+    print_leaderboard(update_leaderboard(tmp_path), tmp_path)
+    printed = capsys.readouterr().out
+    assert str(tmp_path / "leaderboard.csv") in printed
+    assert printed.count("gbm") == 2

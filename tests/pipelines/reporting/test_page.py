@@ -1,0 +1,98 @@
+"""`report.html` as a browser renders it, and the choice of what it shows."""
+
+import re
+import shutil
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import optuna
+import pytest
+
+from features.data.dataset import load_dataset
+from pipelines.core.runs import BLEND, EXTERNAL, MEMBER, Run, RunError, Scores
+from pipelines.reporting.page import best_run, study_values, write_page
+from tests.browser import rendered, screenshot
+
+SORT_BY_NAME = '<script>document.querySelectorAll("table.sortable th")[0].click();</script></body>'
+
+
+@pytest.fixture(scope="module")
+def report(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    data, whole = trained
+    results = shutil.copytree(whole, tmp_path_factory.mktemp("report") / "results")
+    return write_page(results, load_dataset(data), seed=0, n_jobs=2)
+
+
+def test_report_is_one_file_without_external_resources(report: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    assert not re.findall(r'(?:src|href)="(?!data:)', text)
+    assert len(text) < 5_000_000
+    for expected in (
+        "coqui",
+        "owl",
+        "frog",
+        "blend",
+        "Brier score",
+        "white noise",
+        "Most certain and right",
+        "threshold",
+        "Decisive columns of gbm",
+    ):
+        assert expected in text
+    assert text.count("<img") >= 8
+    assert "{{" not in text
+
+
+def test_report_fits_wide_and_narrow_screens(report: Path, tmp_path: Path) -> None:
+    for width in (1200, 400):
+        screenshot(report.as_uri(), tmp_path / "page.png", width, 2000)
+        picture = matplotlib.image.imread(tmp_path / "page.png")
+        assert picture.shape[:2] == (2000, width)
+        assert picture[..., :3].std() > 0.02  # not blank
+        # Only tables, which scroll separately, are wider than a narrow screen.
+        assert (picture[100:, -4:, :3] > 0.9).mean() > 0.8
+
+
+def test_table_of_species_can_be_sorted(report: Path, tmp_path: Path) -> None:
+    text = report.read_text(encoding="utf-8")
+    (tmp_path / "sorted.html").write_text(text.replace("</body>", SORT_BY_NAME))
+
+    def species(html: str) -> list[str]:
+        table = html[html.index('class="sortable"') :]
+        return re.findall(r"<tr><td>(\w+)</td>", table[: table.index("</table>")])
+
+    assert species(rendered(report.as_uri())) == ["coqui", "owl", "frog"]
+    assert species(rendered((tmp_path / "sorted.html").as_uri())) == ["owl", "frog", "coqui"]
+
+
+def test_report_without_a_run_is_an_error(small_dataset: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no trained model to report on"):
+        write_page(tmp_path, load_dataset(small_dataset), seed=0, n_jobs=1)
+
+
+def test_blend_is_shown_or_else_the_best_trained_member() -> None:
+    nothing = Scores(np.empty(0), np.empty(0), np.empty((0, 0)))
+
+    def run(name: str, kind: str, lrap: float) -> Run:
+        return Run(name, {"kind": kind}, {"oof": {"lrap": lrap}}, nothing, None)
+
+    runs = {
+        "gbm": run("gbm", MEMBER, 0.6),
+        "gru": run("gru", MEMBER, 0.7),
+        "birdnet": run("birdnet", EXTERNAL, 0.9),
+    }
+    assert best_run(runs) == "gru"
+    assert best_run({**runs, "blend": run("blend", BLEND, 0.5)}) == "blend"
+
+
+def test_values_of_a_study_are_nan_for_pruned_trials_and_leave_failed_ones_out(tmp_path: Path) -> None:
+    study = optuna.create_study(
+        study_name="s", storage=f"sqlite:///{tmp_path / 'optuna.db'}", direction="maximize"
+    )
+    study.tell(study.ask(), 0.25)
+    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
+    study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
+    study.ask()  # still running
+    study.tell(study.ask(), 0.75)
+    np.testing.assert_array_equal(study_values(tmp_path / "optuna.db", "s"), [0.25, np.nan, 0.75])

@@ -1,0 +1,61 @@
+"""Figures: colours of the models, and bars of the weights as they are drawn."""
+
+from pathlib import Path
+
+import matplotlib.colors
+import matplotlib.image
+import numpy as np
+import pytest
+
+from models.scoring.blending import Blend
+from pipelines.reporting import plots
+
+MEMBERS = ("birdnet", "gbm", "gru", "knn", "perch", "svm")
+WEIGHTS = {
+    2: (0.75, 0.25),
+    3: (0.5, 0.2, 0.3),
+    6: (0.3, 0.2, 0.2, 0.1, 0.1, 0.1),
+}
+
+
+def test_models_have_distinct_colours() -> None:
+    found = plots.colours([f"m{k}" for k in range(len(plots.MEMBER_COLOURS))])
+    assert len(set(found.values())) == len(found) == len(plots.MEMBER_COLOURS) + 4
+    for name in ("prior", "background", "blend", "blend+prior"):
+        assert found[name] == plots.FIXED_COLOURS[name]
+
+
+def test_colours_do_not_depend_on_the_order_of_the_members() -> None:
+    assert plots.colours(MEMBERS) == plots.colours(MEMBERS[::-1])
+
+
+def test_more_members_than_colours_repeat_them() -> None:
+    found = plots.colours([f"m{k}" for k in range(len(plots.MEMBER_COLOURS) + 1)])
+    assert found["m8"] == found["m0"] == plots.MEMBER_COLOURS[0]
+
+
+@pytest.mark.parametrize("n_members", [2, 3, 6])
+def test_bars_are_as_long_as_the_weights(tmp_path: Path, n_members: int) -> None:
+    names, weights = MEMBERS[:n_members], WEIGHTS[n_members]
+    colour = plots.colours(names)
+    blend = Blend("logit", weights)
+    plots.plot_weights(blend, [blend] * 3, names, colour=colour, file=tmp_path / "weights.png")
+    drawn = drawn_lengths(tmp_path / "weights.png", [colour[name] for name in names])
+    np.testing.assert_allclose(drawn / drawn.sum(), weights, atol=0.02)
+
+
+def test_member_of_weight_zero_has_no_bar(tmp_path: Path) -> None:
+    colour = plots.colours(MEMBERS[:2])
+    blend = Blend("logit", (1.0, 0.0))
+    plots.plot_weights(blend, [blend], MEMBERS[:2], colour=colour, file=tmp_path / "weights.png")
+    drawn = drawn_lengths(tmp_path / "weights.png", [colour[name] for name in MEMBERS[:2]])
+    assert drawn[0] > 400
+    assert drawn[1] == 0
+
+
+def drawn_lengths(file: Path, colours: list[str]) -> np.ndarray:
+    """Return the number of pixels of each colour in the row of pixels with most of them, which is a bar."""
+    picture = np.round(255 * matplotlib.image.imread(file)[..., :3]).astype(int)
+    wanted = [np.round(255 * np.array(matplotlib.colors.to_rgb(colour))) for colour in colours]
+    n_pixels = np.stack([(picture == rgb).all(axis=2).sum(axis=1) for rgb in wanted])
+    return n_pixels[:, n_pixels.sum(axis=0).argmax()]

@@ -1,0 +1,184 @@
+"""Scores of another model are stored as a run, blended, and required again by predict."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.common.errors import UserError
+from features.data.dataset import load_dataset
+from pipelines.core.detector import Detector
+from pipelines.core.external import read_external_scores
+from pipelines.core.runs import RunError, Scores, read_run
+from tests.conftest import run_command
+
+SPECIES = ("coqui", "owl", "frog")
+
+
+def call(command: str, *flags: str | Path) -> tuple[int, str, str]:
+    """Return the exit status of a command, and what it prints."""
+    done = run_command(command, *flags)
+    return done.returncode, done.stdout, done.stderr
+
+
+def scores_table(data: Path, seed: int = 0) -> pd.DataFrame:
+    """Return noisy truth of all training and test recordings, recording_id and one column per species."""
+    dataset = load_dataset(data)
+    assert dataset.train_labels is not None
+    assert dataset.test_labels is not None
+    truth = np.concatenate([dataset.train_labels, dataset.test_labels])
+    P = 0.25 + 0.5 * truth + np.random.default_rng(seed).uniform(-0.2, 0.2, truth.shape)
+    table = pd.DataFrame(P, columns=list(SPECIES))
+    table.insert(0, "recording_id", [*dataset.train, *dataset.test])
+    return table
+
+
+@pytest.fixture(scope="module")
+def blended(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The small data set, and results whose blend contains the external member `other`."""
+    data, whole = trained
+    folder = tmp_path_factory.mktemp("external")
+    results = shutil.copytree(whole, folder / "results")
+    # Rows and columns in another order, one column by number, one that is not a species.
+    table = scores_table(data).sample(frac=1, random_state=0).rename(columns={"owl": "s1"}).assign(toad=0.5)
+    table[["recording_id", "frog", "toad", "coqui", "s1"]].to_csv(folder / "other.csv", index=False)
+    status, stdout, stderr = call(
+        "blend", "--data", data, "--results", results, "--scores", f"other={folder / 'other.csv'}"
+    )
+    assert status == 0, stderr
+    assert "0 other recordings and 1 other columns are ignored" in stdout
+    return data, results
+
+
+def test_scores_are_aligned_by_name(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    expected = scores_table(trained[0])
+    table = expected.sample(frac=1, random_state=1)[["frog", "recording_id", "owl", "coqui"]]
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    P = read_external_scores(tmp_path / "scores.csv", list(expected["recording_id"]), SPECIES)
+    np.testing.assert_allclose(P, expected[list(SPECIES)])
+
+
+def test_scores_are_stored_as_a_run(blended: tuple[Path, Path]) -> None:
+    _, results = blended
+    run = read_run(results / "other")
+    assert run.kind == "external"
+    assert run.metrics["oof"]["lrap"] == 1.0  # the noise does not change the order
+    assert run.test is not None
+    reference = Scores.load(results / "gbm" / "oof.npz")
+    np.testing.assert_array_equal(run.oof.fold, reference.fold)
+    leaderboard = pd.read_csv(results / "leaderboard.csv")
+    assert list(leaderboard["model"]) == ["prior", "background", "gbm", "gru", "other", "blend"] * 2
+
+
+def test_stored_scores_stay_in_the_next_blend(blended: tuple[Path, Path], tmp_path: Path) -> None:
+    data, before = blended
+    results = shutil.copytree(before, tmp_path / "results")
+    status, stdout, stderr = call("blend", "--data", data, "--results", results)
+    assert status == 0, stderr
+    assert "other" in stdout
+    for split in ("oof.npz", "test.npz"):
+        assert (results / "blend" / split).read_bytes() == (before / "blend" / split).read_bytes()
+    status, stdout, stderr = call("blend", "--data", data, "--results", results, "--members", "gbm,gru")
+    assert status == 0, stderr
+    assert [member.name for member in Detector.load(results / "blend").members] == ["gbm", "gru"]
+
+
+def test_blend_predicts_what_training_scored(blended: tuple[Path, Path], tmp_path: Path) -> None:
+    data, results = blended
+    table = scores_table(data)
+    table[table["recording_id"].str.startswith("t")].to_csv(tmp_path / "new.csv", index=False)
+    flags = (data / "test", "--model", results / "blend", "--out", tmp_path / "out")
+    status, _, stderr = call("predict", *flags, "--scores", f"other={tmp_path / 'new.csv'}")
+    assert status == 0, stderr
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv", index_col="recording_id")
+    np.testing.assert_allclose(scores, Scores.load(results / "blend" / "test.npz").scores, atol=1e-6)
+
+
+def test_predict_names_what_is_missing(blended: tuple[Path, Path], tmp_path: Path) -> None:
+    data, results = blended
+    scores_table(data).iloc[:-1].to_csv(tmp_path / "new.csv", index=False)
+    flags = (data / "test", "--model", results / "blend", "--out", tmp_path / "out")
+    for extra, message in (
+        (
+            (),
+            "the blend contains the member 'other'; give its scores of these recordings with --scores other=",
+        ),
+        (("--scores", f"other={tmp_path / 'new.csv'}"), "1 of 2 recordings are missing (t1); add them"),
+        (
+            ("--scores", f"other={tmp_path / 'new.csv'}", "--scores", f"third={tmp_path / 'new.csv'}"),
+            "'third' is not part of this model; remove the flag",
+        ),
+    ):
+        status, _, stderr = call("predict", *flags, *extra)
+        assert status == 2
+        assert stderr.count("\n") == 1
+        assert message in stderr
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match=r"contains scores of 'other'; give them as external\['other'\]"):
+        Detector.load(results / "blend").score(data / "test" / "t0.flac")
+    with pytest.raises(RunError, match="holds no trained model, only scores"):
+        Detector.load(results / "other")
+
+
+MISTAKES = {
+    "suffix in the ids": (
+        lambda t: t.assign(recording_id=t["recording_id"] + ".flac"),
+        "8 of 8 recordings are missing",
+    ),
+    "missing recording": (lambda t: t.iloc[1:], r"1 of 8 recordings are missing \(a0\)"),
+    "missing species": (lambda t: t.drop(columns="owl"), r"1 of 3 species are missing \(owl\)"),
+    "duplicate recording": (lambda t: pd.concat([t, t.iloc[:1]]), "line 10: duplicate recording_id 'a0'"),
+    "duplicate species": (lambda t: t.assign(s1=t["owl"]), "columns 'owl' and 's1' are one species"),
+    "log odds": (
+        lambda t: t.assign(owl=5.0),
+        r"line 2: owl '5.0' is above 1; give probabilities from 0 to 1",
+    ),
+    "negative": (lambda t: t.assign(owl=-0.1), "line 2: owl '-0.1'"),
+    "not a number": (lambda t: t.assign(owl="high"), "line 2: owl 'high'"),
+    "empty cell": (lambda t: t.assign(owl=""), "line 2: owl ''"),
+    "no ids": (lambda t: t.drop(columns="recording_id"), "missing column 'recording_id'"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_wrong_file_is_one_clear_error(trained: tuple[Path, Path], tmp_path: Path, mistake: str) -> None:
+    change, message = MISTAKES[mistake]
+    table = scores_table(trained[0])
+    file = tmp_path / "scores.csv"
+    change(table).to_csv(file, index=False)
+    with pytest.raises(UserError, match=message) as error:
+        read_external_scores(file, list(table["recording_id"]), SPECIES)
+    assert str(file) in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "status", "message"),
+    [
+        (("--scores", "scores.csv"), 2, "'scores.csv' is not NAME=FILE"),
+        (("--scores", "../x=scores.csv"), 2, "is not NAME=FILE"),
+        (("--scores", "gbm=scores.csv"), 2, "'gbm' is the name of another run; give another name"),
+        (("--scores", "prior=scores.csv"), 2, "'prior' is the name of another run"),
+        (("--scores", "other=missing.csv"), 2, "missing.csv"),
+        (("--scores", "other=scores.csv", "--scores", "other=scores.csv"), 2, "other=... is given twice"),
+        (("--members", "gbm,nothing"), 2, "--members nothing: not a member; give some of gbm, gru"),
+        (
+            ("--members", "gbm"),
+            2,
+            "a blend needs at least two members, found gbm; run 'python pipelines/gru.py'",
+        ),
+    ],
+)
+def test_wrong_flags_leave_the_results_unchanged(
+    trained: tuple[Path, Path], tmp_path: Path, flags: tuple[str, ...], status: int, message: str
+) -> None:
+    data, whole = trained
+    results = shutil.copytree(whole, tmp_path / "results")
+    scores_table(data).to_csv(tmp_path / "scores.csv", index=False)
+    given = [flag.replace("=", f"={tmp_path}/", 1) if "=" in flag else flag for flag in flags]
+    found = call("blend", "--data", data, "--results", results, *given)
+    assert found[0] == status
+    assert message.split("=")[-1] in found[2]
+    assert {file.name for file in results.iterdir()} == {file.name for file in whole.iterdir()}
