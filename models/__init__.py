@@ -1,1 +1,1 @@
-"""Arrays to scores: estimators, metrics and aggregation, without audio and without a command line."""
+"""Models that turn arrays into scores: estimators, metrics and aggregation; no audio and no command line."""

@@ -10,17 +10,18 @@ from features.common.errors import UserError
 
 
 def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int) -> np.ndarray:
-    """Return the (n_recordings,) fold of each recording, from 0; a group is never split.
+    """Return the fold of each recording, (n_recordings,), numbered from 0; groups are never split.
 
-    Folds are balanced by species and by size with iterative stratification [1]_. Groups with a large share of
-    a rare species come first. Each group goes to the fold that has the least of its species so far.
+    Folds are balanced by species and by size with iterative stratification [1]_. Groups are assigned one
+    after the other, starting with those that contain a large share of all positives of a species. Each group
+    goes to the fold that so far has the smallest shares of the species in this group.
 
     Parameters
     ----------
     Y : (n_recordings, n_species) labels; 1 where a species is known to be present.
     groups : (n_recordings,) group of each recording.
     n_folds : number of folds.
-    seed : random seed; it orders groups that are equally important.
+    seed : random seed; it determines the order of groups whose largest shares are equal.
 
     Raises
     ------
@@ -43,12 +44,13 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int) ->
     names, members = np.unique(groups, return_inverse=True)
     if not 2 <= n_folds <= len(names):
         raise UserError(
-            f"{n_folds} folds of {len(names)} recordings or groups; give --folds between 2 and {len(names)}"
+            f"cannot make {n_folds} folds of {len(names)} recordings or groups; "
+            f"give --folds between 2 and {len(names)}"
         )
     counts = np.zeros((len(names), Y.shape[1]))
     np.add.at(counts, members, Y == 1)
     sizes = np.bincount(members)
-    # Shares of the total of each species, so that rare species count as much as common ones.
+    # Each group's share of all positives of a species, so that rare species count as much as common ones.
     share = counts / np.maximum(counts.sum(axis=0), 1)
     share = np.column_stack([share, sizes / sizes.sum()])  # the last column balances the sizes of the folds
 
@@ -57,7 +59,7 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int) ->
     filled = np.zeros((n_folds, share.shape[1]))
     fold = np.empty(len(names), int)
     for group in order:
-        # Increase of the sum of squared shares, which is minimal if all folds have equal shares.
+        # Increase of the sum of squared shares. This sum is smallest if all folds have equal shares.
         cost = (2 * filled * share[group]).sum(axis=1)
         fold[group] = np.lexsort((filled.sum(axis=1), cost))[0]
         filled[fold[group]] += share[group]
@@ -66,14 +68,14 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int) ->
 
 @dataclass(frozen=True)
 class Fold:
-    """Training examples and held-out windows of one fold.
+    """Held-out windows of one fold, and the training examples for the model that scores them.
 
     Attributes
     ----------
-    X : (n_examples, n_features) features of the training examples, none of which is from the fold.
+    X : (n_examples, n_features) features of the training examples, which come from the other folds.
     Y : (n_examples, n_species) labels of the training examples.
-    held : (n_held,) indices of the fold's windows among all windows.
-    X_held : (n_held, n_features) features of the fold's windows.
+    held : (n_held,) indices of the held-out windows among all windows.
+    X_held : (n_held, n_features) features of the held-out windows.
     """
 
     X: np.ndarray
@@ -83,7 +85,7 @@ class Fold:
 
 
 def split(X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> list[Fold]:
-    """Return the folds of windows whose features do not depend on the fold.
+    """Return one `Fold` per fold number, for features that are the same in every fold.
 
     Parameters
     ----------
@@ -96,15 +98,15 @@ def split(X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> list[Fold]:
 
 
 def out_of_fold(model: BaseEstimator, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
-    """Yield the (n_windows, n_species) out-of-fold scores after each fold; scores of later folds are still 0.
+    """Yield the array of out-of-fold scores, (n_windows, n_species), after each fold.
 
-    The windows of each fold are scored by a clone of `model` that is fitted on the examples of the fold. The
-    same array is yielded every time.
+    The held-out windows of each fold are scored by a clone of `model`, which is fitted on the training
+    examples of this fold. The same array is yielded every time. Windows that are not scored yet have score 0.
 
     Parameters
     ----------
     model : unfitted estimator with `predict_proba`.
-    folds : folds that together hold every window once.
+    folds : folds; every window is held out in exactly one of them.
     """
     P = np.zeros((sum(len(fold.held) for fold in folds), folds[0].Y.shape[1]))
     for fold in folds:

@@ -3,7 +3,7 @@
 import numpy as np
 import scipy.special
 
-LOGIT_LIMIT = 1e-6  # probabilities are clipped to at least this distance from 0 and 1
+LOGIT_LIMIT = 1e-6  # minimum distance of clipped probabilities from 0 and 1
 IDENTITY = np.array([1.0, 0.0])
 """Slope and offset that leave log odds unchanged."""
 MIN_SLOPE = 0.1
@@ -12,7 +12,7 @@ MAX_STEPS = 50  # Newton's method usually converges in about ten steps
 
 
 def logit(P: np.ndarray) -> np.ndarray:
-    """Return the log odds of probabilities, which are first clipped by `LOGIT_LIMIT`.
+    """Return the log odds of probabilities, after clipping them to [`LOGIT_LIMIT`, 1 - `LOGIT_LIMIT`].
 
     Parameters
     ----------
@@ -30,12 +30,12 @@ def logit(P: np.ndarray) -> np.ndarray:
 def fit_logistic(
     x: np.ndarray, y: np.ndarray, weight: np.ndarray, *, prior: np.ndarray, precision: float
 ) -> np.ndarray:
-    """Return the (2,) slope and offset of a weighted logistic regression with a Gaussian prior.
+    """Return the slope and offset, (2,), of a weighted logistic regression with a Gaussian prior.
 
     Parameters
     ----------
     x : (n,) explanatory variable, for example log odds.
-    y : (n,) labels, 1 or 0. Values of weight 0 are ignored and may be nan.
+    y : (n,) labels, 1 or 0. An example with weight 0 is ignored, and its label may be nan.
     weight : (n,) weights of the examples.
     prior : (2,) slope and offset at the centre of the prior.
     precision : inverse variance of the prior.
@@ -43,7 +43,7 @@ def fit_logistic(
     Returns
     -------
     (2,) array
-        The slope is at least 0.1, so the regression never reverses the order of x.
+        Slope and offset. The slope is at least 0.1, so the probability always increases with x.
     """
     used = weight > 0
     A, y, weight = np.column_stack([x[used], np.ones(used.sum())]), y[used], weight[used]
@@ -58,11 +58,11 @@ def fit_logistic(
         gradient = A.T @ (weight * (p - y)) + precision * (w - prior)
         hessian = (A * (weight * p * (1 - p))[:, None]).T @ A + precision * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
-        # Far from the minimum a full Newton step can increase the loss.
+        # Far from the minimum, a full Newton step can increase the loss.
         while loss(w - step) > loss(w) and np.abs(step).max() > TOLERANCE:
             step /= 2
         w = w - step
         if np.abs(step).max() < TOLERANCE:
             break
-    # On few examples the slope can be negative by chance; the order of the scores is kept nevertheless.
+    # With few examples, the slope can be negative by chance. The limit keeps the order of the scores.
     return np.array([max(w[0], MIN_SLOPE), w[1]])

@@ -2,13 +2,13 @@
 
 Conventions
 -----------
-Truth is an array Y (n_recordings, n_species) with 1 for present, 0 for absent and nan for unknown. Scores are
-an array P of the same shape without nan.
+Truth is an array Y, (n_recordings, n_species): 1 for present, 0 for absent and nan for unknown. Scores are an
+array P of the same shape without nan. A cell is the entry of one recording and one species.
 
 * Unknown cells are ignored: they are not part of any ranking.
 * A recording without a present species has no LRAP. scikit-learn would give it the value 1.
-* A species whose known labels are all of one class has neither AUC nor AP.
-* Undefined values are nan. Means ignore them; a mean of undefined values only is nan.
+* A species whose known labels are all 1 or all 0 has neither AUC nor AP.
+* Undefined values are nan. Means ignore nan; if all values are nan, the mean is nan.
 
 Metrics
 -------
@@ -30,18 +30,18 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 N_BLOCKS = 10  # number of blocks of recordings in `difference_error`
 N_BOOTSTRAP = 2000
-MIN_POSITIVES = 5  # number of positives from which a species counts in the expected calibration error
+MIN_POSITIVES = 5  # species with fewer positives do not count in the expected calibration error
 N_BINS = 10  # number of bins of the reliability diagram
-EPSILON = 1e-6  # distance from 0 and 1 to which probabilities are clipped for the log loss
+EPSILON = 1e-6  # for the log loss, probabilities are clipped to [EPSILON, 1 - EPSILON]
 BLOCK_SIZE = 512  # number of recordings ranked together; each needs n_species ** 2 bytes
 
 
 def lrap_per_recording(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return the (n_recordings,) label ranking average precision (LRAP) of each recording.
+    """Return the label ranking average precision (LRAP) of each recording, (n_recordings,).
 
-    For each present species, compute the precision at its rank: among the known species with at least its
-    score, the fraction that is present. The LRAP is the mean precision over the present species [1]_. It is
-    nan for a recording without a present species.
+    For each present species, take the known species that score at least as high, including the species
+    itself. The fraction of them that is present is the precision at this species. The LRAP is the mean
+    precision over the present species [1]_. A recording without a present species has the value nan.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ METRICS = {"lrap": lrap, "lwlrap": lwlrap}
 
 
 def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return the (n_species,) area under the ROC curve of each species over its known recordings.
+    """Return the area under the ROC curve of each species over its known recordings, (n_species,).
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n_species,) array
-        nan for a species whose known labels are all of one class.
+        nan for a species whose known labels are all 1 or all 0.
 
     Raises
     ------
@@ -166,7 +166,7 @@ def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
 
 
 def ap_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return the (n_species,) average precision of each species over its known recordings.
+    """Return the average precision of each species over its known recordings, (n_species,).
 
     Parameters
     ----------
@@ -176,7 +176,7 @@ def ap_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     Returns
     -------
     (n_species,) array
-        nan for a species whose known labels are all of one class.
+        nan for a species whose known labels are all 1 or all 0.
 
     Raises
     ------
@@ -199,11 +199,11 @@ class Evaluation:
 
     Attributes
     ----------
-    n_recordings : number of recordings with a present species; the others cannot be ranked.
+    n_recordings : number of recordings with a present species; the others have no LRAP.
     lrap : label ranking average precision.
     lrap_low, lrap_high : 95 % bootstrap interval of `lrap` over recordings.
     lwlrap : label-weighted LRAP.
-    macro_auc, macro_ap : mean of the AUC and of the average precision over species.
+    macro_auc, macro_ap : mean AUC and mean average precision over species.
     """
 
     n_recordings: int
@@ -253,11 +253,11 @@ def evaluate(Y: np.ndarray, P: np.ndarray, seed: int) -> Evaluation:
 def bootstrap_interval(values: np.ndarray, seed: int) -> tuple[float, float]:
     """Return the 95 % percentile bootstrap interval of the mean of the finite values.
 
-    For a paired comparison of two models, pass the differences of their LRAP per recording.
+    For a paired comparison of two models, pass the difference between their LRAP in each recording.
 
     Parameters
     ----------
-    values : (n,) values, for example of `lrap_per_recording`. Values that are not finite are ignored.
+    values : (n,) values, for example from `lrap_per_recording`. Values that are not finite are ignored.
     seed : random seed.
 
     Returns
@@ -286,13 +286,14 @@ def difference_error(
 ) -> float:
     """Return the standard error of the paired difference metric(Y, P) - metric(Y, other).
 
-    It is estimated from the variation between blocks of recordings.
+    The recordings are divided into ten blocks. The standard error is estimated from the variation of the
+    difference between blocks.
 
     Parameters
     ----------
-    metric : function of (truth, scores).
+    metric : function `metric(Y, P)` of truth and scores.
     Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
-    P, other : (n_recordings, n_species) scores.
+    P, other : (n_recordings, n_species) scores of the two models.
     """
     blocks = [slice(k, None, N_BLOCKS) for k in range(min(N_BLOCKS, len(Y)))]
     differences = [metric(Y[rows], P[rows]) - metric(Y[rows], other[rows]) for rows in blocks]
@@ -334,9 +335,9 @@ class CalibrationMetrics:
     ----------
     brier : Brier score, the mean squared error.
     log_loss : mean cross-entropy, nats.
-    ece : expected calibration error: the mean absolute difference between predicted and observed frequency
-        over the bins of `reliability`, weighted by their counts. It is averaged over the species with at
-        least five positives, and nan if there is none.
+    ece : expected calibration error. For one species, it is the mean absolute difference between predicted
+        and observed frequency over the bins of `reliability`, weighted by the counts of the bins. The result
+        is the mean over the species with at least five positives; nan if there are none.
     """
 
     brier: float
@@ -382,8 +383,8 @@ def reliability(Y: np.ndarray, P: np.ndarray) -> tuple[np.ndarray, np.ndarray, n
     Returns
     -------
     predicted, observed, count : (n_bins,) arrays
-        Mean probability, fraction of cells whose species is present, and number of cells of each bin that
-        is not empty.
+        For each bin that is not empty: the mean probability, the fraction of cells in which the species is
+        present, and the number of cells.
 
     Examples
     --------

@@ -18,7 +18,7 @@ from models.folds import Fold, out_of_fold
 from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
 
-VERSION = 4  # increase it when the same parameters and data give a trial another value
+VERSION = 4  # increase it when the same parameters and data give a trial a different value
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 N_TRIALS_BEFORE_PRUNING = 4
@@ -26,16 +26,16 @@ N_TRIALS_BEFORE_PRUNING = 4
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The data and metric that a trial is scored with.
+    """The data and the metric for scoring a trial.
 
     Attributes
     ----------
     folds : sequence of Fold
         Training examples and held-out windows of each fold.
-    first : (n_recordings,) first window of each recording.
+    first : (n_recordings,) index of the first window of each recording.
     fold : (n_recordings,) fold of each recording, from 0.
     truth : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
-    metric : function of (truth, scores), to be maximised.
+    metric : function `metric(Y, P)` of truth and scores; higher is better.
     """
 
     folds: Sequence[Fold]
@@ -51,8 +51,8 @@ class SearchSpace:
 
     Attributes
     ----------
-    distributions : distribution of each parameter by name.
-    defaults : value of each parameter in the first trial.
+    distributions : dict from the name of each parameter to its distribution.
+    defaults : dict from the name of each parameter to its value in the first trial.
     """
 
     distributions: Mapping[str, BaseDistribution]
@@ -80,6 +80,7 @@ class Study:
 def tune(
     make_model: Callable[[dict[str, Any]], BaseEstimator],
     validation: CrossValidation,
+    *,
     space: SearchSpace,
     study: Study,
 ) -> dict[str, Any]:
@@ -87,11 +88,11 @@ def tune(
 
     The first trial uses the default parameters. Every trial is stored as soon as it ends, so an interrupted
     study can be continued. Trial n is drawn with the seed `study.seed + n`, so a continued study has the
-    same trials as one without interruption.
+    same trials as an uninterrupted one.
 
     Parameters
     ----------
-    make_model : function from parameters to an unfitted estimator.
+    make_model : function that returns an unfitted estimator for a dict of parameters.
     validation : data and metric.
     space : parameters to search.
     study : where trials are stored, and how many to run.
@@ -104,7 +105,7 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study.database.parent.mkdir(parents=True, exist_ok=True)
     try:
-        return _tune(make_model, validation, space, study)
+        return _tune(make_model, validation, space=space, study=study)
     except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
         reason = str(error.__cause__ or error).splitlines()[0]
         raise UserError(
@@ -116,6 +117,7 @@ def tune(
 def _tune(
     make_model: Callable[[dict[str, Any]], BaseEstimator],
     validation: CrossValidation,
+    *,
     space: SearchSpace,
     study: Study,
 ) -> dict[str, Any]:
@@ -153,10 +155,10 @@ def _score(trial: optuna.Trial, validation: CrossValidation, model: BaseEstimato
     """Return the out-of-fold score of a model with its best aggregation; None if the trial is pruned."""
     fold, truth, metric = validation.fold, validation.truth, validation.metric
     for k, P in enumerate(out_of_fold(model, validation.folds)):
-        # Recordings of the folds that are not scored yet do not count.
+        # Ignore recordings of folds that are not scored yet.
         truth_so_far = np.where((fold <= k)[:, None], truth, np.nan)
         score_so_far = metric(truth_so_far, pool(P, validation.first, "max"))
-        if np.isfinite(score_so_far):  # nan if no species is present in these folds
+        if np.isfinite(score_so_far):  # it is nan if no species is present in these folds
             trial.report(score_so_far, k)
         if trial.should_prune() and k < len(validation.folds) - 1:
             return None

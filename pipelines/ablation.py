@@ -1,9 +1,9 @@
-"""Measure what each part of the GBM and each block of columns is worth, on the same windows and folds."""
+"""Compare the GBM with and without its parts and blocks of columns, on the same windows and folds."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
+if __name__ == "__main__":  # import from the repository root, so that no module here can shadow a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
@@ -29,11 +29,11 @@ from pipelines.core.training_windows import TrainingWindows
 from pipelines.members.gbm import default_parameters, make_model
 
 LIBROSA = ("mfcc", "contrast")
-"""Prefixes of the columns that are statistics of librosa's features of these names."""
+"""Prefixes of the columns that are computed from librosa's MFCC and spectral contrast."""
 
 
 class Contestant(NamedTuple):
-    """A model, the columns that it reads, and whether it is fitted on overlays too."""
+    """A model to compare: the estimator, its columns, and whether it is fitted on overlays too."""
 
     name: str
     model: BaseEstimator
@@ -42,14 +42,14 @@ class Contestant(NamedTuple):
 
 
 class Data(NamedTuple):
-    """The training examples of each fold, and those of all folds."""
+    """The training examples of each fold, and of all folds together."""
 
     folds: list[Fold]
     whole: tuple[np.ndarray, np.ndarray]
 
 
 def contestants(task: Task, features: WindowFeatures, with_peers: bool) -> Iterator[Contestant]:
-    """Yield the GBM on all columns, its parts, the GBM on some of the blocks, and peers if wanted."""
+    """Yield the GBM on all columns, its parts, the GBM on fewer columns, and peers if `with_peers`."""
     names, slices = features.names(), features.slices()
     everything = np.arange(len(names))
     librosa = np.array([k for k in everything if names[k].startswith(LIBROSA)])
@@ -87,7 +87,7 @@ def main(args: argparse.Namespace) -> None:
     reference: dict[str, np.ndarray] = {}
     file = task.results / "ablation.csv"
     for contestant in contestants(task, features, args.peers):
-        row, per_recording = evaluate(task, contestant, data[contestant.overlays], X_test)
+        row, per_recording = evaluate(task, contestant, data[contestant.overlays], X_test=X_test)
         reference = reference or per_recording
         for split, values in per_recording.items():
             difference = reference[split] - values
@@ -104,9 +104,9 @@ def main(args: argparse.Namespace) -> None:
 
 
 def evaluate(
-    task: Task, contestant: Contestant, data: Data, X_test: np.ndarray | None
+    task: Task, contestant: Contestant, data: Data, *, X_test: np.ndarray | None
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return a contestant's row, and its LRAP of each recording by split."""
+    """Return the table row of a model, and its LRAP for each recording, by split."""
     columns, first = contestant.columns, task.first_windows("train")
     folds = [replace(fold, X=fold.X[:, columns], X_held=fold.X_held[:, columns]) for fold in data.folds]
     started = time.perf_counter()
@@ -136,6 +136,6 @@ def evaluate(
 if __name__ == "__main__":
     parser = training_parser(__doc__)
     parser.add_argument(
-        "--peers", action="store_true", help="also fit other models on the same windows; takes longer"
+        "--peers", action="store_true", help="also fit forests, default LightGBM and ridge regression; takes longer"
     )
     run(main, parser)

@@ -1,9 +1,9 @@
-"""Time Understory and reference implementations in turns on the same input, and report their ratios."""
+"""Time Understory and reference implementations alternately on the same input; report the time ratios."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
+if __name__ == "__main__":  # import from the repository root, so that no module here can shadow a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
@@ -12,7 +12,7 @@ import os
 from features.data.dataset import load_dataset
 from features.data.synthetic import write_dataset
 from pipelines.benchmarks.suite import BENCHMARKS, DEFAULT, N_CORES, BenchmarkSettings
-from pipelines.core.cli import ROOT, run
+from pipelines.core.cli import ROOT, HelpFormatter, run
 
 
 def main(args: argparse.Namespace, settings: BenchmarkSettings = DEFAULT) -> None:
@@ -25,9 +25,7 @@ def main(args: argparse.Namespace, settings: BenchmarkSettings = DEFAULT) -> Non
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("what", nargs="?", choices=list(BENCHMARKS), help="benchmark (default: all)")
     parser.add_argument(
         "--results", type=Path, default=ROOT / "results" / "bench", metavar="DIR", help="results folder"

@@ -1,9 +1,9 @@
-"""Blend the scores of members, and of other models, with the weights that rank best out of fold."""
+"""Blend the scores of members and of other models, with weights chosen by an out-of-fold metric."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
+if __name__ == "__main__":  # import from the repository root, so that no module here can shadow a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
@@ -15,16 +15,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from features.common.errors import UserError
 from features.data.dataset import Dataset
-from models.folds import make_folds
 from models.metrics import METRICS, ap_per_species, evaluate
 from models.scoring.blending import blend_or_best
 from models.scoring.calibration import PlattCalibrator
 from models.scoring.prevalence import with_prevalence
-from pipelines.core.cli import dataset_parser, open_trained_dataset, run
+from pipelines.core.cli import add_metric_flag, dataset_parser, open_trained_dataset, run
 from pipelines.core.evaluation import calibration_by_split, lrap_difference
-from pipelines.core.external import name_and_file, write_external_run
+from pipelines.core.external import external_run, name_and_file, read_external_scores, validate_names
 from pipelines.core.failed_recordings import print_failed
 from pipelines.core.leaderboard import WITH_PRIOR, print_leaderboard, update_leaderboard
 from pipelines.core.member import registered_members
@@ -36,29 +34,32 @@ from pipelines.core.runs import (
     NewRun,
     Run,
     RunError,
-    read_config,
     read_member,
-    run_names,
-    scores_digest,
+    remedy_for,
+    run_digest,
+    run_kinds,
     write_run,
     write_submission,
 )
-from pipelines.core.task import training_truth
+from pipelines.core.truth import training_truth
 from pipelines.reporting import plots
-
-N_FOLDS = 5  # where only external scores are blended; trained members bring their folds
 
 
 def main(args: argparse.Namespace) -> None:
     dataset, results = open_trained_dataset(args)
     prior = prevalence_rule(args.prior, dataset.species)
+    validate_names(args.scores, results)
     names = member_names(results, args.members, [name for name, _ in args.scores])
     given = dict(args.scores)
     runs = {name: read_member(results, name, dataset) for name in names if name not in given}
-    fold = common_folds(results, dataset, runs, args.seed)
-    for scores in args.scores:
-        write_external_run(results, dataset, scores, fold=fold, metric=args.metric, seed=args.seed)
-        runs[scores[0]] = read_member(results, scores[0], dataset)
+    fold = common_folds(results, runs)
+    # All files are read before a run is written, so an error in one leaves the results unchanged.
+    recordings = [*dataset.train, *dataset.test]
+    tables = {name: read_external_scores(file, recordings, dataset.species) for name, file in args.scores}
+    for name, P in tables.items():
+        run_of_scores = external_run(name, P, dataset, fold=fold, metric=args.metric, seed=args.seed)
+        write_run(results, dataset, run_of_scores)
+        runs[name] = read_member(results, name, dataset)
     runs = {name: runs[name] for name in names}
     truth = training_truth(dataset)
     oof_members = np.stack([member.oof.scores for member in runs.values()])
@@ -68,8 +69,9 @@ def main(args: argparse.Namespace) -> None:
     seconds = {"oof": time.perf_counter() - started}
     listed = ", ".join(f"{weight:.2f} {name}" for name, weight in zip(names, chosen.weights, strict=True))
     print(f"blend: {listed}, in {chosen.space} space")
-    if 1.0 in chosen.weights:
-        print("no blend ranks better than this member alone")
+    left_out = [name for name, weight in zip(names, chosen.weights, strict=True) if weight == 0]
+    if left_out:
+        print(f"the blend does not use {', '.join(left_out)}: without them it ranks as well or better")
     splits = {"oof": Blended(truth, oof, oof_members)}
     test = None
     if dataset.test:
@@ -81,11 +83,15 @@ def main(args: argparse.Namespace) -> None:
             splits["test"] = Blended(dataset.test_labels.astype(float), test, test_members)
 
     differences = [
-        {"split": split, "member": name, **lrap_difference(blended.truth, blended.blend, member, args.seed)}
+        {
+            "split": split,
+            "member": name,
+            **lrap_difference(blended.truth, blended.blend, member, seed=args.seed),
+        }
         for split, blended in splits.items()
         for name, member in zip(names, blended.members, strict=True)
     ]
-    calibrator = PlattCalibrator(np.inf).fit(oof, truth)  # a blend in rank space is not a probability
+    calibrator = PlattCalibrator(np.inf).fit(oof, truth)  # scores in rank space are not probabilities
     probabilities = calibrator.transform(oof), None if test is None else calibrator.transform(test)
     metrics: dict[str, Any] = {
         "differences": differences,
@@ -94,18 +100,21 @@ def main(args: argparse.Namespace) -> None:
     parts = []
     if prior is not None and probabilities[1] is not None:
         started = time.perf_counter()
-        adjusted = AtPrevalence.of(dataset, probabilities[1], float(truth.mean()), prior)
+        adjusted = AtPrevalence.of(dataset, probabilities[1], prior=float(truth.mean()), rule=prior)
         seconds[WITH_PRIOR] = time.perf_counter() - started
         parts.append(adjusted)
         if dataset.test_labels is not None:
             evaluation = evaluate(dataset.test_labels.astype(float), adjusted.scores, args.seed)
             metrics[WITH_PRIOR] = {"test": asdict(evaluation)}
     config = {
-        "members": {name: scores_digest(results, name) for name in names},
+        "members": {
+            name: {"weight": weight, "digest": run_digest(results / name)}
+            for name, weight in zip(names, chosen.weights, strict=True)
+        },
         "calibration": calibrator.coef_.tolist(),
         "prior_from": args.prior,
         "metric": args.metric,
-        **asdict(chosen),
+        "space": chosen.space,
         "fold_blends": [asdict(blend) for blend in fold_blends],
     }
     new = NewRun(
@@ -127,7 +136,8 @@ def main(args: argparse.Namespace) -> None:
     colours = plots.colours(leaderboard["model"])
     plots.plot_leaderboard(leaderboard, colours, figures / "leaderboard.png")
     split = "test" if "test" in splits else "oof"
-    plots.plot_species(ap_table(dataset, names, splits[split]), split, colours, figures / "species.png")
+    ap = ap_table(dataset, names, splits[split])
+    plots.plot_species(ap, split, colour=colours, file=figures / "species.png")
     plots.plot_weights(chosen, fold_blends, names, colour=colours, file=figures / "weights.png")
     print_leaderboard(leaderboard, results)
     for row in differences:
@@ -141,7 +151,7 @@ def main(args: argparse.Namespace) -> None:
 
 @dataclass(frozen=True)
 class Blended:
-    """Truth, scores of the blend and of its members, for one split.
+    """The truth of one split, and the scores of the blend and of its members.
 
     Attributes
     ----------
@@ -156,7 +166,7 @@ class Blended:
 
 @dataclass(frozen=True)
 class AtPrevalence:
-    """Probabilities of the test recordings at another prevalence than that of training.
+    """Probabilities of the test recordings, corrected for a prevalence that differs from training.
 
     Attributes
     ----------
@@ -170,14 +180,15 @@ class AtPrevalence:
     prevalence: np.ndarray
 
     @classmethod
-    def of(cls, dataset: Dataset, P: np.ndarray, prior: float, rule: PrevalenceRule) -> "AtPrevalence":
-        """Return probabilities P, which assume the prevalence `prior`, at the prevalence of a rule."""
+    def of(cls, dataset: Dataset, P: np.ndarray, *, prior: float, rule: PrevalenceRule) -> "AtPrevalence":
+        """Return the probabilities P, which assume the prevalence `prior`, corrected for that of `rule`."""
         prevalence = rule(P, prior)
         return cls(dataset, with_prevalence(P, prior, prevalence), prevalence)
 
     def save(self, folder: Path) -> None:
         """Write `submission_prior.csv` and `prior.csv`."""
-        write_submission(folder / "submission_prior.csv", self.dataset, self.scores, self.prevalence)
+        file = folder / "submission_prior.csv"
+        write_submission(file, self.dataset, self.scores, prior=self.prevalence)
         write_prevalence(folder / "prior.csv", self.dataset.species, self.prevalence)
 
 
@@ -187,17 +198,14 @@ def member_names(results: Path, wanted: Sequence[str] | None, given: Sequence[st
     Parameters
     ----------
     wanted : value of `--members`; None for all members with a run.
-    given : names of the external scores that this call adds.
+    given : names of the external members that `--scores` adds.
 
     Raises
     ------
     RunError
-        There are fewer than two members, or one is named that cannot be blended.
+        There are fewer than two members, no member is trained, or `wanted` names a run that is not a member.
     """
-    repeated = {name for name in given if given.count(name) > 1}
-    if repeated:
-        raise UserError(f"--scores {min(repeated)}=... is given twice; keep one")
-    kinds = {name: read_config(results / name)["kind"] for name in run_names(results)}
+    kinds = run_kinds(results)
     available = [name for name, kind in kinds.items() if kind in (MEMBER, EXTERNAL)]
     for name in wanted or ():
         if name not in {*available, *given, *registered_members()}:
@@ -205,34 +213,28 @@ def member_names(results: Path, wanted: Sequence[str] | None, given: Sequence[st
                 f"--members {name}: not a member; give some of {', '.join(available) or 'no members yet'}"
             )
     names = sorted({*(available if wanted is None else wanted), *given})
-    if len(names) < 2:
+    trained = [name for name in names if kinds.get(name) == MEMBER]
+    if len(names) < 2 or not trained:
         untrained = [name for name in registered_members() if name not in names]
         remedy = " or ".join(f"run 'python pipelines/{name}.py'" for name in untrained)
         raise RunError(
-            f"{results}: a blend needs at least two members, found {', '.join(names) or 'none'}; {remedy} "
-            f"with the same --data and --results"
+            f"{results}: a blend needs two members, of which at least one is trained here (found: "
+            f"{', '.join(names) or 'none'}); {remedy} with the same --data and --results"
         )
     return names
 
 
-def common_folds(results: Path, dataset: Dataset, runs: Mapping[str, Run], seed: int) -> np.ndarray:
-    """Return the (n_train,) folds that all members were scored with; RunError if they differ.
-
-    Without a run, folds are drawn as in training.
-    """
-    if not runs:
-        truth = training_truth(dataset)
-        n_groups = len(np.unique(dataset.groups))
-        return make_folds(truth, dataset.groups, min(N_FOLDS, n_groups), seed=seed)
+def common_folds(results: Path, runs: Mapping[str, Run]) -> np.ndarray:
+    """Return the folds that all members were scored with, (n_train,); RunError if they differ."""
     (first, reference), *others = runs.items()
     for name, other in others:
         if not np.array_equal(reference.oof.fold, other.oof.fold):  # type: ignore[arg-type]
             raise RunError(
-                f"{results}: {first}/oof.npz and {name}/oof.npz have different folds; train both again with "
-                f"the same --folds and --seed, or leave one out with --members"
+                f"{results}: {first}/oof.npz and {name}/oof.npz have different folds; "
+                f"{remedy_for(first, reference.kind)}, and {remedy_for(name, other.kind)}, with the same "
+                f"--folds and --seed"
             )
-    assert reference.oof.fold is not None  # out-of-fold scores always have folds
-    return reference.oof.fold
+    return np.asarray(reference.oof.fold)
 
 
 def ap_table(dataset: Dataset, names: Sequence[str], blended: Blended) -> pd.DataFrame:
@@ -244,11 +246,12 @@ def ap_table(dataset: Dataset, names: Sequence[str], blended: Blended) -> pd.Dat
 
 if __name__ == "__main__":
     parser = dataset_parser(__doc__)
+    add_metric_flag(parser)
     parser.add_argument(
         "--members",
         type=lambda text: text.split(","),
         metavar="NAME,NAME,...",
-        help="members to blend (default: all that are trained or given)",
+        help="members to blend (default: all trained members and all given scores)",
     )
     parser.add_argument(
         "--scores",
@@ -256,10 +259,10 @@ if __name__ == "__main__":
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="add the scores of another model: CSV of recording_id and one column per species, for all "
-        "training and test recordings; may be repeated",
+        help="add the scores of another model: CSV file with recording_id and one column per species, and a row "
+        "for every training and test recording; may be repeated",
     )
     parser.add_argument(
-        "--prior", default="none", metavar="none|estimate|FILE", help=f"{PRIOR_HELP}; adds a row blend+prior"
+        "--prior", default="none", metavar="none|estimate|FILE", help=f"{PRIOR_HELP}; adds blend+prior to the leaderboard"
     )
     run(main, parser)

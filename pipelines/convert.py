@@ -1,4 +1,4 @@
-"""Convert annotations: Raven or Audacity files to a data set (import), and back (export).
+"""Convert Raven or Audacity files to a data set (import), or a data set to such files (export).
 
 convert.py import RECORDINGS --boxes DIR --out DATA
 convert.py export DATA --out DIR
@@ -7,7 +7,7 @@ convert.py export DATA --out DIR
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
+if __name__ == "__main__":  # import from the repository root, so that no module here can shadow a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
@@ -39,8 +39,8 @@ UNKNOWN_SONGTYPE = "1"
 def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
     """Write an annotation file for each training recording; return the number of boxes.
 
-    `species.csv`, and `presence.csv` if the data set has complete labels, are written beside them, so that
-    an import restores the data set.
+    `species.csv` is written to the same folder, and also `presence.csv` if the data set has complete labels.
+    With these tables, an import restores the data set.
 
     Parameters
     ----------
@@ -69,15 +69,15 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
     Parameters
     ----------
     recordings : folder of recordings.
-    folder : folder of annotation files, one per recording and named after it, or Raven tables that name the
-        files of their selections. It may also hold `presence.csv`, with complete 0/1 labels by species name,
-        and `species.csv`, which fixes the numbers of the species.
+    folder : folder of annotation files, either one per recording with the name of the recording, or Raven
+        tables with a column Begin File. Optional: `presence.csv` has complete 0/1 labels, with one column per
+        species name; `species.csv` sets the numbers of the species.
     out : folder of the data set.
 
     Raises
     ------
     AnnotationError
-        There are no recordings or no annotation files, or a file is not valid.
+        There are no recordings or no annotation files, or a file is invalid.
     """
     audio = find_recordings(recordings)
     if not audio:
@@ -105,7 +105,7 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
         species = species_names(folder / SPECIES)
         for name in sorted(named - set(species)):
             raise AnnotationError(
-                f"{folder / SPECIES}: missing species '{name}', which has boxes; add it, or correct the boxes"
+                f"{folder / SPECIES}: missing species '{name}' of the annotations; add it, or correct its name"
             )
     boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)})
     songtype = boxes.get("songtype", pd.Series("", boxes.index)).fillna("").replace("", UNKNOWN_SONGTYPE)
@@ -149,14 +149,14 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="what", required=True)
-    to_dataset = commands.add_parser("import", help="recordings and annotation files to a data set")
+    to_dataset = commands.add_parser("import", help="convert recordings and annotation files to a data set")
     to_dataset.add_argument("source", type=Path, metavar="RECORDINGS", help="folder of recordings")
     to_dataset.add_argument(
         "--boxes", type=Path, metavar="DIR", help="folder of annotation files (default: RECORDINGS)"
     )
     to_dataset.add_argument("--out", type=Path, required=True, metavar="DATA", help="folder of the data set")
-    to_files = commands.add_parser("export", help="boxes of a data set to annotation files")
-    to_files.add_argument("source", type=Path, metavar="DATA", help="data set")
+    to_files = commands.add_parser("export", help="write the boxes of a data set as annotation files")
+    to_files.add_argument("source", type=Path, metavar="DATA", help="folder of the data set")
     to_files.add_argument("--format", choices=WRITERS, default="raven", help="format of the files")
     to_files.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     run(main, parser)

@@ -1,9 +1,9 @@
-"""Train the member gbm: one-vs-rest LightGBM and a ridge discriminant on window columns, tuned by Optuna."""
+"""Train the member gbm: LightGBM and a ridge discriminant on features of windows, tuned by Optuna."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
+if __name__ == "__main__":  # import from the repository root, so that no module here can shadow a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pipelines.core.train import run_training_command

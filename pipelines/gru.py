@@ -1,9 +1,9 @@
-"""Train the member gru: a small bidirectional GRU with attention pooling on the frames of the windows."""
+"""Train the member gru: a small bidirectional GRU with attention pooling on window spectrograms."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
+if __name__ == "__main__":  # import from the repository root, so that no module here can shadow a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 from pipelines.core.train import run_training_command

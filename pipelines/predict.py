@@ -1,9 +1,9 @@
-"""Score new recordings with a trained model: scores, detections, and tables for Raven and Audacity."""
+"""Score new recordings with a trained model; write scores, detections, and files for Raven and Audacity."""
 
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":  # imports start at the repository, so that no module here hides a library
+if __name__ == "__main__":  # import from the repository root, so that no module here can shadow a library
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
@@ -21,7 +21,7 @@ from features.data.annotations import write_audacity, write_raven
 from features.data.audio import AudioError
 from features.data.dataset import AUDIO_SUFFIXES, find_recordings
 from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS
-from pipelines.core.cli import positive, run
+from pipelines.core.cli import HelpFormatter, positive, run
 from pipelines.core.detections import Detection, detection_table
 from pipelines.core.detector import Detector, ScoredRecording, score_recordings, threshold_for
 from pipelines.core.external import name_and_file, read_new_scores
@@ -30,12 +30,12 @@ from pipelines.core.priors import PRIOR_HELP, prevalence_rule, write_prevalence
 
 
 def recordings_of(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return recording id -> file of files and of folders of recordings.
+    """Return a dict from recording id to audio file, for audio files and folders of them.
 
     Raises
     ------
     UserError
-        A path does not exist, no recording is found, or two recordings have one id.
+        A path does not exist, no recording is found, or two recordings share an id.
     """
     found: dict[str, Path] = {}
     for path in paths:
@@ -44,7 +44,7 @@ def recordings_of(paths: Sequence[Path]) -> dict[str, Path]:
         for recording_id, file in (find_recordings(path) if path.is_dir() else {path.stem: path}).items():
             if recording_id in found:
                 raise UserError(
-                    f"{file}: recording id '{recording_id}' is also that of {found[recording_id]}; rename one"
+                    f"{file}: recording id '{recording_id}' is the id of {found[recording_id]} too; rename one"
                 )
             found[recording_id] = file
     if not found:
@@ -60,15 +60,15 @@ def main(args: argparse.Namespace) -> None:
     recordings = recordings_of(args.recordings)
     species = detector.species
     prior = prevalence_rule(args.prior, species)
-    external = read_new_scores(args.scores, detector.external_members, list(recordings), species)
+    external = read_new_scores(args.scores, detector.external_members, list(recordings), species=species)
     precision = None if args.recall else args.precision
     threshold = threshold_for(detector.thresholds, precision=precision, recall=args.recall)
 
     scores: dict[str, np.ndarray] = {}
     detections: dict[str, list[Detection]] = {}
-    waiting: dict[str, ScoredRecording] = {}  # until the scores of all recordings give the prevalence
+    waiting: dict[str, ScoredRecording] = {}  # adjusted once all recordings are scored
     failed: dict[str, str] = {}
-    results = score_recordings(detector, recordings, external, args.jobs)
+    results = score_recordings(detector, recordings, external=external, n_jobs=args.jobs)
     for recording_id, result in tqdm(results, desc="predict", total=len(recordings), unit="recording"):
         if isinstance(result, AudioError):
             if args.strict:
@@ -109,13 +109,13 @@ def write_scores(
     failed: Mapping[str, str],
     prior: np.ndarray,
 ) -> None:
-    """Write `scores.csv` with a column per species name, and `submission.csv` in the format of the challenge.
+    """Write `scores.csv`, with a column per species, and `submission.csv`, in the RFCX challenge format.
 
     Parameters
     ----------
     scores : recording id -> (n_species,) scores.
-    failed : recordings without scores; the submission requires a row for each.
-    prior : (n_species,) scores of their rows.
+    failed : recordings without scores; the submission requires a row for each of them.
+    prior : (n_species,) scores to write for each failed recording.
     """
     P = np.array(list(scores.values())).reshape(len(scores), len(species))
     with replacing(out / "scores.csv") as temporary:
@@ -143,7 +143,7 @@ def write_detections(out: Path, species: Sequence[str], detections: Mapping[str,
 
 
 def level(text: str) -> float:
-    """Return a flag's value as one of `LEVELS`."""
+    """Return the value of a flag as a number, which must be one of `LEVELS`."""
     value = float(text)
     if value not in LEVELS:
         raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(map(str, LEVELS))}")
@@ -151,9 +151,7 @@ def level(text: str) -> float:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     parser.add_argument("recordings", type=Path, nargs="+", help="recordings, or folders of recordings")
     parser.add_argument(
         "--model",
@@ -163,19 +161,19 @@ if __name__ == "__main__":
         help="folder of a run, such as results/synthetic/blend",
     )
     parser.add_argument("--out", type=Path, default=Path("predicted"), metavar="DIR", help="output folder")
-    wanted = parser.add_mutually_exclusive_group()
-    wanted.add_argument(
+    target = parser.add_mutually_exclusive_group()
+    target.add_argument(
         "--precision",
         type=level,
         default=DEFAULT_PRECISION,
         metavar="P",
-        help=f"wanted precision of the detections, one of {', '.join(map(str, LEVELS))}",
+        help=f"target precision of the detections; one of {', '.join(map(str, LEVELS))}",
     )
-    wanted.add_argument(
+    target.add_argument(
         "--recall",
         type=level,
         metavar="R",
-        help="wanted recall instead of a precision, one of the same levels",
+        help="target recall; replaces --precision and accepts the same values",
     )
     parser.add_argument("--prior", default="none", metavar="none|estimate|FILE", help=PRIOR_HELP)
     parser.add_argument(
@@ -184,8 +182,8 @@ if __name__ == "__main__":
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="scores of another model that is a member of the blend: CSV of recording_id and one column per "
-        "species; may be repeated",
+        help="scores of another model that is a member of the blend: CSV file with recording_id and one "
+        "column per species; may be repeated",
     )
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first recording that cannot be decoded"

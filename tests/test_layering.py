@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.core.member import member_class
+from pipelines.members import MEMBERS
 from tests.conftest import ROOT
 
 PACKAGES = ("features", "models", "pipelines")
@@ -134,15 +136,26 @@ def test_pipelines_folder_holds_only_commands() -> None:
 
 def test_no_top_level_package_is_named_after_a_library() -> None:
     # Commands put the repository on sys.path, so its top-level names would hide libraries.
-    ours = {*PACKAGES, "tests", "results"}
     installed = packages_distributions()
     libraries = {name for name, distributions in installed.items() if set(distributions) != {"understory"}}
-    assert not ours & (set(sys.stdlib_module_names) | libraries)
+    assert not set(PACKAGES) & (set(sys.stdlib_module_names) | libraries)
+
+
+def test_only_the_registry_is_imported_by_name() -> None:
+    # An import by name is not seen by the other tests. Core needs one, because members import core.
+    for package in PACKAGES:
+        for name, file in modules(package).items():
+            uses = "import_module(" in file.read_text(encoding="utf-8")
+            assert uses == (name == "pipelines.core.member"), file
+
+
+@pytest.mark.parametrize("name", MEMBERS)
+def test_registered_member_has_its_name_and_a_command(name: str) -> None:
+    assert member_class(name)().name == name
+    assert (ROOT / "pipelines" / f"{name}.py").exists()
 
 
 def test_members_are_named_only_in_their_own_files() -> None:
-    from pipelines.members import MEMBERS
-
     for package in PACKAGES:
         for name, file in modules(package).items():
             own = name.startswith("pipelines.members") or name in {

@@ -1,4 +1,4 @@
-"""The interface of a family of columns, the data that it is fitted on, and its file on disk."""
+"""The interface of a column block, the boxes that it is fitted on, and its file on disk."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
@@ -13,7 +13,7 @@ from features.common.files import read_arrays, replacing
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 
-MAX_NUMBER = np.iinfo(np.int32).max  # of folds and groups in stored arrays
+MAX_NUMBER = np.iinfo(np.int32).max  # largest fold or group number in stored arrays
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,11 @@ class TrainingBoxes:
 
 @dataclass(frozen=True)
 class ColumnBlock(ABC):
-    """A family of columns: their names, frequency extents, owner species and values.
+    """A family of columns: names, frequency ranges, species and values.
 
-    The values are computed in two stages. `measure` is slow, is called once per window, and covers the fitted
-    data of all folds. `columns` is fast and selects what one fold may use.
+    The values are computed in two stages. `measure` is slow. It is called once per window and uses the fitted
+    data (bands, templates) from all folds. `columns` is fast. It computes the columns of one fold from those
+    measures that the fold may use.
 
     Attributes
     ----------
@@ -67,7 +68,10 @@ class ColumnBlock(ABC):
 
     @abstractmethod
     def outside(self, fold: int) -> Self:
-        """Return the block as the boxes outside `fold` define it; its measures are the same."""
+        """Return the block restricted to fitted data from boxes outside `fold`.
+
+        `measure` returns the same values as before.
+        """
 
     @property
     @abstractmethod
@@ -85,15 +89,15 @@ class ColumnBlock(ABC):
 
     @abstractmethod
     def extents(self) -> np.ndarray:
-        """Return the (n_columns, 2) lowest and highest frequency of each column, Hz; nan where undefined."""
+        """Return the lowest and highest frequency of each column in Hz, (n_columns, 2); nan if undefined."""
 
     @abstractmethod
     def species(self) -> np.ndarray:
-        """Return the (n_columns,) species that each column belongs to, -1 for none."""
+        """Return the species that each column belongs to, shape (n_columns,); -1 if it has none."""
 
     @abstractmethod
     def measure(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return the (n_windows, n_measures) float32 measures of a recording's windows.
+        """Return the float32 measures of a recording's windows, shape (n_windows, n_measures).
 
         Parameters
         ----------
@@ -102,12 +106,12 @@ class ColumnBlock(ABC):
         starts : np.ndarray, shape (n_windows,)
             First frame of each window.
         length : int
-            Frames per window. The only window of a recording that is shorter contains all its frames.
+            Frames per window. A recording with fewer frames has one window, with all its frames.
         """
 
     @abstractmethod
     def columns(self, measured: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-        """Return the (n_windows, n_columns) columns.
+        """Return the columns, shape (n_windows, n_columns).
 
         Parameters
         ----------
@@ -116,7 +120,7 @@ class ColumnBlock(ABC):
         groups : np.ndarray, shape (n_windows, n_sources), optional
             Groups of the training recordings that each window was made from: one for a window of a recording,
             two for an overlay. Fitted data from these groups is not used for the window, because the window
-            itself could be part of it. None for windows of other recordings.
+            itself could be part of that data. None for windows of new recordings.
         """
 
     @abstractmethod
@@ -142,11 +146,11 @@ class ArraySpec:
     Attributes
     ----------
     shape : tuple of int and str
-        A string names a size that all arrays with this name share.
+        An int is a fixed size. A string stands for a size that is equal wherever the same string is used.
     dtype : type
-        Type that the array is converted to; a stored type of another kind is not valid.
+        Type that the array is converted to. The stored type must be of the same kind (float, int or bool).
     low, high : float
-        Allowed range of the values, both ends included.
+        Smallest and largest allowed value.
     """
 
     shape: tuple[int | str, ...]

@@ -8,13 +8,13 @@ FRAMES_PER_STEP = 2
 
 
 def steps(levels: np.ndarray) -> np.ndarray:
-    """Return the (n_frames // 2, n_mels) means of successive pairs of (n_frames, n_mels) levels."""
+    """Return the means of successive pairs of (n_frames, n_mels) levels, shape (n_frames // 2, n_mels)."""
     n_steps = len(levels) // FRAMES_PER_STEP
     return levels[: n_steps * FRAMES_PER_STEP].reshape(n_steps, FRAMES_PER_STEP, levels.shape[1]).mean(axis=1)
 
 
 def window_sequences(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-    """Return the (n_windows, n_steps, n_mels) float16 band levels of a recording's windows.
+    """Return the float16 mel-band levels of a recording's windows, shape (n_windows, n_steps, n_mels).
 
     Each step is the mean of two frames, in dB above the recording's background. A recording that is shorter
     than a window is padded with background, 0 dB.

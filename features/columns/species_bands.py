@@ -14,9 +14,9 @@ from features.frames.frames import Frames, percentile_rank, windowed
 from features.frames.spectral import SpectralSettings, mel_centres, mel_edges, mel_range
 
 FILE = "species_bands.npz"
-PULSE_EDGES = (1.0, 2.5, 5.0, 10.0, 25.0)  # Hz; 25 Hz is the highest rate that frames every 20 ms can show
+PULSE_EDGES = (1.0, 2.5, 5.0, 10.0, 25.0)  # Hz; frames every 20 ms cannot show rates above 25 Hz
 PULSE_REACH = 25
-"""Frames before and after a window that the pulse rate is computed on: half a second."""
+"""Number of frames (0.5 s) before and after a window that are included when pulse rates are computed."""
 BAND_MEASURES = (
     *("level_p90", "above_flanks_p90", "peak_p90"),
     *(f"pulse_{low:g}-{high:g}Hz" for low, high in pairwise(PULSE_EDGES)),
@@ -25,17 +25,19 @@ BAND_MEASURES = (
 
 @dataclass(frozen=True)
 class SpeciesBands(ColumnBlock):
-    """`BAND_MEASURES` of each species' frequency band, the median band of its boxes.
+    """`BAND_MEASURES` in the frequency band of each species.
+
+    The band of a species extends from the median `f_min` to the median `f_max` of its boxes.
 
     Attributes
     ----------
     bands : np.ndarray, shape (n_bands, 2)
-        First and last + 1 mel band of each distinct band that a species has with the boxes outside any
-        fold or with all boxes.
+        First mel band of each distinct band, and the one after the last. The rows are the bands of all
+        species, fitted on all boxes and on the boxes outside each fold.
     band_of : np.ndarray, shape (n_species,)
         Row of `bands` for each species.
     band_of_outside : np.ndarray, shape (n_folds, n_species)
-        The same with the boxes outside each fold.
+        The same, fitted on the boxes outside each fold.
     """
 
     bands: np.ndarray
@@ -95,16 +97,17 @@ class SpeciesBands(ColumnBlock):
         }
         block = cls(settings, **read_block(folder / FILE, specs))
         if max(block.band_of.max(), block.band_of_outside.max(initial=0)) >= len(block.bands):
-            raise ValueError(f"{FILE}: a species' band is not among the {len(block.bands)} bands")
+            raise ValueError(f"{FILE}: the band of a species is not among the {len(block.bands)} bands")
         if (block.bands[:, 0] > block.bands[:, 1]).any():
             raise ValueError(f"{FILE}: a band ends before it begins")
         return block
 
 
 def median_bands(boxes: pd.DataFrame, n_species: int, settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_species, 2) first and last + 1 mel band of each species: the median of its boxes.
+    """Return the median band of the boxes of each species, shape (n_species, 2).
 
-    A species without a box has the empty band (0, 0).
+    A band is given by its first mel band and the one after the last. A species without a box has the empty
+    band (0, 0).
 
     Parameters
     ----------
@@ -121,7 +124,7 @@ def median_bands(boxes: pd.DataFrame, n_species: int, settings: SpectralSettings
 
 
 def fold_bands(settings: SpectralSettings, training: TrainingBoxes) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n_species, 2) median bands of all boxes, and (n_folds, n_species, 2) outside each fold."""
+    """Return the median bands of all boxes, and an array of those of the boxes outside each fold."""
     boxes, n_species = training.boxes, training.n_species
     outside = [
         median_bands(boxes[training.fold != fold], n_species, settings) for fold in range(training.n_folds)
@@ -130,7 +133,7 @@ def fold_bands(settings: SpectralSettings, training: TrainingBoxes) -> tuple[np.
 
 
 def band_extents(bands: np.ndarray, settings: SpectralSettings) -> np.ndarray:
-    """Return the (n, 2) lowest and highest frequency of (n, 2) mel bands in Hz, nan for empty bands."""
+    """Return the lowest and highest frequency of each of (n, 2) bands in Hz, shape (n, 2); nan if empty."""
     first, stop = bands.T
     extents = np.stack([mel_edges(settings)[first], mel_edges(settings)[stop + 1]], axis=1)
     extents[stop == 0] = np.nan
@@ -140,12 +143,13 @@ def band_extents(bands: np.ndarray, settings: SpectralSettings) -> np.ndarray:
 def band_measures(
     frames: Frames, starts: np.ndarray, length: int, *, bands: np.ndarray, frame_rate: float
 ) -> np.ndarray:
-    """Return the (n_windows, n_bands * 7) float32 `BAND_MEASURES` of each window in each band.
+    """Return the float32 `BAND_MEASURES` of each window in each band, shape (n_windows, n_bands * 7).
 
-    The first three are in dB, at the window's 90th percentile: the mean level of the band, its excess over
-    the mean level of the flanks (half the band's width on either side), and the excess of the loudest mel
-    band over the mean level. The others are the shares of the level's modulation spectrum at each range of
-    pulse rates, in the window and `PULSE_REACH` frames before and after it.
+    The first three are computed per frame, in dB, and the measure is their 90th percentile over the window.
+    They are the mean level of the band, the excess of this level over the mean level of the flanks (half the
+    band's width on either side), and the excess of the loudest mel band over the mean level of the band. The
+    other measures are the share of each range of pulse rates in the modulation spectrum of the mean level.
+    They also include `PULSE_REACH` frames before and after the window.
 
     Parameters
     ----------
@@ -153,9 +157,9 @@ def band_measures(
     starts : np.ndarray, shape (n_windows,)
         First frame of each window.
     length : int
-        Frames per window. The only window of a recording that is shorter contains all its frames.
+        Frames per window. A recording with fewer frames has one window, with all its frames.
     bands : np.ndarray, shape (n_bands, 2)
-        First and last + 1 mel band; the measures of an empty band are 0.
+        First mel band, and the one after the last. The measures of an empty band are 0.
     frame_rate : float
         Frames per second.
     """
@@ -179,7 +183,19 @@ def band_measures(
 
 
 def pulse_shares(level: np.ndarray, frame_rate: float) -> list[np.ndarray]:
-    """Return the (...) shares of the modulation spectrum of (..., n_frames) levels between `PULSE_EDGES`."""
+    """Return the share of each range between `PULSE_EDGES` in the modulation spectrum of the levels.
+
+    Parameters
+    ----------
+    level : np.ndarray, shape (..., n_frames)
+    frame_rate : float
+        Frames per second.
+
+    Returns
+    -------
+    list of np.ndarray, shape (...)
+        One array per range.
+    """
     n_frames = level.shape[-1]
     spectrum = np.abs(scipy.fft.rfft(level - level.mean(axis=-1, keepdims=True), axis=-1))
     frequency = scipy.fft.rfftfreq(n_frames, 1 / frame_rate)

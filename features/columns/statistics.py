@@ -67,7 +67,7 @@ class Statistics(ColumnBlock):
         rows = []
         for family in _families(self.settings):
             values = family.values(frames)
-            # The changes between the frames of a window are one fewer than its frames.
+            # A window of n frames has n - 1 changes from frame to frame.
             n_values = length - (len(frames) - len(values))
             windows = _Windows(windowed(np.ascontiguousarray(values.T), starts, n_values))
             rows += [STATISTICS[statistic](windows) for statistic in family.statistics]
@@ -86,7 +86,7 @@ class Statistics(ColumnBlock):
 
 @dataclass(frozen=True)
 class _Windows:
-    """Values of a recording's windows, shape (n_columns, n_windows, n_values)."""
+    """Values in the windows of a recording, shape (n_columns, n_windows, n_values)."""
 
     values: np.ndarray
 
@@ -111,7 +111,7 @@ class _Windows:
         return self._percentile(0.99)
 
     def mean_or_zero(self) -> np.ndarray:
-        """Return the mean, 0 for windows without values."""
+        """Return the mean; 0 for windows without values."""
         return self.values.sum(axis=2) / np.float32(max(self.values.shape[2], 1))
 
     def _percentile(self, share: float) -> np.ndarray:
@@ -129,10 +129,10 @@ STATISTICS: dict[str, Callable[[_Windows], np.ndarray]] = {
 
 
 class _Family(NamedTuple):
-    """Values per frame, and which of `STATISTICS` are computed of them.
+    """A family of values per frame, and the names of the `STATISTICS` that are computed from them.
 
-    values : function from frames to (n_values, len(names)); n_values may differ from n_frames.
-    names, extents : of each value.
+    values : function from frames to their values, (n_values, len(names)); n_values may differ from n_frames.
+    names, extents : name, and lowest and highest frequency in Hz, of each column of the values.
     """
 
     values: Callable[[Frames], np.ndarray]

@@ -1,4 +1,4 @@
-"""Resemblance of a window to boxed calls: correlation with their spectrograms."""
+"""Columns that measure how similar a window is to annotated calls, by correlation of spectrograms."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,26 +17,27 @@ from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings, mel_range
 
 FILE = "templates.npz"
-N_STEPS = (4, 8, 16)  # of a template: 0.16, 0.32 or 0.64 s
-MAX_TEMPLATES = 768  # of all species; every template adds to the time per recording
-# Templates of a species; with fewer, a column depends more on their recordings than on the species.
+N_STEPS = (4, 8, 16)  # possible lengths of a template: 0.16, 0.32 and 0.64 s
+MAX_TEMPLATES = 768  # in total, over all species; every template adds to the time per recording
+# Minimum number of templates drawn per species. If fewer are left, all correlations of the species count as
+# 0, because its columns would depend more on the few recordings than on the species.
 MIN_DRAWN = 6
 QUIET = 0.75  # dB; sound that varies less than this has a correlation near 0
 TEMPLATE_MEASURES = ("best", "top3", "lead")
-HALF = max(N_STEPS) // 2  # steps of a template before and after its centre
-CHUNK = 256  # windows that are correlated at a time
+HALF = max(N_STEPS) // 2  # half the length of the longest template, in steps
+CHUNK = 256  # number of windows whose correlations are computed at a time
 
 
 @dataclass(frozen=True)
 class Templates(ColumnBlock):
-    """`TEMPLATE_MEASURES` of each species: correlation of a window with the templates cut from its boxes.
+    """`TEMPLATE_MEASURES` of each species: correlation of a window with templates from the species' boxes.
 
     Attributes
     ----------
     patches : np.ndarray, shape (n_templates, 16, n_mels)
         float32 spectrogram of each template, with zero mean and norm 1 in its band and steps, 0 elsewhere.
     band : np.ndarray, shape (n_templates, 2)
-        First and last + 1 mel band.
+        First mel band, and the one after the last.
     n_steps : np.ndarray, shape (n_templates,)
         Number of steps, one of `N_STEPS`.
     template_species : np.ndarray, shape (n_templates,)
@@ -44,11 +45,11 @@ class Templates(ColumnBlock):
     group, fold : np.ndarray, shape (n_templates,)
         Group and fold of the recording that each template was cut from.
     usable : np.ndarray, shape (n_templates,)
-        bool, templates that columns are computed from: all, or those outside a fold.
+        bool; whether columns are computed from the template. Either all are usable, or those outside a fold.
     species_band : np.ndarray, shape (n_species, 2)
-        First and last + 1 mel band of each species.
+        First mel band of each species, and the one after the last.
     species_band_outside : np.ndarray, shape (n_folds, n_species, 2)
-        The same with the boxes outside each fold.
+        The same, fitted on the boxes outside each fold.
     """
 
     patches: np.ndarray
@@ -119,18 +120,18 @@ class Templates(ColumnBlock):
 
     @cached_property
     def n_drawn(self) -> np.ndarray:
-        """Number of templates of each species that its columns are computed from, shape (n_species,).
+        """Number of templates drawn per species to compute its columns, shape (n_species,).
 
-        A training window cannot use the templates of its own group, and an overlay cannot use those of two
-        groups. All windows use the number that remains without the two largest groups, so that the number
-        does not reveal the group of a window.
+        A training window cannot use the templates of its own group, and an overlay cannot use those of the
+        groups of its two windows. For every window, the number drawn is the number of templates outside the
+        two largest groups, so that it does not reveal the group of a window.
         """
         n_drawn = np.zeros(len(self.species_band), int)
         for species in range(len(n_drawn)):
             own = self.group[(self.template_species == species) & self.usable]
             _, counts = np.unique(own, return_counts=True)
-            n_other = len(own) - np.sort(counts)[-2:].sum()
-            n_drawn[species] = n_other if n_other >= MIN_DRAWN else 0
+            n_left = len(own) - np.sort(counts)[-2:].sum()
+            n_drawn[species] = n_left if n_left >= MIN_DRAWN else 0
         return n_drawn
 
     @cached_property
@@ -171,7 +172,7 @@ class CutCalls:
     patches : np.ndarray, shape (n_calls, 16, n_mels)
         float32, with zero mean and norm 1 in the call's band and steps, 0 elsewhere.
     band : np.ndarray, shape (n_calls, 2)
-        First and last + 1 mel band.
+        First mel band, and the one after the last.
     n_steps : np.ndarray, shape (n_calls,)
         Number of steps, one of `N_STEPS`.
     """
@@ -185,7 +186,10 @@ class CutCalls:
 
     @cached_property
     def by_length(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """For each number of steps: the number, the calls with it, their (n_steps * n_mels, n) patches."""
+        """One tuple per number of steps: the number, the indices of the calls with it, and their patches.
+
+        The patches have the shape (n_steps * n_mels, n_indices).
+        """
         found = [(n, np.flatnonzero(self.n_steps == n)) for n in N_STEPS]
         return [
             (n, which, np.ascontiguousarray(self.patches[which, :n].reshape(len(which), -1).T))
@@ -202,10 +206,10 @@ def cut_calls(
     settings: SpectralSettings,
     seed: int,
 ) -> tuple[CutCalls, np.ndarray]:
-    """Return the loudest part of each box, and the (n_calls,) positions in `boxes` that the calls come from.
+    """Return the loudest part of each box as a call, and the position of each call's box in `boxes`.
 
-    A species has at most `MAX_TEMPLATES` / `n_species` calls, drawn at random from its boxes. A box without
-    sound above the background gives no call.
+    Each species gives at most `MAX_TEMPLATES` / `n_species` calls, from boxes drawn at random. A box without
+    sound above the background gives no call. The positions have the shape (n_calls,).
 
     Parameters
     ----------
@@ -216,7 +220,7 @@ def cut_calls(
     n_species : int
     settings : SpectralSettings
     seed : int
-        Seed of the draw.
+        Seed of the random draw of boxes.
     """
     shuffled = boxes.assign(position=np.arange(len(boxes))).sample(frac=1, random_state=seed)
     drawn = shuffled.groupby("species_id").head(max(MAX_TEMPLATES // n_species, 1))
@@ -243,7 +247,10 @@ def cut_calls(
 
 
 def _loudest(call: np.ndarray) -> np.ndarray:
-    """Return the loudest part of (n_steps, n_mels) levels minus its mean; empty if they are too short."""
+    """Return the loudest part of (n_steps, n_mels) levels, minus the mean of this part.
+
+    Its length is the largest of `N_STEPS` that fits. It is empty if none fits.
+    """
     n = max((n for n in N_STEPS if n <= len(call)), default=0)
     if n == 0:
         return call[:0]
@@ -252,9 +259,10 @@ def _loudest(call: np.ndarray) -> np.ndarray:
 
 
 def window_correlations(frames: Frames, starts: np.ndarray, length: int, *, calls: CutCalls) -> np.ndarray:
-    """Return the (n_windows, n_calls) highest correlation of each call in each window.
+    """Return the highest correlation of each call in each window, shape (n_windows, n_calls).
 
-    The correlation is normalised and computed in the call's band, at every step of two frames.
+    The normalised correlation is computed in the call's band, with the call centred on each step of the
+    window.
 
     Parameters
     ----------
@@ -265,12 +273,12 @@ def window_correlations(frames: Frames, starts: np.ndarray, length: int, *, call
         Frames per window.
     calls : CutCalls
     """
-    # A recording needs at least one step. Before its start and after its end there is background, 0 dB.
+    # Pad the recording to at least one step, and with background (0 dB) before its start and after its end.
     levels = np.pad(frames.levels, ((0, max(FRAMES_PER_STEP - len(frames), 0)), (0, 0)))
     levels = np.pad(np.maximum(steps(levels), 0), ((HALF, HALF), (0, 0)))
     first, stop = starts // FRAMES_PER_STEP, (starts + length) // FRAMES_PER_STEP
     highest = []
-    for chunk in range(0, len(starts), CHUNK):  # the correlations of a long recording need too much memory
+    for chunk in range(0, len(starts), CHUNK):  # all windows of a long recording would need too much memory
         begin, end = first[chunk : chunk + CHUNK], stop[chunk : chunk + CHUNK]
         found = correlations(levels[begin[0] : end[-1] + 2 * HALF], calls)[HALF:-HALF]
         highest += [found[a:b].max(axis=0) for a, b in zip(begin - begin[0], end - begin[0], strict=True)]
@@ -278,7 +286,13 @@ def window_correlations(frames: Frames, starts: np.ndarray, length: int, *, call
 
 
 def correlations(levels: np.ndarray, calls: CutCalls) -> np.ndarray:
-    """Return the (n_steps, n_calls) correlation of calls with (n_steps, n_mels) levels around each step."""
+    """Return the correlation of each call with the levels around each step, shape (n_steps, n_calls).
+
+    Parameters
+    ----------
+    levels : np.ndarray, shape (n_steps, n_mels)
+    calls : CutCalls
+    """
     found = np.empty((len(levels), len(calls)), np.float32)
     total, squares = (
         np.cumsum(np.pad(x, ((0, 0), (1, 0))), axis=1, dtype=float) for x in (levels, levels**2)
@@ -286,30 +300,32 @@ def correlations(levels: np.ndarray, calls: CutCalls) -> np.ndarray:
     for n, which, patches in calls.by_length:
         around = _around(levels, n)  # (N, n, K)
         product = around.reshape(len(levels), -1) @ patches  # one product: (N, n * K) @ (n * K, calls)
-        bands, member = np.unique(calls.band[which], axis=0, return_inverse=True)
+        bands, band_of_call = np.unique(calls.band[which], axis=0, return_inverse=True)
         norm = np.stack([_norm(total, squares, n, band=band) for band in bands], axis=1)
-        found[:, which] = product / norm.astype(np.float32)[:, member.ravel()]
+        found[:, which] = product / norm.astype(np.float32)[:, band_of_call.ravel()]
     return found
 
 
 def _around(values: np.ndarray, n: int) -> np.ndarray:
-    """Return the (n_steps, n, ...) `n` values around each step, 0 before the first and after the last."""
+    """Return the `n` values around each step, shape (n_steps, n, ...); values beyond either end are 0."""
     pad = [(n // 2, n - 1 - n // 2), *[(0, 0)] * (values.ndim - 1)]
     view = np.lib.stride_tricks.sliding_window_view(np.pad(values, pad), n, axis=0)
     return np.moveaxis(view, -1, 1)
 
 
 def _norm(total: np.ndarray, squares: np.ndarray, n: int, *, band: np.ndarray) -> np.ndarray:
-    """Return the (n_steps,) norm of the levels around each step in a band, minus their mean.
+    """Return the norm of the levels around each step in a band, after subtraction of their mean, (n_steps,).
+
+    The norm of a patch with `QUIET` dB in every value is added. It keeps correlations with near silence low.
 
     Parameters
     ----------
     total, squares : np.ndarray, shape (n_steps, n_mels + 1)
-        Cumulative sums over mel bands of the levels and of their squares.
+        Sums of the levels, and of their squares, over all mel bands below each band edge.
     n : int
-        Steps around each step.
+        Number of steps of the template.
     band : np.ndarray, shape (2,)
-        First and last + 1 mel band.
+        First mel band, and the one after the last.
     """
     low, high = band
     area = n * (high - low)
@@ -320,12 +336,12 @@ def _norm(total: np.ndarray, squares: np.ndarray, n: int, *, band: np.ndarray) -
 def template_columns(
     correlations: np.ndarray, *, species: np.ndarray, usable: np.ndarray, n_drawn: np.ndarray
 ) -> np.ndarray:
-    """Return the (n_windows, 3 * n_species) `TEMPLATE_MEASURES` of each window.
+    """Return the `TEMPLATE_MEASURES` of each window, shape (n_windows, 3 * n_species).
 
-    For each species: the highest correlation with its templates, the mean of the three highest, and the
-    difference between the highest and that of the best other species. Each is the expectation over a random
-    draw of `n_drawn` usable templates: the maximum grows with the number of templates, and a species' own
-    training windows may use fewer than other windows.
+    The measures of a species are the highest correlation with its templates (best), the mean of the three
+    highest (top3), and the difference between its best and the highest best of all other species (lead).
+    Best and top3 are expectations over a random draw of `n_drawn` usable templates. Without the draw, windows
+    that may use fewer templates, such as a species' own training windows, would get a lower maximum.
 
     Parameters
     ----------
@@ -333,10 +349,9 @@ def template_columns(
     species : np.ndarray, shape (n_templates,)
         Species of each template.
     usable : np.ndarray, shape (n_windows, n_templates) or (n_templates,)
-        bool. A window of a training recording must not use templates that were cut from it.
+        bool. A training window must not use templates that were cut from recordings of its own group.
     n_drawn : np.ndarray, shape (n_species,)
-        Number of templates drawn of each species; the measures of a species with 0 are computed as if all
-        its correlations were 0.
+        Number of templates drawn per species. If it is 0, all correlations of the species count as 0.
     """
     usable = np.broadcast_to(usable, correlations.shape)
     best, top3 = np.zeros((2, len(correlations), len(n_drawn)), np.float32)
@@ -350,7 +365,10 @@ def template_columns(
 
 
 def _highest(correlations: np.ndarray, usable: np.ndarray, n_drawn: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n_windows,) expected highest, and mean of the three highest, of a draw of the usable."""
+    """Return the expected highest correlation, and the expected mean of the three highest, per window.
+
+    The expectation is over a random draw of `n_drawn` usable templates. Both arrays have shape (n_windows,).
+    """
     descending = -np.sort(np.where(usable, -np.maximum(correlations, 0), 1).astype(np.float32), axis=1)
     n_usable = usable.sum(axis=1)
     best, top3 = np.zeros((2, len(correlations)), np.float32)
@@ -363,13 +381,13 @@ def _highest(correlations: np.ndarray, usable: np.ndarray, n_drawn: int) -> tupl
 
 @lru_cache
 def _draw_weights(n: int, n_drawn: int) -> np.ndarray:
-    """Return (n, 2) weights of `n` descending values.
+    """Return the weights of `n` descending values in two sums, shape (n, 2).
 
-    The weighted sums are the expected maximum, and the expected mean of the three highest, of `n_drawn` of
-    the values drawn at random.
+    The first sum is the expected maximum, the second the expected mean of the three highest, when `n_drawn`
+    of the values are drawn at random.
     """
     rank = np.arange(n)[:, None]
-    # Probability that a value is drawn together with exactly 0, 1 or 2 of the higher values.
+    # Probability that a value is drawn together with exactly 0, 1 or 2 higher values.
     places = np.arange(min(3, n_drawn))
     share = comb(rank, places) * comb(n - 1 - rank, n_drawn - 1 - places) / comb(n, n_drawn)
     return np.stack([share[:, 0], share.mean(axis=1)], axis=1).astype(np.float32)

@@ -1,4 +1,4 @@
-"""All columns of a window, from the registered blocks."""
+"""All columns of a window, computed by the blocks in `BLOCKS`."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ BLOCKS: dict[str, type[ColumnBlock]] = {
     "species_bands": SpeciesBands,
     "templates": Templates,
 }
-"""The families of columns, in order. To add a family, write its module and add a line here."""
+"""The column blocks, in order. To add a block, write its module and add a line for it here."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class WindowFeatures:
         Settings of the frames.
     n_species : int
     blocks : mapping of str to ColumnBlock
-        The fitted blocks, by the names in `BLOCKS`.
+        The fitted blocks, with the same names as in `BLOCKS`.
 
     Examples
     --------
@@ -65,13 +65,16 @@ class WindowFeatures:
         return cls(settings, training.n_species, blocks)
 
     def outside(self, fold: int) -> Self:
-        """Return the columns as the boxes outside `fold` define them; their measures are the same."""
+        """Return the columns restricted to fitted data from boxes outside `fold`.
+
+        `measure` returns the same values as before.
+        """
         blocks = {name: block.outside(fold) for name, block in self.blocks.items()}
         return type(self)(self.settings, self.n_species, blocks)
 
     @property
     def reach(self) -> int:
-        """Number of frames before and after a window that affect its columns."""
+        """Number of frames before and after a window that affect its columns; the maximum over the blocks."""
         return max(block.reach for block in self.blocks.values())
 
     def names(self) -> list[str]:
@@ -79,20 +82,20 @@ class WindowFeatures:
         return [name for block in self.blocks.values() for name in block.names()]
 
     def extents(self) -> np.ndarray:
-        """Return the (n_columns, 2) lowest and highest frequency of each column, Hz; nan where undefined."""
+        """Return the lowest and highest frequency of each column in Hz, (n_columns, 2); nan if undefined."""
         return np.concatenate([block.extents() for block in self.blocks.values()])
 
     def species(self) -> np.ndarray:
-        """Return the (n_columns,) species that each column belongs to, -1 for none."""
+        """Return the species that each column belongs to, shape (n_columns,); -1 if it has none."""
         return np.concatenate([block.species() for block in self.blocks.values()])
 
     def slices(self) -> dict[str, slice]:
-        """Return the columns of each block, by name."""
+        """Return the slice of the columns that belongs to each block, by block name."""
         limits = pairwise(accumulate((len(block.names()) for block in self.blocks.values()), initial=0))
         return {name: slice(first, stop) for name, (first, stop) in zip(self.blocks, limits, strict=True)}
 
     def measure(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return the (n_windows, n_measures) float16 measures that `columns` needs.
+        """Return the float16 measures that `columns` needs, shape (n_windows, n_measures).
 
         Parameters
         ----------
@@ -104,17 +107,17 @@ class WindowFeatures:
             Frames per window.
         """
         measured = [block.measure(frames, starts, length) for block in self.blocks.values()]
-        return np.concatenate(measured, axis=1).astype(np.float16)  # stored frames are float16, too
+        return np.concatenate(measured, axis=1).astype(np.float16)  # frames have no higher precision either
 
     def columns(self, measured: np.ndarray, groups: np.ndarray | None = None) -> np.ndarray:
-        """Return the (n_windows, n_columns) float16 columns.
+        """Return the columns as float16, shape (n_windows, n_columns).
 
         Parameters
         ----------
         measured : np.ndarray, shape (n_windows, n_measures)
             What `measure` returned.
         groups : np.ndarray, shape (n_windows, n_sources), optional
-            Groups of the training recordings that each window was made from; None for windows of other
+            Groups of the training recordings that each window was made from; None for windows of new
             recordings. See `ColumnBlock.columns`.
         """
         ends = accumulate(block.n_measures for block in self.blocks.values())
@@ -126,7 +129,7 @@ class WindowFeatures:
         return np.concatenate(columns, axis=1)
 
     def transform(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return the (n_windows, n_columns) float16 columns of the windows of a new recording.
+        """Return the columns of a new recording's windows as float16, shape (n_windows, n_columns).
 
         Parameters
         ----------
@@ -140,7 +143,7 @@ class WindowFeatures:
         return self.columns(self.measure(frames, starts, length))
 
     def save(self, folder: Path) -> None:
-        """Write a file for each block that has fitted data to `folder`."""
+        """Write one file to `folder` for each block that has fitted data."""
         for block in self.blocks.values():
             block.save(folder)
 

@@ -18,9 +18,9 @@ from features.common.errors import UserError
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block ends without an error.
 
-    The temporary file is hidden and lies in the same folder. It keeps the suffix, because several writers
-    derive the file format from it. Its name is always the same, so that the next run overwrites what a killed
-    run has left.
+    The temporary file is hidden and is in the same folder as `path`. It has the same suffix, because some
+    writers derive the file format from the suffix. Its name is always the same, so that the next run
+    overwrites the temporary file of a run that was killed.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def replacing(path: Path) -> Iterator[Path]:
     with _write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            temporary.unlink(missing_ok=True)  # it could be a symbolic link to another file
+            temporary.unlink(missing_ok=True)  # it could be a symbolic link to a different file
             yield temporary
             os.replace(temporary, path)
         finally:
@@ -56,8 +56,9 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(folder: Path, last: str) -> Iterator[Path]:
     """Yield an empty temporary folder whose files replace those of `folder` if the block ends without error.
 
-    The file named `last` is removed first and moved last. If it exists, all files therefore come from the
-    same run. Files that the block has not written are removed from `folder`; subfolders are kept.
+    The old file named `last` is removed first, and the new one is moved to `folder` last. If it exists, all
+    files in `folder` therefore come from the same run. Old files that the block has not replaced are removed
+    from `folder`; subfolders are kept.
 
     Parameters
     ----------
@@ -92,7 +93,7 @@ def replacing_folder(folder: Path, last: str) -> Iterator[Path]:
 
 @contextmanager
 def _write_errors(path: Path, state: str = "existing files are unchanged") -> Iterator[None]:
-    """Turn an OSError of the block into a UserError about `path`, which says what `state` it is in."""
+    """Raise UserError for an OSError in the block; its message names `path` and the `state` of its files."""
     try:
         yield
     except OSError as error:
@@ -103,9 +104,9 @@ def _write_errors(path: Path, state: str = "existing files are unchanged") -> It
 
 
 def validate_inside_folder(path: Path, folder: Path) -> None:
-    """Raise UserError if `path` is a symbolic link, or is reached through one, that leads out of `folder`."""
+    """Raise UserError if a symbolic link in `path` leads out of `folder`."""
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"{path}: links to a file outside {folder}; copy the file itself there")
+        raise UserError(f"{path}: links to a file outside {folder}; copy the file into the folder instead")
 
 
 def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
@@ -117,7 +118,7 @@ def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
     ----------
     file : Path
     *names : str
-        Arrays to read; without names, all.
+        Names of the arrays to read; the default is all arrays.
 
     Raises
     ------
@@ -132,7 +133,7 @@ def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, with null for nan."""
+    """Write `value` as JSON, with null for nan and infinity."""
     value = json.loads(json.dumps(value), parse_constant=lambda _: None)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
@@ -144,7 +145,7 @@ def digest(*parts: Any) -> str:
     Parameters
     ----------
     *parts : object
-        Arrays are compared by shape, dtype and content, other objects by their `repr`. The `repr` of a
+        Arrays are identified by shape, dtype and content, all other objects by their `repr`. The `repr` of a
         frozen dataclass of settings contains every setting.
 
     Examples

@@ -8,11 +8,11 @@ from threadpoolctl import threadpool_limits
 
 
 def in_parallel(function: Callable[..., Any], arguments: Iterable[tuple], n_jobs: int) -> Iterator[Any]:
-    """Yield `function(*a)` for each `a` of `arguments`, in order, computed by `n_jobs` threads.
+    """Yield `function(*a)` for each `a` in `arguments`, in order, computed by `n_jobs` threads.
 
-    Decoding, Fourier transforms, sorting and LightGBM release the GIL, so threads run in parallel. Starting
-    another process would take about a second. Libraries use one thread inside each of these threads: nested
-    threads are slower, and the last bits of a matrix product can depend on the number of threads.
+    Decoding, Fourier transforms, sorting and LightGBM release the GIL, so threads run in parallel; starting a
+    process would take about a second. Inside each thread, libraries use a single thread, because nested
+    threads are slower and the last bits of a matrix product can depend on the number of threads.
 
     Parameters
     ----------

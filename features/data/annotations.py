@@ -23,7 +23,7 @@ AUDACITY_LABEL = re.compile(r"(?P<species>.*?)(?: \| songtype (?P<songtype>\S+))
 
 
 class AnnotationError(UserError):
-    """A file of boxes that cannot be read or contains invalid boxes."""
+    """The error for a box file that is unreadable or contains invalid boxes."""
 
 
 def write_raven(file: Path, boxes: pd.DataFrame) -> None:
@@ -61,16 +61,16 @@ def write_raven(file: Path, boxes: pd.DataFrame) -> None:
 def read_raven(file: Path) -> pd.DataFrame:
     """Return the boxes of a Raven selection table.
 
-    If the table has a column "Begin File", the boxes have a column "recording_id" with the stem of that file,
-    and their times are relative to its start. A selection that Raven lists once per view is read once, from
-    the spectrogram view.
+    If the table has a column "Begin File", the boxes have a column "recording_id" with the stem of this file.
+    If it also has a column "File Offset (s)", the times of a box are counted from the start of this file.
+    Raven can list a selection once per view; only the row of the spectrogram view is read.
 
     Raises
     ------
     AnnotationError
         The file is not a selection table, a column is missing, or a value is not valid.
     UserError
-        The file is a symbolic link to another folder.
+        The file is a symbolic link that points outside its folder.
     """
     validate_inside_folder(file, file.parent)
     try:
@@ -92,7 +92,9 @@ def read_raven(file: Path) -> pd.DataFrame:
         boxes[name] = _numbers(table[raven], raven, file)
     if "Begin File" in table:
         boxes["recording_id"] = table["Begin File"].map(lambda name: Path(name).stem)
-        if "File Offset (s)" in table:  # the other times are relative to the first of several files
+        if "File Offset (s)" in table:
+            # Begin and End Time count from the start of the first file; File Offset counts from the start of
+            # the selection's own file.
             offset = _numbers(table["File Offset (s)"], "File Offset (s)", file)
             boxes["t_max"] += offset - boxes["t_min"]
             boxes["t_min"] = offset
@@ -124,7 +126,7 @@ def write_audacity(file: Path, boxes: pd.DataFrame) -> None:
     """
     with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as opened:
         for box in boxes.to_dict("records"):
-            label = " ".join(str(box["species"]).split())  # tabs and line breaks separate fields and labels
+            label = " ".join(str(box["species"]).split())  # tabs and line breaks are separators
             if "songtype" in box:
                 label += f" | songtype {box['songtype']}"
             if box.get("verified", "yes") == "no":
@@ -141,7 +143,7 @@ def read_audacity(file: Path) -> pd.DataFrame:
     AnnotationError
         The file is not a label track, a label has no line of frequencies, or a value is not valid.
     UserError
-        The file is a symbolic link to another folder.
+        The file is a symbolic link that points outside its folder.
     """
     validate_inside_folder(file, file.parent)
     try:
@@ -176,26 +178,26 @@ def read_audacity(file: Path) -> pd.DataFrame:
 
 
 def rejected(boxes: pd.DataFrame) -> pd.Series:
-    """Return bool for each box: whether an expert rejected it."""
+    """Return a bool for each box: whether an expert rejected it."""
     if "verified" not in boxes:
         return pd.Series(False, boxes.index)
     return boxes["verified"].str.lower().isin(NO)
 
 
 def _validate(boxes: pd.DataFrame, file: Path) -> None:
-    """Raise AnnotationError for a box without a species, or with a verdict other than yes or no."""
+    """Raise AnnotationError for a box without a species, or with a value of verified that is not valid."""
     for n, box in enumerate(boxes.to_dict("records"), start=1):
         if not box["species"]:
             raise AnnotationError(f"{file}: selection {n} has no species; add it, or remove the selection")
-        verdict = str(box.get("verified", "")).lower()
-        if verdict not in YES + NO:
+        verified = str(box.get("verified", "")).lower()
+        if verified not in YES + NO:
             raise AnnotationError(
-                f"{file}: selection {n} has '{verdict}' for verified; use yes, or no for a rejected box"
+                f"{file}: selection {n} has '{verified}' for verified; use yes, or no for a rejected box"
             )
 
 
 def _numbers(values: pd.Series, name: str, file: Path) -> pd.Series:
-    """Return text values as float64; AnnotationError for the first that is not a finite number."""
+    """Return text values as float64; raise AnnotationError if a value is not a finite number."""
     numbers = finite_numbers(values)
     invalid = numbers.isna()
     if invalid.any():

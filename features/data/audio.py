@@ -10,13 +10,14 @@ import soundfile
 from features.common.errors import UserError
 
 BLOCK = 1 << 22  # samples decoded at a time; limits the memory that a recording of many hours needs
-UNKNOWN_SIZE = 0xFFFF_F000  # stated data size, or more, of a WAV file that was written to a pipe
+UNKNOWN_SIZE = 0xFFFF_F000  # bytes; a WAV file that was written to a pipe states at least this data size
 MAX_AMPLITUDE = 1e9  # times full scale; the power of much higher values overflows float32
-MP3_TOLERANCE = 0.05  # the length of an MP3 file without an index is estimated
+# Share of the stated samples that can be missing: without an index, the length of an MP3 file is an estimate.
+MP3_TOLERANCE = 0.05
 
 
 class AudioError(UserError):
-    """Audio that cannot be decoded or contains invalid samples."""
+    """The error for audio that cannot be decoded or contains invalid samples."""
 
 
 class Recording:
@@ -39,7 +40,7 @@ class Recording:
     AudioError
         The file cannot be decoded, is shorter than the length that it states, contains no samples, or
         contains NaN, infinite or implausibly large samples. A damaged recording is never replaced by silence
-        or shortened. OGG files do not state their length.
+        or shortened. The length of an OGG file is not checked, because the file does not state it.
 
     Examples
     --------

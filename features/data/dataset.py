@@ -3,7 +3,7 @@
     DATA/
       train/<recording_id>.<flac|wav|ogg|mp3>     test/<recording_id>.<...>    (test optional)
       train_tp.csv, train_fp.csv    recording_id,species_id,songtype_id,t_min,f_min,t_max,f_max
-      sample_submission.csv         recording_id,s0..s{S-1}: defines S and the test recordings
+      sample_submission.csv         recording_id,s0..s{S-1}: defines the S species and the test recordings
       species.csv                   species_id,name
       train_labels.csv, test_labels.csv   recording_id,s0..: complete 0/1 labels
       groups.csv                    recording_id,group: recordings that share a background
@@ -11,7 +11,7 @@
 Only `train` and `train_tp.csv` are required. The RFCX challenge's download has this layout.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -40,11 +40,11 @@ class Dataset:
     Attributes
     ----------
     name : str
-        Name of the folder, unless `load_dataset` was given another.
+        Name that was given to `load_dataset`, or the name of the folder.
     root : Path
-        The folder.
+        Folder of the data set.
     species : tuple of str
-        Names of the species; "s<k>" without species.csv.
+        Names of the species; "s0", "s1", ... without species.csv.
     train, test : dict of str to Path
         Audio file of each recording id. Test recordings are in the order of the sample submission.
     tp, fp : pd.DataFrame
@@ -52,7 +52,7 @@ class Dataset:
     train_labels, test_labels : np.ndarray, shape (n_recordings, n_species), or None
         Complete 0/1 labels in the order of `train` or `test`; None without the table.
     groups : np.ndarray, shape (n_train,)
-        Group of each training recording; without groups.csv every recording is a group.
+        Group of each training recording; without groups.csv, every recording is a group of its own.
     unscored : tuple of str
         Test recordings that `without` has removed.
     """
@@ -74,7 +74,7 @@ class Dataset:
         return len(self.species)
 
     def species_without_tp(self) -> list[str]:
-        """Return the names of species without a TP box. They cannot be learned."""
+        """Return the names of species without a TP box. No model can be trained for them."""
         seen = set(self.tp["species_id"])
         return [name for k, name in enumerate(self.species) if k not in seen]
 
@@ -219,7 +219,7 @@ def validate_boxes_begin_inside(dataset: Dataset, duration: Mapping[str, float])
         Duration of each training recording, s.
     """
     for file, boxes in (("train_tp.csv", dataset.tp), ("train_fp.csv", dataset.fp)):
-        end = boxes["recording_id"].map(duration).astype(float)  # map returns text for an empty table
+        end = boxes["recording_id"].map(duration).astype(float)  # for an empty table, map returns text
         validate_rows(
             boxes.assign(end=end),
             boxes["t_min"] >= end,
@@ -232,7 +232,7 @@ def validate_boxes_begin_inside(dataset: Dataset, duration: Mapping[str, float])
 def find_recordings(folder: Path) -> dict[str, Path]:
     """Return the audio file of each recording id in a folder, sorted by id; empty if there is no folder.
 
-    Hidden files and files with other suffixes than `AUDIO_SUFFIXES` are ignored.
+    Hidden files and files whose suffix is not in `AUDIO_SUFFIXES` are ignored.
 
     Raises
     ------
@@ -286,7 +286,7 @@ def _boxes(path: Path, recordings: dict[str, Path]) -> pd.DataFrame:
 
 
 def _score_table(path: Path) -> pd.DataFrame | None:
-    """Return a table of recording_id,s0..s{S-1} as float, indexed by recording id; None without the file."""
+    """Return a table recording_id,s0..s{S-1} as floats, indexed by recording id; None if there is no file."""
     if not path.exists():
         return None
     table = read_table(path, ("recording_id", "s0"))
@@ -304,12 +304,12 @@ def _score_table(path: Path) -> pd.DataFrame | None:
 
 
 def species_names(path: Path) -> list[str]:
-    """Return the names in a table of species_id,name, in the order of species_id.
+    """Return the names in a table with the columns species_id and name, in the order of species_id.
 
     Raises
     ------
     DatasetError
-        As `read_table`, or if the ids are not the numbers from 0 to the number of lines - 1.
+        As in `read_table`; also if the ids are not 0, 1, 2, ... without a gap, or if a name is not unique.
     """
     table = read_table(path, ("species_id", "name"))
     ids = column_as_numbers(table, "species_id", path)
@@ -318,11 +318,23 @@ def species_names(path: Path) -> list[str]:
             f"{path}: species_id must be 0..{len(table) - 1}, once each "
             f"(found: {', '.join(table['species_id'][:30])}); renumber the species"
         )
-    return [str(name) for name in table.loc[ids.sort_values().index, "name"]]
+    validate_unique(table, "name", path)
+    names = [str(name) for name in table.loc[ids.sort_values().index, "name"]]
+    for k, name in enumerate(names):
+        if name in {f"s{other}" for other in range(len(names))} - {f"s{k}"}:
+            raise DatasetError(
+                f"{path}: species {k} is named '{name}', which stands for another species; rename it"
+            )
+    return names
+
+
+def species_numbers(species: Sequence[str]) -> dict[str, int]:
+    """Return the number of each species by its name, and also by s0, s1, ... as in the score tables."""
+    return {f"s{k}": k for k in range(len(species))} | {name: k for k, name in enumerate(species)}
 
 
 def _n_species(root: Path, tables: dict[str, pd.DataFrame | list[str] | None], boxes: pd.DataFrame) -> int:
-    """Return the number of species: that of the tables, otherwise the highest species_id + 1."""
+    """Return the number of species in the tables or, if there are no tables, the highest species_id + 1."""
     counts = {
         file: table.shape[1] if isinstance(table, pd.DataFrame) else len(table)
         for file, table in tables.items()
@@ -354,7 +366,7 @@ def _select(recordings: dict[str, Path], ids: pd.Index, *, table: Path, folder: 
 
 
 def _labels(table: pd.DataFrame | None, recordings: dict[str, Path], path: Path) -> np.ndarray | None:
-    """Return (n_recordings, n_species) complete 0/1 labels in the order of `recordings`."""
+    """Return complete 0/1 labels in the order of `recordings`, shape (n_recordings, n_species)."""
     if table is None:
         return None
     for recording_id in recordings:
@@ -373,7 +385,7 @@ def _labels(table: pd.DataFrame | None, recordings: dict[str, Path], path: Path)
 def _validate_agreement(
     tp: pd.DataFrame, labels: np.ndarray, *, recordings: dict[str, Path], root: Path
 ) -> None:
-    """Raise DatasetError if a TP box shows a species that train_labels.csv marks 0."""
+    """Raise DatasetError if train_labels.csv has 0 for a species with a TP box in the same recording."""
     row = {recording_id: k for k, recording_id in enumerate(recordings)}
     contradicted = labels[tp["recording_id"].map(row).astype(int), tp["species_id"]] == 0
     validate_rows(
@@ -386,7 +398,7 @@ def _validate_agreement(
 
 
 def _groups(path: Path, recordings: dict[str, Path]) -> np.ndarray:
-    """Return the (n_recordings,) group of each recording, numbered from 0."""
+    """Return the group of each recording as a number from 0 on, shape (n_recordings,)."""
     if not path.exists():
         return np.arange(len(recordings))
     table = read_table(path, ("recording_id", "group"))

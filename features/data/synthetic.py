@@ -3,8 +3,9 @@
 The species have the frequency bands and durations of the 24 RFCX species (medians of the published TP
 boxes), and call types of birds and frogs. The data set has the difficulties of the real task: calls of
 several species overlap in time and frequency, individuals differ, sites differ in rain, insects and hum, only
-some calls have a TP box, and FP boxes mark confusers (another call type in the same band). Species are
-balanced in training, but as uneven as in the field in test.
+some calls have a TP box, and FP boxes mark confusers (calls of a different type in the same band). All
+species have about the same number of boxes. In the test recordings, their prevalence is as uneven as in the
+field.
 """
 
 from collections.abc import Callable
@@ -24,7 +25,7 @@ from features.common.files import digest, replacing
 from features.common.parallel import in_parallel
 from features.data.dataset import BOX_COLUMNS
 
-VERSION = 1  # to be increased if the same settings produce other recordings
+VERSION = 1  # increase it if the same settings give different recordings
 
 
 @dataclass(frozen=True)
@@ -39,11 +40,11 @@ class SyntheticSettings:
     n_train_sites: int = 10
     n_test_sites: int = 6
     calls_per_species: int = 3
-    """Maximum number of calls of a species per recording with the species; long calls occur once."""
+    """Maximum number of calls of a species in a recording where it occurs; long calls occur once."""
     boxed: float = 0.5
-    """Share of the calls of an annotated species that have a TP box; the first call always has one."""
+    """Probability that a call of an annotated species has a TP box; the first call always has one."""
     unannotated: float = 0.2
-    """Prevalence of calls without a box in training recordings, as a share of the test prevalence."""
+    """Prevalence of species without annotation in training recordings, as a share of the test prevalence."""
     n_confusers: int = 4
     """Number of confusers per recording."""
     snr: tuple[float, float] = (0.0, 12.0)
@@ -66,7 +67,7 @@ class Call:
     rate : float
         Notes or pulses per second; for whistles and sweeps, bends per call.
     prevalence : float
-        Recordings with the species per 1,000 test recordings, from Table 2 of LeBien et al. (2020).
+        Number of recordings with the species per 1,000 test recordings, from Table 2 of LeBien et al. (2020).
     """
 
     fmin: float
@@ -105,7 +106,7 @@ CALLS = (
     Call(7235, 11283, 6.08, "buzz", 12, 72),
 )
 KINDS = ("whistle", "sweep up", "sweep down", "trill", "pulses", "harmonics", "buzz")
-MIN_PREVALENCE = 0.03  # rarer species would not occur in a small test set
+MIN_PREVALENCE = 0.03  # species with a lower prevalence would not occur in a small test set
 
 
 def write_dataset(root: Path, n_jobs: int, settings: SyntheticSettings = SyntheticSettings()) -> Path:
@@ -170,7 +171,7 @@ def write_dataset(root: Path, n_jobs: int, settings: SyntheticSettings = Synthet
 
 
 def render_call(call: Call, sr: int, rng: np.random.Generator) -> np.ndarray:
-    """Return the (n_samples,) call of one individual, with a mean power of 1.
+    """Return the call of one individual, with a mean power of 1, shape (n_samples,).
 
     Individuals differ in pitch, tempo, duration and the loudness of notes.
 
@@ -228,9 +229,9 @@ def render_call(call: Call, sr: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def confusers(species: int) -> tuple[Call, Call]:
-    """Return two calls in the band and with the duration of a species' call.
+    """Return two calls with the same band and duration as the call of a species.
 
-    The first is of another kind, the second of the same kind at nearly twice the rate.
+    The first is of a different kind. The second is of the same kind, but has a higher rate.
     """
     call = CALLS[species]
     kind = KINDS[(KINDS.index(call.kind) + 3) % len(KINDS)]
@@ -238,7 +239,7 @@ def confusers(species: int) -> tuple[Call, Call]:
 
 
 class _Content(NamedTuple):
-    """Content of a recording: (n_species,) 0/1 presence, and its TP and FP boxes without recording id."""
+    """Content of a recording: 0/1 presence, (n_species,), and TP and FP boxes without the recording id."""
 
     present: np.ndarray
     tp: list[tuple[float, ...]]
@@ -280,7 +281,8 @@ def _write_recording(path: Path, k: int, site: int, *, settings: SyntheticSettin
         annotated = np.zeros(len(CALLS), bool)
         present = rng.random(len(CALLS)) < prevalence
     else:
-        # Three species per recording are annotated. Shuffled lists of all species keep them balanced.
+        # Three species per recording are annotated. They are taken in turn from shuffled lists of all
+        # species, so that each species is annotated about equally often.
         order = np.random.default_rng((settings.seed, k * 3 // len(CALLS))).permutation(len(CALLS))
         annotated = np.isin(np.arange(len(CALLS)), order[k * 3 % len(CALLS) + np.arange(3)])
         present = annotated | (rng.random(len(CALLS)) < settings.unannotated * prevalence)
@@ -297,7 +299,7 @@ def _write_recording(path: Path, k: int, site: int, *, settings: SyntheticSettin
     for species in rng.choice(absent, settings.n_confusers, replace=False):
         call = confusers(species)[rng.integers(2)]
         fp.append(_box(species, call, _add_call(y, spectrum, call, settings=settings, rng=rng)))
-    fp += [  # false positives of a detector in background noise
+    fp += [  # boxes in background noise, like false positives of a detector
         _box(species, CALLS[species], rng.uniform(0, settings.duration - CALLS[species].duration))
         for species in rng.choice(absent, 2, replace=False)
     ]
@@ -320,7 +322,7 @@ def _add_call(
 ) -> float:
     """Add a call to `y` in place and return its start in seconds.
 
-    `spectrum` is the power spectrum of the noise, which determines the call's level.
+    The level of the call depends on `spectrum`, the power spectrum of the noise.
     """
     sound = render_call(call, settings.sr, rng)
     start = rng.uniform(0, settings.duration - call.duration)
@@ -334,7 +336,7 @@ def _add_call(
 
 
 def _background(site: int, settings: SyntheticSettings, rng: np.random.Generator) -> np.ndarray:
-    """Return the (n_samples,) noise of a recording: insects and hum of its site, wind, and rain."""
+    """Return the noise of a recording, (n_samples,): wind, rain, and the insects and hum of its site."""
     site_rng = np.random.default_rng((settings.seed, 7, site))
     slope = site_rng.uniform(0.6, 1.3)
     insects = [
@@ -362,12 +364,12 @@ def _background(site: int, settings: SyntheticSettings, rng: np.random.Generator
 
 
 def _tone(frequency: np.ndarray, sr: int) -> np.ndarray:
-    """Return a sine with the given instantaneous (n_samples,) frequency in Hz."""
+    """Return a sine with the given instantaneous frequency in Hz, both of shape (n_samples,)."""
     return np.sin(2 * np.pi * np.cumsum(frequency) / sr)
 
 
 def _coloured_noise(n: int, slope: float, sr: int, *, rng: np.random.Generator) -> np.ndarray:
-    """Return (n,) noise with power proportional to 1 / f ** (2 * slope) and variance 1; 0.5 is pink noise."""
+    """Return (n,) noise with variance 1 and power proportional to 1 / f ** (2 * slope); 0.5 is pink noise."""
     return _shaped_noise(n, lambda frequency: np.maximum(frequency, 40.0) ** -slope, sr, rng=rng)
 
 
@@ -380,7 +382,7 @@ def _band_noise(n: int, band: tuple[float, float], sr: int, *, rng: np.random.Ge
 def _shaped_noise(
     n: int, gain: Callable[[np.ndarray], np.ndarray], sr: int, *, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return (n,) Gaussian noise whose spectrum has the amplitude `gain(frequency)`, with variance 1."""
+    """Return (n,) Gaussian noise with variance 1 and a magnitude proportional to `gain(frequency)`."""
     n_fft = scipy.fft.next_fast_len(n, real=True)
     frequency = np.linspace(0, sr / 2, n_fft // 2 + 1, dtype=np.float32)
     draws = rng.standard_normal((len(frequency), 2), dtype=np.float32).view(np.complex64)[:, 0]

@@ -1,6 +1,6 @@
-"""CSV tables: reading, and validation with messages that name file and line.
+"""Reading and validation of CSV tables, with error messages that name the file and the line.
 
-Tables that `read_table` returns contain text and are indexed by line number, counted from 1 for the header.
+`read_table` returns tables of text that are indexed by line number. The header is line 1.
 """
 
 from pathlib import Path
@@ -13,7 +13,7 @@ from features.common.files import validate_inside_folder
 
 
 class DatasetError(UserError):
-    """A data set that does not follow the layout described in `features.data.dataset`."""
+    """The error for a data set that does not follow the layout described in `features.data.dataset`."""
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
@@ -24,7 +24,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     path : Path
         A CSV file, UTF-8 with or without a byte order mark.
     columns : tuple of str
-        Columns that the table must have; others are kept. Values of "recording_id" must be valid file stems.
+        Required columns; additional columns are kept. Values of "recording_id" must be valid file stems.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         The file is missing or is not a CSV table, a column is missing or duplicate, or a recording id is not
         valid.
     UserError
-        The file is a symbolic link to another folder.
+        The file is a symbolic link that points outside its folder.
 
     Examples
     --------
@@ -51,15 +51,16 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
             path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, header=None
         )
     except FileNotFoundError as error:
-        raise DatasetError(f"{path}: file not found; the data set requires it") from error
+        raise DatasetError(f"{path}: file not found; add it, or correct the path") from error
     except UnicodeDecodeError as error:
         raise DatasetError(
-            f"{path}: byte {error.object[error.start]:#04x} at {error.start} is not UTF-8; save it as UTF-8"
+            f"{path}: byte {error.object[error.start]:#04x} at position {error.start} is not UTF-8; "
+            f"save the file as UTF-8"
         ) from error
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise DatasetError(f"{path}: not a CSV table ({reason}); save it as comma-separated text") from error
-    table = table.fillna("")  # lines that are shorter than the header
+    table = table.fillna("")  # lines with fewer fields than the header
     header = pd.Index(table.iloc[0].str.strip())
     table.columns = header.rename(None)
     table.index = pd.RangeIndex(1, len(table) + 1)
@@ -100,7 +101,7 @@ def read_numbers(path: Path, key: str, value: str) -> dict[str, float]:
     Raises
     ------
     DatasetError
-        As `read_table`, or for a duplicate key or a value that is not such a number.
+        As in `read_table`; also if a key is duplicate or a value is not a finite number >= 0.
     """
     table = read_table(path, (key, value))
     validate_unique(table, key, path)
@@ -116,8 +117,7 @@ def column_as_numbers(table: pd.DataFrame, column: str, path: Path) -> pd.Series
         A value is not a finite number >= 0.
     """
     values = finite_numbers(table[column])
-    message = f"{column} '{{{column}}}' is not a number >= 0; correct it"
-    validate_rows(table, ~(values >= 0), path=path, message=message)
+    validate_values(table[column], ~(values >= 0), path=path, problem="is not a number >= 0; correct it")
     return values
 
 
@@ -125,6 +125,25 @@ def finite_numbers(values: pd.Series) -> pd.Series:
     """Return text values as float64, with nan for text that is not a finite number."""
     numbers = pd.to_numeric(values, errors="coerce").astype(float)
     return numbers.where(np.isfinite(numbers))
+
+
+def validate_values(values: pd.Series, invalid: pd.Series, *, path: Path, problem: str) -> None:
+    """Raise DatasetError for the first invalid value of a column.
+
+    Parameters
+    ----------
+    values : pd.Series
+        The column, indexed by line number.
+    invalid : pd.Series
+        bool for each value, true if it is invalid.
+    path : Path
+        File of the table, for the message.
+    problem : str
+        What is wrong and how to correct it.
+    """
+    if invalid.any():
+        value = values[invalid]
+        raise DatasetError(f"{path} line {value.index[0]}: {values.name} '{value.iloc[0]}' {problem}")
 
 
 def validate_rows(table: pd.DataFrame, invalid: pd.Series, *, path: Path, message: str) -> None:
@@ -135,7 +154,7 @@ def validate_rows(table: pd.DataFrame, invalid: pd.Series, *, path: Path, messag
     table : pd.DataFrame
         Indexed by line number.
     invalid : pd.Series
-        bool for each row.
+        bool for each row, true if it is invalid.
     path : Path
         File of the table, for the message.
     message : str
@@ -147,6 +166,6 @@ def validate_rows(table: pd.DataFrame, invalid: pd.Series, *, path: Path, messag
 
 
 def validate_unique(table: pd.DataFrame, column: str, path: Path) -> None:
-    """Raise DatasetError for a value that a column contains more than once."""
+    """Raise DatasetError if a column contains a value more than once."""
     message = f"duplicate {column} '{{{column}}}'; keep one line"
     validate_rows(table, table[column].duplicated(), path=path, message=message)

@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-BACKGROUND = 0.20  # percentile of a mel band over the recording
+BACKGROUND = 0.20  # the background of a mel band is its 20th percentile over the recording
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Frames:
         return len(self.log_mel)
 
     def excerpt(self, first: int, n_frames: int) -> "Frames":
-        """Return `n_frames` frames from frame `first` on.
+        """Return `n_frames` frames, starting at frame `first`.
 
         Frames before the start and after the end of the recording contain its background.
         """
@@ -60,13 +60,13 @@ class Frames:
 def overlay(call: Frames, place: Frames) -> Frames:
     """Return frames in which the sound of `call` is added to `place`.
 
-    Each frame has the louder of both in each band, measured above the background of its own recording. The
-    level of the call above the background is therefore preserved.
+    In each frame and mel band, the result has the higher of the two levels above the background, and the
+    background of `place`. The level of the call above the background is therefore preserved.
 
     Parameters
     ----------
     call, place : Frames
-        Equally many frames.
+        Both must have the same number of frames.
     """
     levels = np.maximum(call.levels, place.levels)
     background = place.log_mel - place.levels
@@ -83,7 +83,7 @@ def concatenate(parts: Sequence[Frames]) -> Frames:
 
 
 def subtract_background(log_mel: np.ndarray) -> np.ndarray:
-    """Return the (n_frames, n_mels) levels above the recording's background, dB.
+    """Return the levels above the recording's background in dB, shape (n_frames, n_mels).
 
     The background of a mel band is its 20th percentile over the recording. Subtracting it removes the gain of
     the recorder.
@@ -98,12 +98,20 @@ def subtract_background(log_mel: np.ndarray) -> np.ndarray:
 
 
 def background_spectrum(log_mel: np.ndarray) -> np.ndarray:
-    """Return the (n_mels,) median of (n_frames, n_mels) log_mel, dB; it describes the site of a recording."""
+    """Return the median level of each mel band over the recording in dB, shape (n_mels,).
+
+    This spectrum characterises the site and the recorder.
+
+    Parameters
+    ----------
+    log_mel : np.ndarray, shape (n_frames, n_mels)
+        Power in mel bands of a whole recording, dB.
+    """
     return np.median(log_mel, axis=0)
 
 
 def percentile_rank(share: float, n: int) -> int:
-    """Return the index of a percentile in `n` ascending values (NumPy's method "higher").
+    """Return the index of the `share` quantile in `n` ascending values (NumPy's method "higher").
 
     Examples
     --------
@@ -114,7 +122,7 @@ def percentile_rank(share: float, n: int) -> int:
 
 
 def windowed(values: np.ndarray, starts: np.ndarray, length: int) -> np.ndarray:
-    """Return the (n_columns, n_windows, length) windows of (n_columns, n_frames) values.
+    """Return the windows of an array of values, shape (n_columns, n_windows, length).
 
     Time is the last axis, because sums and sorts over contiguous values are several times faster.
 

@@ -1,10 +1,11 @@
 """Log-mel bands and spectral contrast from one short-time Fourier transform.
 
-Each function returns the values of librosa's function of the same name at the same settings. Unlike librosa,
-both features share one transform, are computed block by block in float32, and have time as the first axis.
+Log-mel bands, MFCC and spectral contrast equal those of librosa at the same settings. Unlike in librosa, they
+share one transform, are computed block by block in float32, and have time as the first axis.
 
-A recording is transformed at its own sample rate, in frames of the same duration. The frequency bins then are
-the same at every sample rate, without resampling, which would take longer than the transform.
+A recording is transformed at its own sample rate. Frames have the same duration at every sample rate, so
+their frequency bins are the same, too. A recording is only resampled, which takes longer than the transform,
+if frame or hop would not be a whole number of samples.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,16 +20,16 @@ import scipy.fft
 import scipy.signal
 import soxr
 
-MIN_RANGE = 3  # mel bands of a range; fewer would describe the exact pitch of a tone, not the species
+MIN_RANGE = 3  # minimum number of mel bands in a range; fewer would only fit calls of one exact pitch
 BLOCK = 256  # frames transformed at a time; 256 spectra fit into the cache of a laptop's processor
 
 
 @dataclass(frozen=True)
 class SpectralSettings:
-    """Settings of the frames, with librosa's names.
+    """Settings of the frames, named as in librosa.
 
-    They apply to a recording at the sample rate `sr`. At another rate, frames and hops have the same
-    duration, and frequencies above `sr` / 2 are ignored.
+    `n_fft` and `hop_length` are numbers of samples at the sample rate `sr`. For a recording with a different
+    sample rate, frames and hops have the same duration. Frequencies above `sr` / 2 are ignored.
 
     Examples
     --------
@@ -49,11 +50,11 @@ class SpectralSettings:
     """Upper edge of the highest mel band, Hz."""
     n_mfcc: int = 20
     n_bands: int = 6
-    """Number of octaves of the spectral contrast, which has one more band below them."""
+    """Number of octave bands of the spectral contrast. One more band covers all frequencies below them."""
     contrast_fmin: float = 200.0
     """Upper edge of the lowest contrast band, Hz."""
     quantile: float = 0.02
-    """Share of the bins of a contrast band that define its peak and its valley."""
+    """Share of a contrast band's bins to average: the strongest for its peak, the weakest for its valley."""
 
     @property
     def frame_rate(self) -> float:
@@ -85,14 +86,14 @@ def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSett
         The samples of the recording in successive float32 blocks of any length. The result does not depend on
         the lengths.
     sr : int
-        Sample rate, Hz. Levels do not depend on it; bands above `sr` / 2 are silent.
+        Sample rate, Hz. It does not affect the levels, but bands above half of it are silent.
     settings : SpectralSettings
 
     Returns
     -------
     Spectra
-        1 + n_samples // hop frames, where hop is `settings.hop_length` at the rate `sr`. Frame k is centred
-        on sample k * hop, and the recording is padded with zeros, as in `librosa.stft`.
+        1 + n_samples // hop frames, where hop is `settings.hop_length` converted to the sample rate `sr`.
+        Frame k is centred on sample k * hop. As in `librosa.stft`, the recording is padded with zeros.
 
     Examples
     --------
@@ -113,25 +114,33 @@ def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSett
 
 
 def mel_bands(power: np.ndarray, settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_frames, n_mels) power in the mel bands of (n_frames, 1 + n_fft // 2) power."""
-    # Most weights of a mel filter are zero, so each group of filters is multiplied by its own bins only.
+    """Return the power in mel bands, (n_frames, n_mels), from power spectra, (n_frames, 1 + n_fft // 2)."""
+    # A mel filter has weight 0 in most bins, so each group of filters only reads the bins that it needs.
     return np.concatenate([power[:, bins] @ weights for bins, weights in _mel_groups(settings)], axis=1)
 
 
 def mfcc(log_mel: np.ndarray, n_mfcc: int) -> np.ndarray:
-    """Return the (n_frames, n_mfcc) mel-frequency cepstral coefficients of (n_frames, n_mels) dB.
+    """Return mel-frequency cepstral coefficients, (n_frames, n_mfcc), from log-mel bands, (n_frames, n_mels).
 
-    Orthonormal DCT-II, as in `librosa.feature.mfcc(S=log_mel)`. Source: Davis and Mermelstein (1980),
-    "Comparison of parametric representations for monosyllabic word recognition".
+    They are an orthonormal DCT-II, as in `librosa.feature.mfcc(S=log_mel)`.
+    Source: Davis and Mermelstein (1980), "Comparison of parametric representations for monosyllabic word
+    recognition".
     """
     return scipy.fft.dct(log_mel, axis=1, norm="ortho")[:, :n_mfcc]
 
 
 def spectral_contrast(power: np.ndarray, settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_frames, n_bands + 1) spectral contrast of (n_frames, 1 + n_fft // 2) power, dB.
+    """Return the spectral contrast in dB, shape (n_frames, n_bands + 1).
 
-    The contrast of an octave is the difference in dB between the mean magnitude of its strongest and of its
-    weakest bins. Source: Jiang et al. (2002), "Music type classification by spectral contrast feature".
+    The contrast of a band is the mean magnitude of its strongest bins minus that of its weakest bins, after
+    conversion of both to dB.
+    Source: Jiang et al. (2002), "Music type classification by spectral contrast feature".
+
+    Parameters
+    ----------
+    power : np.ndarray, shape (n_frames, 1 + n_fft // 2)
+        Power spectra.
+    settings : SpectralSettings
     """
     valley, peak = np.empty((2, len(power), settings.n_bands + 1), np.float32)
     for k, (band, n) in enumerate(_contrast_bands(settings)):
@@ -143,12 +152,14 @@ def spectral_contrast(power: np.ndarray, settings: SpectralSettings) -> np.ndarr
 
 
 def mel_centres(settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_mels,) centre frequencies of the mel bands, Hz."""
+    """Return the centre frequencies of the mel bands in Hz, shape (n_mels,)."""
     return mel_edges(settings)[1:-1]
 
 
 def mel_range(f_min: float, f_max: float, settings: SpectralSettings) -> tuple[int, int]:
-    """Return the first and last + 1 mel band centred between two frequencies, at least `MIN_RANGE` bands.
+    """Return the first mel band centred between two frequencies, and the one after the last.
+
+    A range of fewer than `MIN_RANGE` bands is widened to this number.
 
     Parameters
     ----------
@@ -164,17 +175,20 @@ def mel_range(f_min: float, f_max: float, settings: SpectralSettings) -> tuple[i
 
 
 def mel_edges(settings: SpectralSettings) -> np.ndarray:
-    """Return the (n_mels + 2,) edges of the mel bands in Hz; band k extends from edge k to edge k + 2."""
+    """Return the edges of the mel bands in Hz, (n_mels + 2,); band k extends from edge k to edge k + 2."""
     return librosa.mel_frequencies(settings.n_mels + 2, fmin=settings.fmin, fmax=settings.fmax)
 
 
 def _power_spectra(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:
-    """Yield (<= BLOCK, 1 + n_fft // 2) float32 power of the centred, Hann-windowed frames of a recording."""
+    """Yield the float32 power spectra of centred, Hann-windowed frames, at most `BLOCK` frames at a time.
+
+    Each block has the shape (n_frames, 1 + n_fft // 2).
+    """
     if sr * settings.n_fft % settings.sr or sr * settings.hop_length % settings.sr:
         # Frame and hop would not be whole numbers of samples, for example at 44.1 kHz.
         blocks, sr = _resampled(blocks, sr, settings.sr), settings.sr
     n_fft, hop_length = (n * sr // settings.sr for n in (settings.n_fft, settings.hop_length))
-    # The magnitude of a tone is proportional to the samples per frame; the scale makes it independent of sr.
+    # The magnitude of a tone is proportional to the samples per frame. The factor makes it independent of sr.
     window = scipy.signal.get_window("hann", n_fft).astype(np.float32) * np.float32(settings.sr / sr)
     n_bins = 1 + settings.n_fft // 2
     for frames in _frames(blocks, n_fft, hop_length):
@@ -185,7 +199,7 @@ def _power_spectra(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSett
 
 
 def _frames(blocks: Iterable[np.ndarray], n_fft: int, hop_length: int) -> Iterator[np.ndarray]:
-    """Yield (n, n_fft) views of a recording's centred frames, as soon as they are complete."""
+    """Yield the centred frames of a recording as soon as they are complete, as views of shape (n, n_fft)."""
     margin = np.zeros(n_fft // 2, np.float32)
     pending = margin
     for y in chain(blocks, [margin]):
@@ -211,7 +225,10 @@ def _decibel(power: np.ndarray) -> np.ndarray:
 
 @lru_cache
 def _mel_groups(settings: SpectralSettings) -> list[tuple[slice, np.ndarray]]:
-    """Return librosa's Slaney-normalised mel filters in groups: frequency bins, and (n_bins, n_filters)."""
+    """Return groups of librosa's Slaney-normalised mel filters: frequency bins, and their weights.
+
+    The weights of a group have the shape (n_bins, n_filters).
+    """
     bank = librosa.filters.mel(
         sr=settings.sr, n_fft=settings.n_fft, n_mels=settings.n_mels, fmin=settings.fmin, fmax=settings.fmax
     )
@@ -225,10 +242,10 @@ def _mel_groups(settings: SpectralSettings) -> list[tuple[slice, np.ndarray]]:
 
 @lru_cache
 def _contrast_bands(settings: SpectralSettings) -> list[tuple[slice, int]]:
-    """Return the bins of each contrast band, and how many of them define its peak and its valley.
+    """Return the bins of each contrast band, and the number of bins averaged for its peak and for its valley.
 
-    The bands have the same bins as in librosa: a band begins one bin below its lower edge and excludes its
-    last bin, and the highest band extends to the Nyquist frequency.
+    The bands have the same bins as in librosa. Every band except the lowest begins one bin below its lower
+    edge. Every band except the highest, which extends to the Nyquist frequency, excludes its last bin.
     """
     frequencies = librosa.fft_frequencies(sr=settings.sr, n_fft=settings.n_fft)
     edges = np.concatenate([[0.0], settings.contrast_fmin * 2.0 ** np.arange(settings.n_bands + 1)])

@@ -13,20 +13,20 @@ from features.data.audio import AudioError, Recording, validate_samples
 from features.frames.frames import Frames
 from features.frames.spectral import Spectra, SpectralSettings, compute_frames
 
-VERSION = 2  # to be increased if the same settings produce other frames, or the same frames other columns
+VERSION = 2  # increase it if the same settings give different frames, or the same frames different columns
 
 
 class FrameStore:
     """The frames of a data set's recordings on disk, as one float16 file per recording.
 
-    Each combination of settings has its own subfolder. A file stores size and modification time of the audio
-    file that it was computed from; if they have changed, the frames are computed again. The resolution of
-    float16 at these levels is 0.06 dB or better.
+    Each combination of settings has its own subfolder. Each file also contains the size and the modification
+    time of its audio file; if they have changed, the frames are computed again. In float16, levels have a
+    resolution of 0.06 dB or better.
 
     Parameters
     ----------
     folder : Path
-        Folder of the files. It can be shared by different settings.
+        Folder for the files. Stores with different settings can use the same folder.
     settings : SpectralSettings
 
     Examples
@@ -61,7 +61,7 @@ class FrameStore:
         n_jobs : int
             Number of threads.
         strict : bool
-            Whether to stop at the first recording that cannot be decoded.
+            Whether to raise an error for the first recording that cannot be decoded.
 
         Returns
         -------
@@ -83,7 +83,7 @@ class FrameStore:
         arguments = [(recordings[r], self._file(r, split), self.settings) for r in missing]
         errors = in_parallel(_compute_file, arguments, n_jobs)
         failed = {}
-        progress = tqdm(errors, desc=f"features of {split}", total=len(missing), unit="recording")
+        progress = tqdm(errors, desc=f"frames of {split}", total=len(missing), unit="recording")
         for recording_id, error in zip(missing, progress, strict=True):
             if error is not None:
                 if strict:
@@ -110,12 +110,12 @@ class FrameStore:
             return False
         try:
             return np.array_equal(read_arrays(file, "source")["source"], _source(path))
-        except ValueError:  # not a file of frames
+        except ValueError:  # the file is damaged
             return False
 
 
 def _source(path: Path) -> np.ndarray:
-    """Return size and modification time of an audio file."""
+    """Return the size of an audio file in bytes and its modification time in ns."""
     state = os.stat(path)
     return np.array([state.st_size, state.st_mtime_ns], np.int64)
 
@@ -161,7 +161,8 @@ def frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Fra
     Raises
     ------
     AudioError
-        The array is not one-dimensional, is empty, or contains NaN, infinite or implausibly large samples.
+        The array is not one-dimensional or not floating-point, is empty, or contains NaN, infinite or
+        implausibly large samples; or the sample rate is not above 0.
 
     Examples
     --------
@@ -169,6 +170,11 @@ def frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Fra
     >>> frames_of_samples(y, 32_000, SpectralSettings()).levels.shape
     (51, 64)
     """
+    y = np.asarray(y)
+    if not np.issubdtype(y.dtype, np.floating):
+        raise AudioError(f"array of {y.dtype}: samples must be floating-point; divide integers by full scale")
+    if sr <= 0:
+        raise AudioError(f"sample rate {sr} Hz is not above 0; give the sample rate of the array")
     if y.ndim != 1 or len(y) == 0:
         raise AudioError(
             f"array of shape {y.shape}: audio must be one-dimensional and have samples; mix it down"
@@ -197,7 +203,7 @@ def _read(path: Path, settings: SpectralSettings) -> tuple[np.ndarray, float]:
 
 
 def _pack(spectra: Spectra) -> np.ndarray:
-    """Return (n_frames, n_mels + n_bands + 1) float16: log-mel bands and contrast."""
+    """Return log-mel bands and contrast side by side in float16, shape (n_frames, n_mels + n_bands + 1)."""
     return np.concatenate(spectra, axis=1).astype(np.float16)
 
 

@@ -10,12 +10,12 @@ from features.common.errors import UserError
 
 @dataclass(frozen=True)
 class WindowSettings:
-    """Length and hop of windows, and when a box labels a window.
+    """Length and hop of windows, and the overlap that a box needs to label a window.
 
     Raises
     ------
     UserError
-        The length is not positive, or the hop is not above 0 and at most half the length.
+        The length is not above 0 and finite, or the hop is not above 0 and at most half the length.
 
     Examples
     --------
@@ -28,11 +28,11 @@ class WindowSettings:
     hop: float = 0.5
     """Time between the starts of successive windows, s."""
     min_overlap: float = 0.5
-    """Minimum overlap of box and window, as a share of the shorter one, for the box to label the window."""
+    """A box labels a window if they overlap by at least this share of the shorter one."""
 
     def __post_init__(self) -> None:
         if not 0 < self.length < float("inf"):
-            raise UserError(f"window length is {self.length} s; it must be above 0")
+            raise UserError(f"window length is {self.length} s; it must be above 0 and finite")
         if not 0 < self.hop <= self.length / 2:
             # Windows that overlap by at least half guarantee that every box labels at least one window.
             raise UserError(
@@ -41,12 +41,12 @@ class WindowSettings:
             )
 
     def in_frames(self, frame_rate: float) -> tuple[int, int]:
-        """Return length and hop in frames, given the frames per second."""
+        """Return the length and the hop in frames."""
         return round(self.length * frame_rate), round(self.hop * frame_rate)
 
 
 def window_starts(n_frames: int, length: int, hop: int) -> np.ndarray:
-    """Return the (n_windows,) first frames of a recording's windows.
+    """Return the first frame of each window of a recording, shape (n_windows,).
 
     Windows start every `hop` frames. If they do not reach the end of the recording, an additional window ends
     there. A recording that is not longer than a window has one window, which starts at 0.
@@ -70,7 +70,7 @@ def window_starts(n_frames: int, length: int, hop: int) -> np.ndarray:
 
 
 def overlap_share(start: np.ndarray, end: np.ndarray, *, t_min: np.ndarray, t_max: np.ndarray) -> np.ndarray:
-    """Return the (n_windows, n_boxes) overlap of windows and boxes, as a share of the shorter one.
+    """Return the overlap of each window and box, as a share of the shorter one, shape (n_windows, n_boxes).
 
     Parameters
     ----------
@@ -99,10 +99,11 @@ def label_windows(
     absent: np.ndarray,
     min_overlap: float,
 ) -> np.ndarray:
-    """Return the (n_windows, n_species) float32 labels of a recording's windows: 1, 0, or nan for unknown.
+    """Return the labels of a recording's windows: 1, 0, or nan for unknown, shape (n_windows, n_species).
 
-    A TP box that overlaps a window sufficiently sets the label of its species to 1, an FP box sets it to 0.
-    TP boxes override FP boxes. A window that overlaps a TP box less remains unknown.
+    A box labels its species in every window that it overlaps by at least `min_overlap`: a TP box with 1, an
+    FP box with 0. TP boxes override FP boxes. A box that overlaps a window by less does not change the labels
+    of the window. The labels are float32.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def label_windows(
     absent : np.ndarray, shape (n_species,)
         bool, species that are known to be absent from the whole recording.
     min_overlap : float
-        Sufficient overlap, as a share of the shorter one of box and window.
+        Minimum overlap of a box and a window that it labels, as a share of the shorter one.
 
     Examples
     --------
@@ -136,13 +137,13 @@ def label_windows(
 
 
 def overlay_labels(Y: np.ndarray, other: np.ndarray) -> np.ndarray:
-    """Return the labels of windows that are overlaid on other windows.
+    """Return the labels of overlays, each of which is made from two windows.
 
-    1 where either label is 1, 0 where both are 0, nan otherwise.
+    A label is 1 where either window has 1, 0 where both have 0, and nan otherwise.
 
     Parameters
     ----------
     Y, other : np.ndarray, shape (n_windows, n_species)
-        float32 labels: 1, 0, or nan for unknown.
+        float32 labels of the first and of the second window of each overlay: 1, 0, or nan for unknown.
     """
     return np.where((Y == 1) | (other == 1), np.float32(1), Y + other)  # 0 + 0 = 0; nan if one is nan

@@ -21,16 +21,16 @@ CELLS = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
 DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512  # number of windows scored together
 MAX_GRADIENT_NORM = 5.0
-VERSION = 3  # increase it when the same parameters and data give another network
+VERSION = 3  # increase it when the same parameters and data give a different network
 
 
 class RecurrentNet(nn.Module):
-    """A recurrent layer, followed by the attention-weighted mean of the frame scores of each species.
+    """A recurrent layer, followed for each species by an attention-weighted mean of scores over frames.
 
     Parameters
     ----------
     mean, std : (n_bands,) mean and standard deviation that normalise the input.
-    base_rate : (n_species,) fraction of windows with each species; initial value of the scores.
+    base_rate : (n_species,) fraction of windows with each species; value of the scores before training.
     hidden_size : number of units in each direction.
     cell : name of the recurrent cell in `CELLS`.
     dropout : dropout probability of the recurrent layer's output.
@@ -49,11 +49,11 @@ class RecurrentNet(nn.Module):
         self.dropout = dropout
         self.heads = nn.Linear(2 * hidden_size, 2 * len(base_rate))
         with torch.no_grad():
-            # Without these biases, the first epochs only learn that every species is rare.
+            # Without these biases, the first epochs would only teach the network that every species is rare.
             self.heads.bias[: len(base_rate)] = base_rate.logit()
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the (batch, n_species) logits of (batch, time, n_bands) normalised frames."""
+        """Return the logits, (batch, n_species), of normalised frames x, (batch, time, n_bands)."""
         hidden, _ = self.rnn(x)  # (batch, time, 2 * hidden_size)
         if self.training:
             hidden = hidden * _dropout_mask(hidden, self.dropout)
@@ -65,7 +65,7 @@ class RecurrentNet(nn.Module):
 
 
 class GRUClassifier(BaseEstimator):
-    """A recurrent network for multi-label windows with unknown labels.
+    """A recurrent network for multi-label classification of windows; labels may be unknown.
 
     Parameters
     ----------
@@ -107,14 +107,16 @@ class GRUClassifier(BaseEstimator):
 
     Notes
     -----
-    An epoch contains all windows with a known label, and the same number of other windows, drawn at random in
-    each epoch. There are many windows without known labels, and each contributes little information.
+    An epoch contains all windows with a known label, and the same number of windows without one, which are
+    drawn at random for each epoch. There are many windows without a known label, and each of them contributes
+    little information.
 
     Augmentation overlays two windows, and masks ranges of time and bands as in SpecAugment [2]_. The overlay
-    is the maximum of both windows, because a loud call masks a quiet one.
+    is the elementwise maximum of both windows, because a loud call masks a quiet one.
 
-    There is no early stopping. With about twenty positives per species, held-out recordings are more useful
-    for training, and the one-cycle schedule ends with a learning rate near 0.
+    There is no early stopping, because it needs held-out recordings. With about twenty positives per species,
+    these are more useful for training. The one-cycle schedule ends with a learning rate near 0, so the last
+    epochs change the network only a little.
 
     References
     ----------
@@ -166,13 +168,13 @@ class GRUClassifier(BaseEstimator):
         self.random_state = random_state
 
     def fit(self, X: np.ndarray, Y: np.ndarray, on_epoch: Callable[[float], None] | None = None) -> Self:
-        """Return the estimator, fitted.
+        """Return the fitted estimator.
 
         Parameters
         ----------
         X : (n_windows, n_steps, n_bands) frames of each window.
         Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
-        on_epoch : called after each epoch with its entry of `history_`.
+        on_epoch : function that is called after each epoch with the mean training loss of this epoch.
 
         Raises
         ------
@@ -200,7 +202,7 @@ class GRUClassifier(BaseEstimator):
             cell=self.cell,
             dropout=self.dropout,
         ).to(device)
-        # All windows are copied to the device once, so that a batch is only an indexing operation.
+        # All windows are copied to the device once, so that a batch only needs indexing.
         data = torch.from_numpy(X).to(device)
         labels = torch.from_numpy(Y.astype(np.float32)).to(device)
         known = torch.from_numpy(is_known).to(device)
@@ -213,10 +215,10 @@ class GRUClassifier(BaseEstimator):
         schedule = torch.optim.lr_scheduler.OneCycleLR(
             optimizer,
             self.learning_rate,
-            total_steps=max(steps * self.epochs, 10),  # fewer steps cannot rise and fall
+            total_steps=max(steps * self.epochs, 10),  # the rate cannot rise and fall in fewer steps
             pct_start=0.2,
         )
-        # Half precision on a GPU; the scaler keeps small gradients from underflowing.
+        # A GPU computes in half precision; the scaler keeps small gradients from underflowing.
         scaler = torch.amp.GradScaler(device.type, enabled=on_gpu)
         self.net_.train()
         self.history_ = []
@@ -248,14 +250,14 @@ class GRUClassifier(BaseEstimator):
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_species) probability of each species in each window."""
+        """Return the probability of each species in each window, (n_windows, n_species)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True, reset=False)
         device = resolve_device(self.device)
         net = self.net_.eval()
         if net.mean.device.type != device.type:
-            # Not moved otherwise: `to` replaces the weights even on the same device, and another thread may
-            # be using them.
+            # Only moved if the device differs: `to` replaces the weights even on the same device, while
+            # another thread may be using them.
             net.to(device)
         with torch.inference_mode():
             batches = (X[first : first + PREDICT_BATCH] for first in range(0, len(X), PREDICT_BATCH))
@@ -271,7 +273,7 @@ class GRUClassifier(BaseEstimator):
     def save(self, file: Path) -> None:
         """Write the weights and parameters to a file; `load` reads it without executing code."""
         check_is_fitted(self)
-        stored = io.BytesIO()  # if torch itself writes to a full disk, the error is not an OSError
+        stored = io.BytesIO()  # if torch wrote the file itself, a full disk would not raise OSError
         torch.save(
             {
                 "params": self.get_params(),
@@ -311,7 +313,7 @@ class GRUClassifier(BaseEstimator):
             model.n_bands_, model.n_species_ = len(state["mean"]), len(state["heads.bias"]) // 2
             model.history_ = stored["history"]
             model.seconds_ = stored["seconds"]
-        except Exception as error:  # the type depends on which part of the file is not valid
+        except Exception as error:  # its type depends on which part of the file is not valid
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
                 f"{file}: not a valid network of this version ({reason}); remove the file and retrain"
@@ -321,7 +323,7 @@ class GRUClassifier(BaseEstimator):
 
 
 def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Tensor:
-    """Return the binary cross-entropy per window, with nan labels as weak negatives.
+    """Return the binary cross-entropy per window, with unknown labels as weak negatives.
 
     Parameters
     ----------
@@ -332,7 +334,7 @@ def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Ten
     Returns
     -------
     scalar Tensor
-        Sum over species, mean over the batch.
+        The loss is summed over species and averaged over the batch.
     """
     unknown = labels.isnan()
     loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
@@ -363,7 +365,7 @@ def augment(x: Tensor, y: Tensor, mixup: float, *, generator: torch.Generator) -
 
 
 def resolve_device(device: str) -> torch.device:
-    """Return the torch device of a name in `DEVICES`.
+    """Return the torch device for a name in `DEVICES`.
 
     Raises
     ------
@@ -378,7 +380,7 @@ def resolve_device(device: str) -> torch.device:
 
 
 def _mask(n: int, length: int, max_width: int, *, generator: torch.Generator) -> Tensor:
-    """Return an (n, length) array of 1 with a range of 0 to `max_width` zeros in each row."""
+    """Return an (n, length) array of ones in which each row has a random range of 0 to `max_width` zeros."""
     device = generator.device
     width = torch.randint(0, max_width + 1, (n, 1), generator=generator, device=device)
     start = (torch.rand(n, 1, generator=generator, device=device) * (length - width + 1)).long()
@@ -389,8 +391,8 @@ def _mask(n: int, length: int, max_width: int, *, generator: torch.Generator) ->
 def _dropout_mask(x: Tensor, p: float) -> Tensor:
     """Return a dropout mask with the shape of x: 0 with probability `p`, otherwise 1 / (1 - p).
 
-    Each random 64-bit number serves eight values; `nn.Dropout` uses one per value. On a CPU this saves a
-    tenth of the time of an epoch.
+    Each random 64-bit number gives eight values, whereas `nn.Dropout` draws one number per value. On a CPU,
+    an epoch takes a tenth less time.
     """
     draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
     dropped = round(256 * p)
@@ -401,7 +403,7 @@ def _dropout_mask(x: Tensor, p: float) -> Tensor:
 def _epoch_batches(
     is_known: Tensor, n_windows: int, batch_size: int, *, generator: torch.Generator
 ) -> Iterator[Tensor]:
-    """Yield the indices of the windows in each batch of an epoch."""
+    """Yield the window indices of each batch of one epoch."""
 
     def shuffled(rows: Tensor) -> Tensor:
         return rows[torch.randperm(len(rows), generator=generator, device=rows.device)]
@@ -412,16 +414,16 @@ def _epoch_batches(
 
 
 def _base_rate(Y: np.ndarray, weak_negative_weight: float) -> Tensor:
-    """Return the (n_species,) weighted fraction of positive windows, smoothed so that it is never 0 or 1."""
+    """Return the weighted fraction of positive windows, (n_species,), smoothed so that it is never 0 or 1."""
     weight = np.where(np.isnan(Y), weak_negative_weight, 1.0)
     positives = (Y == 1).sum(axis=0)
     return torch.tensor((positives + 0.5) / (weight.sum(axis=0) + 1), dtype=torch.float32)
 
 
 def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the (n_bands,) mean and standard deviation over windows and frames.
+    """Return the mean and the standard deviation of each band over windows and frames, both (n_bands,).
 
-    The windows are converted to float64 in batches, because a copy of all would need too much memory.
+    The windows are converted to float64 in batches, because a copy of all windows would need too much memory.
     """
     n = len(X) * X.shape[1]
     total, squares = np.zeros(X.shape[2]), np.zeros(X.shape[2])
@@ -431,4 +433,4 @@ def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         squares += (x**2).sum(axis=(0, 1))
     mean = total / n
     variance = squares / n - mean**2
-    return mean, np.sqrt(np.maximum(variance, 1e-6))  # a silent band has no variance
+    return mean, np.sqrt(np.maximum(variance, 1e-6))  # a silent band has variance 0

@@ -1,11 +1,11 @@
-"""Labels with unknown values: validation, species of one class, and tags for scikit-learn."""
+"""Labels that may be unknown: validation, scores of species with one class only, and scikit-learn tags."""
 
 import numpy as np
 from sklearn.utils import Tags, check_array
 
 
 def check_labels(Y: np.ndarray | None, n_windows: int) -> np.ndarray:
-    """Return the labels Y as a validated array, as scikit-learn's `check_array` does.
+    """Return the labels Y as a validated array, similar to scikit-learn's `check_array`.
 
     Parameters
     ----------
@@ -15,15 +15,15 @@ def check_labels(Y: np.ndarray | None, n_windows: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Y is None, has another shape or contains other values.
+        Y is None, does not have this shape, or contains values other than these.
     """
     if Y is None:
         raise ValueError(
-            "this model requires y to be passed, but the target y is None; pass a row of labels per window"
+            "this model requires y to be passed, but the target y is None; pass one row of labels per window"
         )
     Y = check_array(Y, dtype="numeric", ensure_all_finite="allow-nan", input_name="Y")
     if len(Y) != n_windows:
-        raise ValueError(f"X has {n_windows} windows but Y has {len(Y)}; pass a row of labels per window")
+        raise ValueError(f"X has {n_windows} windows but Y has {len(Y)}; pass one row of labels per window")
     other = ~(np.isnan(Y) | (Y == 0) | (Y == 1))
     if other.any():
         raise ValueError(f"Y contains {Y[other][0]:g}; use 1, 0, or nan for unknown")
@@ -36,14 +36,14 @@ def constant_log_odds(y: np.ndarray, weak_negative_weight: float) -> float | Non
     Parameters
     ----------
     y : (n_windows,) labels of the species, 1, 0 or nan for unknown.
-    weak_negative_weight : weight of an unknown label, which counts as a negative. At 0, unknown labels are
-        ignored, so a species with known positives only has one class.
+    weak_negative_weight : weight of an unknown label, which counts as a negative. If it is 0, unknown
+        labels are ignored; a species whose known labels are all 1 then has one class only.
 
     Returns
     -------
     float or None
-        Log odds of the share of positives among all windows. Unknown windows count as negatives here, because
-        a species is absent from most windows.
+        Log odds of the smoothed fraction of positives among all windows. Unknown labels count as negatives
+        here, because a species is absent from most windows.
     """
     present = y[~np.isnan(y)] == 1 if weak_negative_weight == 0 else y == 1
     if present.any() and not present.all():
@@ -52,7 +52,7 @@ def constant_log_odds(y: np.ndarray, weak_negative_weight: float) -> float | Non
 
 
 def multilabel_tags(tags: Tags) -> Tags:
-    """Return scikit-learn's tags of an estimator that requires one column of labels per species."""
+    """Return the scikit-learn tags, changed for an estimator that requires a column of labels per species."""
     tags.target_tags.required = True
     tags.target_tags.multi_output = True
     tags.target_tags.single_output = False

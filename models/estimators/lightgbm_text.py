@@ -1,8 +1,8 @@
 """Reader of LightGBM's text format that validates a model before LightGBM loads it.
 
 LightGBM does not validate the text of a model. It uses numbers from the text as memory offsets, and
-unexpected keywords can end the process. `read_booster` therefore parses the text, validates every number and
-passes LightGBM a new text that contains only these numbers.
+unexpected keywords can end the process. `read_booster` therefore parses the text, validates every number
+and passes LightGBM a new text that contains only these numbers.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import lightgbm as lgb
 import numpy as np
 
-# Fields of a tree with one number per split, and with one number per leaf.
+# SPLIT_FIELDS have one number per split of a tree, LEAF_FIELDS have one number per leaf.
 SPLIT_FIELDS = {
     "split_feature": int,
     "split_gain": float,
@@ -23,21 +23,22 @@ SPLIT_FIELDS = {
     "internal_count": int,
 }
 LEAF_FIELDS = {"leaf_value": float, "leaf_weight": float, "leaf_count": int}
-NUMERICAL = (0, 2, 4, 6, 8, 10)  # decision types of numerical splits; odd ones are categorical
+NUMERICAL = (0, 2, 4, 6, 8, 10)  # decision types of numerical splits; odd numbers are categorical splits
 
 
 def read_booster(file: Path, n_features: int) -> lgb.Booster:
-    """Return the binary classifier in a file with LightGBM's text format.
+    """Return the binary classifier that is stored in a file in LightGBM's text format.
 
     Parameters
     ----------
-    file : text written by `Booster.model_to_string`.
+    file : file that contains the text returned by `Booster.model_to_string`.
     n_features : number of features that the model must have.
 
     Raises
     ------
     ValueError
-        The text is not a valid model of numerical splits on `n_features` features.
+        The text is not a valid model, or the model has splits that are not numerical, or it does not have
+        `n_features` features.
     OSError
         The file cannot be read.
     """
@@ -72,7 +73,7 @@ def _fields(block: str) -> dict[str, str]:
 
 
 def _tree_text(fields: dict[str, str], n_features: int) -> str:
-    """Return the text of a tree with validated numbers; ValueError or KeyError if they are not valid."""
+    """Return the text of a tree after validation; raise ValueError or KeyError if the tree is not valid."""
     n_leaves = int(fields["num_leaves"])
     n_splits = n_leaves - 1
     if n_leaves < 1 or fields["num_cat"] != "0" or fields["is_linear"] != "0":
@@ -81,7 +82,7 @@ def _tree_text(fields: dict[str, str], n_features: int) -> str:
     if n_splits:
         for names, n in ((SPLIT_FIELDS, n_splits), (LEAF_FIELDS, n_leaves)):
             found |= {name: _numbers(fields[name], n, kind) for name, kind in names.items()}
-        # A child is the number of a later split, or -1 - the number of a leaf.
+        # A child k >= 0 is a split that comes later; a child k < 0 is the leaf with number -1 - k.
         children = np.array([found["left_child"], found["right_child"]])
         outside = (children >= n_splits) | (children < -n_leaves)
         backwards = (children >= 0) & (children <= np.arange(n_splits))

@@ -19,9 +19,9 @@ class LogOddsMean(_BaseComposition):
     Parameters
     ----------
     estimators : list of (str, estimator)
-        Names and estimators. Each estimator has `decision_function`; `importance` and `contributions` are
-        only needed for the methods of these names. As in scikit-learn, parameters of an estimator are set by
-        `set_params(<name>__<parameter>=value)`.
+        Names and estimators. Each estimator must have the method `decision_function`. To call `importance`
+        or `contributions` of the mean, each estimator must also have the method of this name. As in
+        scikit-learn, `set_params(<name>__<parameter>=value)` sets a parameter of one of the estimators.
     weights : sequence of float, optional
         Positive weight of each estimator. Default: equal weights.
 
@@ -51,15 +51,15 @@ class LogOddsMean(_BaseComposition):
         self.weights = weights
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Return the parameters; if `deep`, also those of the estimators as `<name>__<parameter>`."""
+        """Return the parameters; if `deep`, also those of each estimator as `<name>__<parameter>`."""
         return self._get_params("estimators", deep=deep)
 
     def set_params(self, **params: Any) -> Self:
-        """Return the estimator after setting parameters, those of its estimators by `<name>__<parameter>`."""
+        """Return self after setting parameters; those of an estimator are named `<name>__<parameter>`."""
         return self._set_params("estimators", **params)
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
-        """Return the estimator after fitting a clone of each of its estimators.
+        """Return self after fitting a clone of each estimator.
 
         Parameters
         ----------
@@ -87,34 +87,37 @@ class LogOddsMean(_BaseComposition):
         Raises
         ------
         ValueError
-            The names or weights are not valid, or the estimators differ in features or species.
+            The names or weights are not valid, or the estimators have different numbers of features or
+            species.
         """
         mean = cls(estimators, weights)
         mean._validate_composition()
         mean.estimators_ = [estimator for _, estimator in estimators]
         shapes = {name: (fitted.n_features_in_, fitted.n_species_) for name, fitted in estimators}
         if len(set(shapes.values())) > 1:
-            raise ValueError(f"the estimators differ in (features, species): {shapes}; use those of one run")
+            raise ValueError(
+                f"the estimators differ in (n_features, n_species): {shapes}; use estimators of the same run"
+            )
         mean.n_features_in_, mean.n_species_ = next(iter(shapes.values()))
         return mean
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_species) mean log odds of each species in each window."""
+        """Return the mean log odds of each species in each window, (n_windows, n_species)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         return self._mean(estimator.decision_function(X) for estimator in self.estimators_)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_species) probability of each species in each window."""
+        """Return the probability of each species in each window, (n_windows, n_species)."""
         return np.asarray(expit(self.decision_function(X)))
 
     def importance(self) -> np.ndarray:
-        """Return the (n_species, n_features) mean of the estimators' importances."""
+        """Return the mean importance of each feature over the estimators, (n_species, n_features)."""
         check_is_fitted(self)
         return self._mean(estimator.importance() for estimator in self.estimators_)
 
     def contributions(self, X: np.ndarray, species: int) -> np.ndarray:
-        """Return the (n_windows, n_features) contribution of each feature to the log odds of a species.
+        """Return the contribution of each feature to the log odds of a species, (n_windows, n_features).
 
         Parameters
         ----------
@@ -142,7 +145,7 @@ class LogOddsMean(_BaseComposition):
             )
 
     def _mean(self, values: Iterable[np.ndarray]) -> np.ndarray:
-        """Return the weighted mean of one array per estimator."""
+        """Return the weighted mean of arrays, one from each estimator."""
         weights = [1.0] * len(self.estimators_) if self.weights is None else list(self.weights)
         first, *others = zip(weights, values, strict=True)
         total, mean = first

@@ -18,8 +18,8 @@ from features.common.files import replacing, write_json
 from models.estimators.labels import check_labels, constant_log_odds, multilabel_tags
 from models.estimators.lightgbm_text import read_booster
 
-VERSION = 4  # increase it when the same parameters and data give other scores
-OWN_BINS = 15  # maximum number of bins per feature if a species has its own; it has few known windows
+VERSION = 4  # increase it when the same parameters and data give different scores
+OWN_BINS = 15  # maximum number of bins per feature if each species has its own, for its few known windows
 SHARED_BINS = 127  # maximum number of bins per feature if all species share them
 FILE = "trees.json"
 
@@ -45,7 +45,8 @@ class OneVsRestGBM(BaseEstimator):
     extra_trees : bool
         Whether to grow extremely randomised trees [1]_, which split at random thresholds.
     weak_negative_weight : float
-        Weight of a window with an unknown label, which counts as a negative. At 0, such windows are left out.
+        Weight of a window with an unknown label, which counts as a negative. If it is 0, such
+        windows are left out.
     random_state : int
         Random seed.
     n_jobs : int
@@ -54,19 +55,19 @@ class OneVsRestGBM(BaseEstimator):
     Attributes
     ----------
     boosters_ : list of (Booster or float)
-        The model of each species, or constant log odds if the labels of the species have one class only.
+        The model of each species, or constant log odds if the species has labels of one class only.
     n_features_in_, n_species_ : int
         Numbers of features and species.
 
     Notes
     -----
     With about twenty positives per species, extremely randomised trees score about as well as trees with
-    optimised thresholds, and need two thirds of the time.
+    optimised thresholds, and are fitted in two thirds of the time.
 
     If `weak_negative_weight` is positive, all species share the bins of the features. The bin edges are
-    computed from the windows in which any species is present. From all windows, most bins would cover
-    background noise. If `weak_negative_weight` is 0, each species has its own bins, because its few known
-    windows would fill only a few of the shared bins.
+    computed from the windows in which any species is present. If they were computed from all windows, most
+    bins would cover background noise. If `weak_negative_weight` is 0, each species has its own bins, because
+    its few known windows would fill only a few of the shared bins.
 
     References
     ----------
@@ -112,7 +113,7 @@ class OneVsRestGBM(BaseEstimator):
         self.n_jobs = n_jobs
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
-        """Return the estimator, fitted.
+        """Return the fitted estimator.
 
         Parameters
         ----------
@@ -135,25 +136,25 @@ class OneVsRestGBM(BaseEstimator):
         except LightGBMError as error:
             reason = str(error).strip()
             raise UserError(
-                f"LightGBM cannot fit the trees ({reason}); change their parameters or check the features"
+                f"LightGBM cannot fit the trees ({reason}); change the parameters or check the features"
             ) from error
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_species) log odds of each species in each window."""
+        """Return the log odds of each species in each window, (n_windows, n_species)."""
         check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float32, reset=False)  # once, not in LightGBM for every species
+        X = validate_data(self, X, dtype=np.float32, reset=False)  # converted once, not for every species
         columns = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
             joblib.delayed(_log_odds)(booster, X) for booster in self.boosters_
         )
         return np.column_stack(columns)
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_species) probability of each species in each window."""
+        """Return the probability of each species in each window, (n_windows, n_species)."""
         return np.asarray(expit(self.decision_function(X)))
 
     def importance(self) -> np.ndarray:
-        """Return the (n_species, n_features) share of each feature in the total gain of the splits."""
+        """Return the share of each feature in the total gain of the splits, (n_species, n_features)."""
         check_is_fitted(self)
         total = np.zeros((self.n_species_, self.n_features_in_))
         for k, booster in enumerate(self.boosters_):
@@ -162,7 +163,7 @@ class OneVsRestGBM(BaseEstimator):
         return total / np.maximum(total.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
     def contributions(self, X: np.ndarray, species: int) -> np.ndarray:
-        """Return the (n_windows, n_features) SHAP values [2]_ of each feature for the log odds of a species.
+        """Return the SHAP value [2]_ of each feature for the log odds of a species, (n_windows, n_features).
 
         Parameters
         ----------
@@ -189,7 +190,7 @@ class OneVsRestGBM(BaseEstimator):
                     temporary.write_text(booster.model_to_string(), encoding="utf-8")
             else:
                 constants[k] = booster
-        # Last, so that a folder with this file is complete.
+        # This file is written last, so that a folder that contains it is complete.
         write_json(
             folder / FILE,
             {
@@ -213,7 +214,9 @@ class OneVsRestGBM(BaseEstimator):
         model = cls(**stored["params"])
         model.n_features_in_ = int(stored["n_features"])
         model.n_species_ = int(stored["n_species"])
-        constants = {int(k): float(value) for k, value in stored["constants"].items()}
+        constants = {int(k): float(value) for k, value in dict(stored["constants"]).items()}
+        if not np.isfinite(list(constants.values())).all():
+            raise ValueError(f"{FILE}: a constant is not finite")
         model.boosters_ = [
             constants[k] if k in constants else read_booster(_booster_file(folder, k), model.n_features_in_)
             for k in range(model.n_species_)
@@ -221,7 +224,7 @@ class OneVsRestGBM(BaseEstimator):
         return model
 
     def _fit_species(self, X: np.ndarray, y: np.ndarray, binned: lgb.Dataset | None) -> lgb.Booster | float:
-        """Return the model of (n_windows,) labels y; `binned` contains the shared bins of X, if any."""
+        """Return the model for the labels y of one species; `binned` is X in shared bins, or None."""
         constant = constant_log_odds(y, self.weak_negative_weight)
         if constant is not None:
             return constant
@@ -233,7 +236,7 @@ class OneVsRestGBM(BaseEstimator):
         else:
             weight = np.full(len(rows), self.weak_negative_weight)
             weight[known] = 1
-            data = binned.subset(rows.tolist()).construct()  # a copy, because every species sets its labels
+            data = binned.subset(rows.tolist()).construct()  # a copy, because species differ in labels
             data.set_label(label)
             data.set_weight(weight)
         return lgb.train(self._lightgbm_params(), data, num_boost_round=self.n_estimators)
@@ -256,7 +259,7 @@ def _booster_file(folder: Path, k: int) -> Path:
 
 
 def _binned(X: np.ndarray, is_present: np.ndarray, n_jobs: int) -> lgb.Dataset:
-    """Return X in bins whose edges are computed from the windows in a mask, or from all if it is empty."""
+    """Return X in bins, whose edges are computed from the windows in `is_present`, or from all if none is."""
     params = LIGHTGBM | {"max_bin": SHARED_BINS, "num_threads": joblib.effective_n_jobs(n_jobs)}
     sample = X[is_present] if is_present.any() else X
     edges = lgb.Dataset(sample, np.zeros(len(sample)), params=params)

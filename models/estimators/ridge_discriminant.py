@@ -15,28 +15,31 @@ from features.common.files import read_arrays, replacing
 from models.estimators.labels import check_labels, constant_log_odds, multilabel_tags
 from models.logistic import IDENTITY, fit_logistic
 
+VERSION = 1  # increase it when the same parameters and data give different scores
+
 FILE = "linear.npz"
 ARRAYS = ("coef", "intercept", "mean", "scale")
 BATCH = 8192  # number of windows converted to float64 together
-MAX_DEVIATIONS = 4.0  # standardised features are clipped, because a linear function is unbounded
+MAX_DEVIATIONS = 4.0  # limit of standardised features, because a linear function is unbounded
 
 
 class RidgeDiscriminant(BaseEstimator):
-    """Log odds of each species as a linear function of the features.
+    """A linear classifier: the log odds of each species are a linear function of the features.
 
-    A ridge regression of the labels on the standardised features has the direction of Fisher's linear
-    discriminant ([1]_, exercise 4.2). A logistic regression on the output of each species' ridge regression
-    converts it to log odds. Standardised features are clipped to four standard deviations, so that windows
-    unlike all training windows do not get extreme scores.
+    The labels are regressed on the standardised features by ridge regression, whose coefficients have the
+    direction of Fisher's linear discriminant ([1]_, exercise 4.2). For each species, a logistic regression
+    then converts the output of the ridge regression to log odds. Standardised features are clipped to four
+    standard deviations, so that windows that differ from all training windows do not get extreme scores.
 
     Parameters
     ----------
     alpha : float
         Penalty on the squared coefficients of the standardised features.
     weak_negative_weight : float
-        Weight of a window without any known label, which counts as a negative. In the ridge regression, a
-        window with any known label has weight 1, and is a negative of all species that are not known to be
-        present. This separates species from each other.
+        Weight of an unknown label, which counts as a negative. The ridge regression needs one weight per
+        window: it is 1 if any label of the window is known. A window with one species is therefore a full
+        negative for the other species, even if their labels are unknown. This separates species from each
+        other.
 
     Attributes
     ----------
@@ -71,7 +74,7 @@ class RidgeDiscriminant(BaseEstimator):
         self.weak_negative_weight = weak_negative_weight
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
-        """Return the estimator, fitted.
+        """Return the fitted estimator.
 
         Parameters
         ----------
@@ -97,7 +100,7 @@ class RidgeDiscriminant(BaseEstimator):
         self.coef_[varied] = ridge.coef_ / scaler.scale_
         score = self.decision_function(X)
         for k, is_present in zip(varied, present.T, strict=True):
-            spread = score[:, k].std() or 1.0  # it is 0 if all features are constant
+            spread = score[:, k].std() or 1.0  # the standard deviation is 0 if all features are constant
             slope, offset = fit_logistic(
                 score[:, k] / spread, is_present, weights[:, k], prior=IDENTITY, precision=1.0
             )
@@ -106,18 +109,18 @@ class RidgeDiscriminant(BaseEstimator):
         return self
 
     def decision_function(self, X: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_species) log odds of each species in each window."""
+        """Return the log odds of each species in each window, (n_windows, n_species)."""
         check_is_fitted(self)
         X = validate_data(self, X, dtype=np.float32, reset=False)
         parts = [self._deviations(X[batch]) @ self.coef_.T for batch in gen_batches(len(X), BATCH)]
         return np.concatenate(parts) + self.intercept_
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_species) probability of each species in each window."""
+        """Return the probability of each species in each window, (n_windows, n_species)."""
         return np.asarray(expit(self.decision_function(X)))
 
     def contributions(self, X: np.ndarray, species: int) -> np.ndarray:
-        """Return the (n_windows, n_features) contribution of each feature to the log odds of a species.
+        """Return the contribution of each feature to the log odds of a species, (n_windows, n_features).
 
         Contributions are relative to a window whose features are all at their mean.
 
@@ -131,7 +134,7 @@ class RidgeDiscriminant(BaseEstimator):
         return self._deviations(X) * self.coef_[species]
 
     def importance(self) -> np.ndarray:
-        """Return the (n_species, n_features) share of each feature in the sum of squared coefficients.
+        """Return the share of each feature in the sum of squared coefficients, (n_species, n_features).
 
         The coefficients are those of the standardised features.
         """
@@ -140,7 +143,7 @@ class RidgeDiscriminant(BaseEstimator):
         return squares / np.maximum(squares.sum(axis=1, keepdims=True), np.finfo(float).tiny)
 
     def _deviations(self, X: np.ndarray) -> np.ndarray:
-        """Return the (n_windows, n_features) clipped deviations of the features from their means."""
+        """Return the clipped deviations of the features from their means, (n_windows, n_features)."""
         limit = MAX_DEVIATIONS * self.scale_
         return np.clip(X - self.mean_, -limit, limit)
 
@@ -157,7 +160,8 @@ class RidgeDiscriminant(BaseEstimator):
     def load(cls, folder: Path, n_features: int, n_species: int) -> Self:
         """Return the discriminant that `save` wrote to `folder`.
 
-        The parameters of the constructor are not stored, so refitting it would use their defaults.
+        The parameters of the constructor are not stored, so refitting the loaded model would use
+        their defaults.
 
         Parameters
         ----------
@@ -167,7 +171,7 @@ class RidgeDiscriminant(BaseEstimator):
         Raises
         ------
         ValueError
-            The file is missing, not valid, or has other numbers of features or species.
+            The file is missing, not valid, or has different numbers of features or species.
         """
         arrays = read_arrays(folder / FILE, *ARRAYS)
         shapes = dict(

@@ -1,1 +1,1 @@
-"""Window scores to recording scores: pooling, calibration, blending, thresholds and prevalence."""
+"""From window scores to recording scores: pooling, calibration, blending, thresholds and prevalence."""

@@ -1,4 +1,4 @@
-"""Aggregation: window scores to recording scores, by the pooling and calibration with the best ranking."""
+"""Aggregation of window scores to recording scores, with the pooling and calibration that rank best."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,9 +13,9 @@ from models.scoring.pooling import POOLINGS, pool
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 PER_SPECIES_SHRINKAGE = 5.0
-"""Shrinkage with which each species has its own calibration curve."""
+"""Shrinkage that gives each species its own calibration curve."""
 COMMON_SHRINKAGE = np.inf
-"""Shrinkage with which all species have the same curve, so calibration does not change any ranking."""
+"""Shrinkage that gives all species the same curve; calibration then does not change the order of species."""
 
 
 @dataclass(frozen=True)
@@ -32,12 +32,12 @@ class Aggregation:
     calibrator: PlattCalibrator
 
     def __call__(self, P: np.ndarray, first: np.ndarray) -> np.ndarray:
-        """Return the (n_recordings, n_species) probabilities of recordings.
+        """Return the probability of each species in each recording, (n_recordings, n_species).
 
         Parameters
         ----------
         P : (n_windows, n_species) window scores, grouped by recording.
-        first : (n_recordings,) first window of each recording.
+        first : (n_recordings,) index of the first window of each recording.
         """
         return self.calibrator.transform(pool(P, first, self.pooling))
 
@@ -67,28 +67,28 @@ class Aggregation:
 def best_aggregation(
     P: np.ndarray, first: np.ndarray, Y: np.ndarray, *, fold: np.ndarray, metric: Metric
 ) -> tuple[Aggregation, np.ndarray, float]:
-    """Return the simplest aggregation that is as good as the best, its out-of-fold scores and their metric.
+    """Return the first aggregation that is as good as the best, its out-of-fold scores and their metric.
 
     An aggregation is as good as the best if their metrics differ by at most one standard error of the paired
-    difference, as in `blending.fit_blend`. Candidates are ordered from simple to complex: those with one
-    calibration curve per species, then those with a common curve, and each of these from "max" to "mean"
-    pooling. If folds keep sites whole, a species can be absent from the other folds. Its own curve is then
-    unreliable, and the common curve is better.
+    difference, as in `blending.fit_blend`. Aggregations with one calibration curve per species come first,
+    then those with a common curve; both are in the order of `pooling.POOLINGS`. A common curve is better if,
+    for example, no site is split between folds and a species occurs at one site only. The curve of this
+    species, fitted on the other folds, is then unreliable.
 
     Parameters
     ----------
     P : (n_windows, n_species) out-of-fold scores.
-    first : (n_recordings,) first window of each recording.
+    first : (n_recordings,) index of the first window of each recording.
     Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
     fold : (n_recordings,) fold of each recording, from 0.
-    metric : function of (truth, scores), to be maximised.
+    metric : function `metric(Y, P)` of truth and scores; higher is better.
 
     Returns
     -------
     aggregation : Aggregation
-        Fitted on all recordings.
+        Aggregation fitted on all recordings.
     oof : (n_recordings, n_species) array
-        Scores of each fold, calibrated by the other folds.
+        Scores of each fold, calibrated with curves that were fitted on the other folds.
     score : float
         Metric of `oof`.
     """

@@ -1,4 +1,4 @@
-"""Blending: a weighted mean of several members' scores, with the space and weights of the best ranking."""
+"""Blending: a weighted mean of members' log odds, probabilities or ranks, chosen with a ranking metric."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,18 +15,19 @@ from models.metrics import auc_per_species, difference_error
 STEPS = 20
 """Weights of two or three members are multiples of 1 / STEPS."""
 MAX_WEIGHTS = 300  # number of points of the grid of weights
-N_ERRORS = 3.0  # number of standard errors in the test for information
-USEFUL_AUC = 0.7  # a member that may have this macro AUC is not left out
+N_ERRORS = 3.0  # number of standard errors in the test of `informative`
+USEFUL_AUC = 0.7  # a member is not left out if its macro AUC could be this high
 
 Metric = Callable[[np.ndarray, np.ndarray], float]
 
 
 def _row_rank(P: np.ndarray) -> np.ndarray:
-    """Return the ranks in each row, from 0 for the lowest to 1 for the highest; ties get their mean rank."""
+    """Return the ranks of scores in each row, from 0 (lowest) to 1 (highest); ties get their mean rank."""
     return (scipy.stats.rankdata(P, axis=1) - 1) / max(P.shape[1] - 1, 1)
 
 
-# Spaces from simple to complex. If the errors of members are independent, a sum of log odds is optimal.
+# Functions into each space and back, from the simplest space to the most complex one. A sum of log odds is
+# optimal if the errors of the members are independent.
 SPACES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
     "logit": (logit, scipy.special.expit),
     "probability": (np.asarray, np.asarray),
@@ -40,7 +41,7 @@ class Blend:
 
     Attributes
     ----------
-    space : name of the space in `SPACES` in which the mean is taken.
+    space : name of the space in `SPACES` in which the mean is computed.
     weights : weight of each member; their sum is 1.
     """
 
@@ -48,7 +49,7 @@ class Blend:
     weights: tuple[float, ...]
 
     def apply(self, members: np.ndarray) -> np.ndarray:
-        """Return the (n_recordings, n_species) blended scores in [0, 1].
+        """Return the blended scores in [0, 1], (n_recordings, n_species).
 
         Parameters
         ----------
@@ -63,10 +64,10 @@ def _transform(members: np.ndarray, space: str) -> np.ndarray:
 
 
 def _weighted_mean(blend: Blend, transformed: np.ndarray) -> np.ndarray:
-    """Return the blended scores of members that are already transformed to the space of the blend."""
+    """Return the blended scores; `transformed` holds the members' scores in the space of the blend."""
     _, back = SPACES[blend.space]
     weights = np.array(blend.weights)
-    used = weights != 0  # a member of weight 0 must not change the last bits of the others
+    used = weights != 0  # adding a member with weight 0 could change the last bits of the sum
     return back(np.tensordot(weights[used], transformed[used], axes=1))
 
 
@@ -74,7 +75,7 @@ def candidates(n_members: int) -> list[Blend]:
     """Return all blends that `fit_blend` compares.
 
     In each space the weights form a regular grid. With two or three members, the grid has steps of 1 / 20.
-    With more members, it has the smallest steps 1 / n that give at most 300 points. Equal weights are always
+    With more members, it has the smallest step 1 / n that gives at most 300 points. Equal weights are always
     included. With one member, the only candidate is the member itself.
     """
     if n_members == 1:
@@ -90,8 +91,8 @@ def candidates(n_members: int) -> list[Blend]:
 
 
 def _compositions(total: int, n_parts: int) -> list[list[int]]:
-    """Return all lists of `n_parts` integers from 0 whose sum is `total`, in lexicographic order."""
-    # Stars and bars: choose the places of n_parts - 1 separators in a row of items and separators.
+    """Return all lists of `n_parts` non-negative integers that sum to `total`, in lexicographic order."""
+    # Stars and bars: `total` items and n_parts - 1 separators form a row; choose places for the separators.
     n_places = total + n_parts - 1
     separators = combinations(range(n_places), n_parts - 1)
     return [
@@ -100,13 +101,13 @@ def _compositions(total: int, n_parts: int) -> list[list[int]]:
 
 
 def score_candidates(members: np.ndarray, Y: np.ndarray, metric: Metric) -> dict[Blend, float]:
-    """Return the metric of all candidate blends.
+    """Return the metric of each candidate blend.
 
     Parameters
     ----------
     members : (n_members, n_recordings, n_species) scores in [0, 1].
     Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
-    metric : function of (truth, scores), to be maximised.
+    metric : function `metric(Y, P)` of truth and scores; higher is better.
     """
     transformed = {space: _transform(members, space) for space in SPACES}
     return {
@@ -116,11 +117,11 @@ def score_candidates(members: np.ndarray, Y: np.ndarray, metric: Metric) -> dict
 
 
 def informative(members: np.ndarray, Y: np.ndarray) -> np.ndarray:
-    """Return the (n_members,) mask of the members whose scores carry information, and so join a blend.
+    """Return a mask, (n_members,), of the members whose scores carry enough information to be blended.
 
-    A member is left out if its macro AUC is at most three standard errors above 0.5 and more than three
-    standard errors below 0.7. The standard error is that of random scores [1]_. With few recordings it is
-    large, and no member is left out. If all members would be left out, none is.
+    A member is left out if its macro AUC is below 0.7 by more than three standard errors, and is not above
+    0.5 by more than three standard errors. The standard error is that of random scores [1]_. With few
+    recordings it is large, and no member is left out. If this rule would leave out all members, all are kept.
 
     Parameters
     ----------
@@ -149,22 +150,22 @@ def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
     """Return the simplest blend that is as good as the best.
 
     A blend is as good as the best if their metrics differ by at most one standard error of the paired
-    difference over blocks of recordings [1]_. The maximum over three spaces and a grid of weights would
-    otherwise overfit. Blends in log odds are simplest, and among these the blend closest to equal weights.
+    difference over blocks of recordings [1]_. Choosing the best of all blends, in three spaces and with many
+    weights, would overfit. A blend is simpler if its space comes earlier in `SPACES` or, within a space, if
+    its weights are closer to equal weights.
 
-    Members without information, see `informative`, have weight 0. The others are blended as if these did not
-    exist.
+    Members that `informative` leaves out have weight 0 and do not affect how the others are blended.
 
     Parameters
     ----------
     members : (n_members, n_recordings, n_species) scores in [0, 1].
     Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
-    metric : function of (truth, scores), to be maximised.
+    metric : function `metric(Y, P)` of truth and scores; higher is better.
 
     References
     ----------
-    .. [1] Breiman, Friedman, Olshen and Stone (1984), "Classification and regression trees": the rule of one
-       standard error.
+    .. [1] Breiman, Friedman, Olshen and Stone (1984), "Classification and regression trees": the
+       one-standard-error rule.
     """
     kept = informative(members, Y)
     blend = _fit_all(members[kept], Y, metric)
@@ -174,7 +175,7 @@ def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
 
 
 def _fit_all(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
-    """Return the blend of `fit_blend` without leaving out any member."""
+    """Return the simplest blend that is as good as the best; no member is left out."""
     scored = score_candidates(members, Y, metric)
     best = max(scored, key=scored.__getitem__)
     reference = best.apply(members)
@@ -192,14 +193,14 @@ def _fit_all(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
 def cross_fit(
     members: np.ndarray, Y: np.ndarray, fold: np.ndarray, *, metric: Metric
 ) -> tuple[np.ndarray, list[Blend]]:
-    """Return out-of-fold blended scores, and the blend of each fold, which is fitted on the other folds.
+    """Return blended out-of-fold scores, and for each fold the blend that was fitted on the other folds.
 
     Parameters
     ----------
     members : (n_members, n_recordings, n_species) out-of-fold scores in [0, 1].
     Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
     fold : (n_recordings,) fold of each recording, from 0.
-    metric : function of (truth, scores), to be maximised.
+    metric : function `metric(Y, P)` of truth and scores; higher is better.
     """
     P = np.empty(Y.shape)
     blends = []
@@ -213,30 +214,30 @@ def cross_fit(
 def blend_or_best(
     members: np.ndarray, Y: np.ndarray, fold: np.ndarray, *, metric: Metric
 ) -> tuple[np.ndarray, Blend, list[Blend]]:
-    """Return out-of-fold blended scores, the blend for new recordings, and the blend of each fold.
+    """Return blended out-of-fold scores, the blend for new recordings, and the blend of each fold.
 
-    If the best member alone is better than the cross-fitted blend by more than one standard error of the
-    paired difference, the result is this member alone.
+    If the best member is better than the cross-fitted blend by more than one standard error of the paired
+    difference, this member is used alone.
 
     Parameters
     ----------
     members : (n_members, n_recordings, n_species) out-of-fold scores in [0, 1].
     Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
     fold : (n_recordings,) fold of each recording, from 0.
-    metric : function of (truth, scores), to be maximised, for example `metrics.lrap`.
+    metric : function `metric(Y, P)` of truth and scores, for example `metrics.lrap`; higher is better.
 
     Returns
     -------
     P : (n_recordings, n_species) array
         Scores of each fold, blended with weights that were fitted on the other folds.
     blend : Blend
-        Fitted on all recordings. Members without information have weight 0, see `informative`.
+        Blend fitted on all recordings. Members that `informative` leaves out have weight 0.
     fold_blends : list of Blend
-        Fitted without the recordings of each fold.
+        For each fold, the blend that was fitted on the other folds.
 
     Examples
     --------
-    Two members with independent errors are better together:
+    The blend of two members with independent errors ranks better than each of them:
 
     >>> import numpy as np
     >>> from models.metrics import lrap

@@ -1,4 +1,4 @@
-"""Platt calibration: recording scores to probabilities that are comparable between species."""
+"""Platt calibration: turns scores of recordings into probabilities that are comparable between species."""
 
 from typing import Self
 
@@ -12,27 +12,30 @@ from models.logistic import IDENTITY, fit_logistic, logit
 class PlattCalibrator(BaseEstimator):
     """Platt calibration with one logistic curve per species, shrunk towards a common curve.
 
-    Rankings compare the scores of different species in one recording. A species whose scores are generally
-    low would lose these comparisons without calibration. Platt calibration [1]_ fits a logistic regression on
-    the log odds of each species. Many species have only about twenty positive recordings, so a Gaussian prior
-    shrinks each slope and offset towards those of the common curve.
+    Rankings compare the scores of different species in one recording. Without calibration, a species whose
+    scores are generally low would be ranked too low. Platt calibration [1]_ fits one logistic regression per
+    species, of the labels on the log odds of the scores. Many species have only about twenty positive
+    recordings, so a Gaussian prior shrinks each slope and offset towards those of the common curve, which is
+    fitted on all species together.
 
     Parameters
     ----------
     shrinkage : float
-        Precision of the prior. At 5, the curve of a species differs from the common curve by about 0.4 log
-        odds unless the labels are strong evidence for more. At infinity, all species have the common curve.
+        Precision of the prior; its standard deviation is 1 / sqrt(shrinkage). With 5, the standard deviation
+        is about 0.4: the slope and offset of a species differ by more from the common ones only if many
+        labels require it. With infinity, all species have the common curve.
 
     Attributes
     ----------
     coef_ : (n_species, 2) array
-        Slope and offset on the log odds.
+        Slope and offset of each species: calibrated log odds = slope * log odds + offset.
 
     Notes
     -----
-    The fit weights negatives so that every species has the mean prevalence. The number of annotated
-    positives of a species depends on the choice of the annotators, not on its prevalence in the field.
-    Without the weights, a species with few positives in the other folds would also get lower scores.
+    In the fit, negatives are weighted so that every species has the same prevalence: that of all species
+    pooled. The number of annotated positives of a species depends on the choice of the annotators, not on its
+    prevalence in the field. Without the weights, a species that happens to have few positives in the folds
+    used for fitting would get lower scores in the held-out fold.
 
     References
     ----------
@@ -55,7 +58,7 @@ class PlattCalibrator(BaseEstimator):
         self.shrinkage = shrinkage
 
     def fit(self, P: np.ndarray, Y: np.ndarray) -> Self:
-        """Return the calibrator, fitted on known cells.
+        """Return the calibrator after fitting it on known cells.
 
         Parameters
         ----------
@@ -83,16 +86,16 @@ class PlattCalibrator(BaseEstimator):
         return calibrator
 
     def transform(self, P: np.ndarray) -> np.ndarray:
-        """Return the (n_recordings, n_species) calibrated probabilities of scores P."""
+        """Return the calibrated probabilities of scores P, (n_recordings, n_species)."""
         return scipy.special.expit(self.coef_[:, 0] * logit(P) + self.coef_[:, 1])
 
 
 def calibrate(
     P: np.ndarray, Y: np.ndarray, fold: np.ndarray, *, shrinkage: float
 ) -> tuple[np.ndarray, PlattCalibrator]:
-    """Return cross-fitted calibrated scores, and the calibrator fitted on all recordings.
+    """Return scores that are calibrated out of fold, and the calibrator fitted on all recordings.
 
-    The scores of each fold are calibrated by curves that were fitted on the other folds.
+    The scores of each fold are calibrated with curves that were fitted on the other folds.
 
     Parameters
     ----------
@@ -109,9 +112,10 @@ def calibrate(
 
 
 def _balancing_weights(Y: np.ndarray) -> np.ndarray:
-    """Return weights with which each species has the prevalence of all species together.
+    """Return weights that give each species the same prevalence: that of all species pooled.
 
-    A positive has weight 1. Unknown cells have weight 0, as have species without a positive or a negative.
+    A positive has weight 1. The weight is 0 for unknown cells, and for all cells of a species that lacks
+    positives or lacks negatives.
     """
     positives, negatives = (Y == 1).sum(axis=0), (Y == 0).sum(axis=0)
     odds = negatives.sum() / max(positives.sum(), 1)

@@ -6,18 +6,18 @@ POOLINGS = ("max", "top2", "top3", "mean")
 
 
 def pool(P: np.ndarray, first: np.ndarray, how: str) -> np.ndarray:
-    """Return the (n_recordings, n_species) pooled scores of recordings.
+    """Return the pooled scores of recordings, (n_recordings, n_species).
 
     Parameters
     ----------
     P : (n_windows, n_species) window scores, grouped by recording.
-    first : (n_recordings,) first window of each recording.
-    how : "max", "mean", "top2" or "top3"; the last two are the mean of the two or three highest scores.
+    first : (n_recordings,) index of the first window of each recording.
+    how : "max", "mean", "top2" or "top3"; the last two are the means of the two or three highest scores.
 
     Raises
     ------
     ValueError
-        `how` is not one of these.
+        `how` is not one of these names.
 
     Examples
     --------

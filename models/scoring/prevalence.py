@@ -7,17 +7,17 @@ from models.logistic import logit
 
 STRENGTH = 20.0
 """Weight of the training prevalence, as a number of recordings. It was chosen on two data sets that were
-synthesised like the embedded one with other seeds. Values from 10 to 40 gave similar results."""
+synthesised like the embedded one, but with different seeds. Values from 10 to 40 gave similar results."""
 TOLERANCE = 1e-6
 MAX_STEPS = 1000
 
 
 def estimate_prevalence(P: np.ndarray, prior: float, strength: float = STRENGTH) -> np.ndarray:
-    """Return the (n_species,) estimated fraction of the recordings with each species.
+    """Return the estimated prevalence of each species, (n_species,): the fraction of recordings with it.
 
-    The estimate is computed by expectation maximisation [1]_. Pseudo-recordings with the training prevalence
-    shrink it towards that prevalence. It is only as good as the probabilities: scores that are poor or not
-    calibrated give poor estimates.
+    The estimate is computed by expectation maximisation [1]_. Added pseudo-recordings with the training
+    prevalence shrink the estimate towards the training prevalence. The estimate is poor if the probabilities
+    are inaccurate or not calibrated.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ def estimate_prevalence(P: np.ndarray, prior: float, strength: float = STRENGTH)
     Examples
     --------
     >>> import numpy as np
-    >>> P = np.array([[0.9], [0.9], [0.9], [0.01]])  # at a prevalence of 0.1, these scores are high
+    >>> P = np.array([[0.9], [0.9], [0.9], [0.01]])  # three scores are high for a prevalence of 0.1
     >>> estimate_prevalence(P, 0.1, strength=0.0).round(1).tolist()
     [0.8]
     """
@@ -49,10 +49,11 @@ def estimate_prevalence(P: np.ndarray, prior: float, strength: float = STRENGTH)
 
 
 def with_prevalence(P: np.ndarray, prior: float, prevalence: np.ndarray) -> np.ndarray:
-    """Return the (n_recordings, n_species) probabilities at the given prevalence.
+    """Return the probabilities at the given prevalence, (n_recordings, n_species).
 
-    By Bayes' rule, the odds of each species are multiplied by the ratio of its new and old prior odds. This
-    changes the order of species in a recording, but not the order of recordings for a species.
+    By Bayes' rule, the odds of each species are multiplied by the odds of its new prevalence and divided by
+    the odds of the old one. This can change the order of the species in a recording, but not the order of the
+    recordings for a species.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Thresholds: scores from which a species is reported."""
+"""Thresholds: the lowest score at which each species is reported."""
 
 from dataclasses import dataclass
 from typing import Any, Self
@@ -6,22 +6,23 @@ from typing import Any, Self
 import numpy as np
 
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-"""Levels of precision and recall for which thresholds exist."""
+"""Levels of precision and recall for which thresholds are computed."""
 DEFAULT_PRECISION = 0.7
-MARGIN = 1e-6  # distance of a threshold above the highest score of the absent recordings
+MARGIN = 1e-6  # a threshold that excludes all absent recordings is this far above their highest score
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """Thresholds of each species for given precision or recall.
+    """Thresholds of each species for several levels of precision and of recall.
 
     Attributes
     ----------
-    precision : level of `LEVELS` -> (n_species,) lowest scores from which at least this fraction of the
-        reported recordings is correct. If no score reaches this precision, the threshold is just above the
-        scores of all recordings without the species.
-    recall : level of `LEVELS` -> (n_species,) highest scores from which at least this fraction of the
-        recordings with the species is reported; 1 if the species is never present.
+    precision : dict from each level in `LEVELS` to (n_species,) thresholds. A threshold is the lowest score
+        with at least this precision: the fraction of the reported recordings that contain the species. If no
+        score has it, the threshold is just above the scores of all recordings without the species.
+    recall : dict from each level in `LEVELS` to (n_species,) thresholds. A threshold is the highest score
+        with at least this recall: the fraction of the recordings with the species that are reported. It is 1
+        if the species is never present.
 
     Examples
     --------
@@ -40,7 +41,7 @@ class Thresholds:
 
     @classmethod
     def fit(cls, P: np.ndarray, Y: np.ndarray) -> Self:
-        """Return the thresholds for out-of-fold scores; unknown cells are ignored.
+        """Return the thresholds that are set on out-of-fold scores; unknown cells are ignored.
 
         Parameters
         ----------
@@ -62,7 +63,7 @@ class Thresholds:
 
     @classmethod
     def from_config(cls, config: dict[str, Any], n_species: int) -> Self:
-        """Return the thresholds that `config` returned.
+        """Return the thresholds from the JSON values that `config` returned.
 
         Raises
         ------
@@ -73,26 +74,24 @@ class Thresholds:
         for name in ("precision", "recall"):
             part = {level: np.array(config[name][str(level)], float) for level in LEVELS}
             if any(values.shape != (n_species,) for values in part.values()):
-                raise ValueError(
-                    f"thresholds of {name} are not those of {n_species} species; retrain the model"
-                )
+                raise ValueError(f"{name} thresholds are not for {n_species} species; retrain the model")
             if not all(np.isfinite(values).all() for values in part.values()):
-                raise ValueError(f"thresholds of {name} are not finite; retrain the model")
+                raise ValueError(f"{name} thresholds are not finite; retrain the model")
             parts.append(part)
         return cls(*parts)
 
 
 def _curve(p: np.ndarray, present: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the distinct scores, highest first, and the cumulative numbers of present and absent."""
+    """Return the distinct scores, highest first, and how many present and absent recordings reach each."""
     scores = np.unique(p)[::-1]
     reach = p[:, None] >= scores
     return scores, (reach & present[:, None]).sum(axis=0), (reach & ~present[:, None]).sum(axis=0)
 
 
 def _for_precision(scores: np.ndarray, present: np.ndarray, absent: np.ndarray, *, level: float) -> float:
-    """Return the lowest score from which the precision is at least `level`.
+    """Return the lowest threshold with a precision of at least `level`.
 
-    If there is none, return a score just above those of all recordings without the species.
+    If there is none, return a threshold just above the scores of all recordings without the species.
     """
     reached = np.flatnonzero((present > 0) & (present >= level * (present + absent)))
     if len(reached):
@@ -102,7 +101,7 @@ def _for_precision(scores: np.ndarray, present: np.ndarray, absent: np.ndarray, 
 
 
 def _for_recall(scores: np.ndarray, present: np.ndarray, absent: np.ndarray, *, level: float) -> float:
-    """Return the highest score from which the recall is at least `level`, or 1 without any present."""
+    """Return the highest threshold with a recall of at least `level`; 1 if the species is never present."""
     if len(present) == 0 or present[-1] == 0:
         return 1.0
     return float(scores[np.argmax(present >= level * present[-1])])

@@ -1,1 +1,1 @@
-"""Reference implementations and timing for the benchmarks."""
+"""The benchmarks, their reference implementations and their timing."""

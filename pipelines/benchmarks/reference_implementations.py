@@ -1,4 +1,4 @@
-"""Reference implementations: the same work as usually written with librosa, scikit-learn or torch."""
+"""Reference implementations: the same computations in the usual librosa, scikit-learn or torch code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +26,10 @@ FOUR_SECONDS = WindowSettings(length=4.0, hop=2.0)
 
 
 def floor(path: Path, settings: SpectralSettings) -> None:
-    """Decode, resample and transform the frames: a lower bound for the time of any of their features."""
+    """Decode and resample a file and transform its frames.
+
+    The time of this function is a lower bound for every feature extractor that uses these frames.
+    """
     y, sr = soundfile.read(path, dtype="float32")
     y = soxr.resample(y, sr, settings.sr)
     window = scipy.signal.get_window("hann", settings.n_fft).astype(np.float32)
@@ -37,9 +40,9 @@ def floor(path: Path, settings: SpectralSettings) -> None:
 
 
 def librosa_per_window(
-    path: Path, sr: int | None = None, n_fft: int = 2048, hop_length: int = 512
+    path: Path, sr: int | None = None, *, n_fft: int = 2048, hop_length: int = 512
 ) -> np.ndarray:
-    """Return (n_windows, n_features) librosa features, called for each window of 4 s with a hop of 2 s."""
+    """Return (n_windows, n_features) features, with librosa called on each window of 4 s, hop 2 s."""
     y, rate = librosa.load(path, sr=sr)
     length, hop = 4 * int(rate), 2 * int(rate)
     rows = []
@@ -55,11 +58,12 @@ def librosa_per_window(
 def librosa_shared_stft(
     path: Path,
     sr: int | None = None,
+    *,
     n_fft: int = 2048,
     hop_length: int = 512,
     window: WindowSettings = FOUR_SECONDS,
 ) -> np.ndarray:
-    """Return (n_windows, n_features) librosa features from one transform of the whole recording."""
+    """Return (n_windows, n_features) features, with one librosa transform of the whole recording."""
     y, rate = librosa.load(path, sr=sr)
     magnitude = np.abs(librosa.stft(y, n_fft=n_fft, hop_length=hop_length))
     log_mel = librosa.power_to_db(librosa.feature.melspectrogram(S=magnitude**2, sr=rate), top_db=None)
@@ -75,7 +79,7 @@ def librosa_shared_stft(
 
 
 def opensmile_descriptors() -> Callable[[Path], Any] | None:
-    """Return a function of a file to its ComParE 2016 low-level descriptors; None without openSMILE."""
+    """Return a function from an audio file to its ComParE 2016 descriptors; None without openSMILE."""
     try:
         import opensmile
     except ImportError:
@@ -87,7 +91,7 @@ def opensmile_descriptors() -> Callable[[Path], Any] | None:
 
 
 def one_vs_rest(X: np.ndarray, Y: np.ndarray, params: dict[str, Any]) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the prediction function of OneVsRestClassifier, fitted for each species on its known rows.
+    """Return a prediction function: one OneVsRestClassifier per species, fitted on its labelled windows.
 
     Parameters
     ----------
@@ -104,7 +108,7 @@ def one_vs_rest(X: np.ndarray, Y: np.ndarray, params: dict[str, Any]) -> Callabl
 
 
 class Peer(BaseEstimator):
-    """A scikit-learn estimator for multi-label windows, with unknown labels as weak negatives.
+    """A scikit-learn estimator for several labels per window. Unknown labels are weak negatives.
 
     Parameters
     ----------
@@ -116,7 +120,7 @@ class Peer(BaseEstimator):
     """
 
     def __init__(
-        self, estimator: Any, at_once: bool, weak_negative_weight: float = 0.1, n_jobs: int = 1
+        self, estimator: Any, at_once: bool, *, weak_negative_weight: float = 0.1, n_jobs: int = 1
     ) -> None:
         self.estimator = estimator
         self.at_once = at_once
@@ -124,7 +128,7 @@ class Peer(BaseEstimator):
         self.weak_negative_weight = weak_negative_weight
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
-        """Fit on (n_windows, n_features) X and (n_windows, n_species) Y of 1, 0 and nan."""
+        """Fit on X, (n_windows, n_features), and labels Y of 1, 0 and nan, (n_windows, n_species)."""
         X, known, label = X.astype(np.float32), ~np.isnan(Y), Y == 1
         weight = np.where(known, 1.0, self.weak_negative_weight)
         if self.at_once:
@@ -152,7 +156,7 @@ class Peer(BaseEstimator):
 
 
 def classical_peers(seed: int, n_jobs: int) -> dict[str, Peer]:
-    """Return the classical models that are usually fitted on a table of windows."""
+    """Return classical models that are common for tabular data, by name."""
     forest = {"n_estimators": 500, "random_state": seed, "n_jobs": n_jobs}
     return {
         "ExtraTrees(500)": Peer(ExtraTreesClassifier(**forest), at_once=True),
@@ -179,7 +183,10 @@ class _Standardised(BaseEstimator):
 
 
 def bare_gru(x: torch.Tensor, batch_size: int, hidden_size: int) -> None:
-    """Run `torch.nn.GRU` forward and backward over (n_windows, n_steps, n_mels) windows, without a model."""
+    """Run `torch.nn.GRU` forward and backward, without other layers, loss and optimiser.
+
+    The shape of `x` is (n_windows, n_steps, n_mels).
+    """
     gru = torch.nn.GRU(x.shape[2], hidden_size, batch_first=True, bidirectional=True)
     for batch in x.split(batch_size):
         gru.zero_grad(set_to_none=True)

@@ -40,8 +40,9 @@ from pipelines.benchmarks import reference_implementations as reference
 from pipelines.benchmarks.timing import Report, alternate, in_new_process
 from pipelines.core.detector import ALONE, Detector, TrainedMember, score_recordings
 from pipelines.core.runs import median_bands
-from pipelines.core.task import Task, training_truth
+from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
+from pipelines.core.truth import training_truth
 from pipelines.members.gbm import GBMScorer, default_parameters, make_model
 from pipelines.members.gru import GRUScorer
 
@@ -58,19 +59,19 @@ OURS = "understory"
 
 @dataclass(frozen=True)
 class BenchmarkSettings:
-    """Size of the benchmarks. There are about as many training windows and labels as in RFCX."""
+    """Size of the benchmarks. The defaults give about as many training windows and labels as in RFCX."""
 
     recordings: SyntheticSettings = RECORDINGS
     n_timed: int = 8
-    """Recordings on which every contestant is timed."""
+    """Number of recordings on which every implementation is timed."""
     repeats: int = 3
     n_scaling: int = 60
-    """Recordings of the runs on one core and on two."""
+    """Number of recordings in the comparison of one core with two."""
     n_few: int = 40
     n_many: int = 400
-    """Recordings of a short and a long run, whose peak memory is compared."""
+    """Numbers of recordings of a short and a long run, whose peak memory is compared."""
     n_seeds: int = 8
-    """Fits of the trees, each with another seed and other positives."""
+    """Number of fits of the trees, each with a different seed and different positives."""
     epochs: int = 5
 
 
@@ -78,11 +79,11 @@ DEFAULT = BenchmarkSettings()
 
 
 def bench_features(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
-    """From an audio file to the columns of its windows; many files on one core and on two; peak memory."""
+    """Time the columns of an audio file, and of many files on one core and on two; measure peak memory."""
     spectral, window = SpectralSettings(), WindowSettings()
     features = TrainingWindows(_task(dataset, folder)).features
     stft = {"n_fft": spectral.n_fft, "hop_length": spectral.hop_length}
-    contestants: dict[str, Callable[[Path], Any]] = {
+    implementations: dict[str, Callable[[Path], Any]] = {
         OURS: lambda path: _file_columns(path, features, window),
         FLOOR: lambda path: reference.floor(path, spectral),
         "librosa per window": reference.librosa_per_window,
@@ -99,13 +100,13 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchmarkSettings) 
     if opensmile is None:
         report.figures["openSMILE ComParE_2016 LLD"] = "not installed: pip install -e '.[bench]'"
     else:
-        contestants["openSMILE ComParE_2016 LLD"] = opensmile
+        implementations["openSMILE ComParE_2016 LLD"] = opensmile
         report.figures["openSMILE version"] = version("opensmile")
     with threadpool_limits(1):
         report.times = alternate(
-            contestants, list(dataset.train.values())[: settings.n_timed], settings.repeats
+            implementations, list(dataset.train.values())[: settings.n_timed], settings.repeats
         )
-    for name in contestants:
+    for name in implementations:
         if name not in (OURS, FLOOR):
             report.ratio(name, OURS)
     report.ratio(OURS, FLOOR)
@@ -121,19 +122,19 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchmarkSettings) 
         in_new_process(_feature_run, features, _repeated(dataset, n), folder / "scratch")
         for n in (settings.n_few, settings.n_many)
     )
-    _report_memory(report, settings, few, many)
+    _report_memory(report, settings, few=few, many=many)
     minutes = settings.n_many * settings.recordings.duration / 60
     report.figures[f"minutes for {minutes:g} minutes of audio, two cores, measured"] = seconds / 60
-    report.figures["load before that run"] = load
+    report.figures["load average before the long run"] = load
     report.figures["templates"] = features.blocks["templates"].n_measures
-    report.figures[f"minutes for the {RFCX_MINUTES} of RFCX, extrapolated"] = (
+    report.figures[f"minutes for {RFCX_MINUTES} minutes of audio, as in RFCX, extrapolated"] = (
         seconds / 60 * RFCX_MINUTES / minutes
     )
     return report
 
 
 def bench_trees(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
-    """Fit of the trees of all species on the windows with a known label; LRAP on the test recordings."""
+    """Time the fit of the trees of all species on labelled windows; compute LRAP on the test recordings."""
     task = _task(dataset, folder)
     statistics = Statistics(task.store.settings)
     X, X_test = (task.compute(split, statistics.measure, "statistics") for split in ("train", "test"))
@@ -177,13 +178,13 @@ def bench_trees(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> 
 
 
 def bench_epoch(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
-    """One epoch of the GRU, and after each the bare torch.nn.GRU on as many windows; one thread."""
+    """Time each epoch of the GRU and then the bare torch.nn.GRU on as many windows, with one thread."""
     task = _task(dataset, folder)
     X = task.compute("train", window_sequences, "sequences")
     report = Report("per epoch")
     devices = ["cpu", "cuda"] if torch.cuda.is_available() else ["cpu"]
     for device in devices:
-        # One epoch more, because the first one includes the preparation.
+        # One additional epoch, because the first one includes the preparation and is left out.
         network = GRUClassifier(epochs=settings.epochs + 1, device=device)
         ours, bare = f"understory, {device}", f"bare torch.nn.GRU, {device}"
         report.times |= {ours: [], bare: []}
@@ -196,7 +197,7 @@ def bench_epoch(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> 
 
 
 def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
-    """From a new recording's file to its scores, by the GBM and by a blend with five GRUs; peak memory."""
+    """Time the scoring of a new file with the GBM and with a blend with five GRUs; measure peak memory."""
     task = _task(dataset, folder)
     windows = TrainingWindows(task)
     model = make_model(default_parameters(), seed=0, n_jobs=N_CORES).fit(*windows.whole())
@@ -236,7 +237,7 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> R
     few, many = (
         in_new_process(_scan_run, alone, _repeated(dataset, n))[1] for n in (settings.n_few, settings.n_many)
     )
-    _report_memory(report, settings, few, many)
+    _report_memory(report, settings, few=few, many=many)
     return report
 
 
@@ -248,7 +249,7 @@ BENCHMARKS = {
 }
 
 
-def _report_memory(report: Report, settings: BenchmarkSettings, few: float, many: float) -> None:
+def _report_memory(report: Report, settings: BenchmarkSettings, *, few: float, many: float) -> None:
     report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
     report.figures[f"peak memory, MiB, {settings.n_many} recordings"] = many
     report.figures["peak memory, long / short run"] = many / few
@@ -294,7 +295,7 @@ def _store_run(recordings: dict[str, Path], folder: Path, n_jobs: int) -> Callab
 
 
 def _feature_run(features: WindowFeatures, recordings: dict[str, Path], folder: Path) -> None:
-    """Compute the frames of many recordings on disk, then the columns of their windows, and drop both."""
+    """Store the frames of many recordings, then compute the columns of their windows, and delete both."""
     length, hop = WindowSettings().in_frames(features.settings.frame_rate)
     shutil.rmtree(folder, ignore_errors=True)
     store = FrameStore(folder, features.settings)
@@ -310,14 +311,14 @@ def _feature_run(features: WindowFeatures, recordings: dict[str, Path], folder: 
 
 
 def _file_columns(path: Path, features: WindowFeatures, window: WindowSettings) -> np.ndarray:
-    """Return the (n_windows, n_columns) columns of an audio file's windows."""
+    """Return the columns of the windows of an audio file, shape (n_windows, n_columns)."""
     frames = frames_of(path, features.settings)
     length, hop = window.in_frames(features.settings.frame_rate)
     return features.transform(frames, window_starts(len(frames), length, hop), length)
 
 
 def _scan_run(detector: Detector, recordings: dict[str, Path]) -> None:
-    for _, scored in score_recordings(detector, recordings, {}, N_CORES):
+    for _, scored in score_recordings(detector, recordings, external={}, n_jobs=N_CORES):
         if isinstance(scored, AudioError):
             raise scored
 

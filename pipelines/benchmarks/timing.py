@@ -1,4 +1,4 @@
-"""Timing: contestants in turns, medians with all times kept, and the peak memory of a separate process."""
+"""Timing of implementations in alternation, with all times and medians, and peak memory of a new process."""
 
 import multiprocessing
 import os
@@ -19,7 +19,7 @@ Input = TypeVar("Input")
 
 
 class Report:
-    """Figures of one benchmark: times of the contestants, and ratios of their medians.
+    """Figures of one benchmark: times of the implementations, and ratios of their median times.
 
     Parameters
     ----------
@@ -27,7 +27,7 @@ class Report:
 
     Attributes
     ----------
-    times : contestant -> seconds of each call.
+    times : name of an implementation -> seconds of each call.
     figures : name -> ratio or other figure.
     """
 
@@ -37,11 +37,11 @@ class Report:
         self.figures: dict[str, float | str] = {}
 
     def median(self, contestant: str) -> float:
-        """Return the median time of a contestant, s."""
+        """Return the median time of an implementation, s."""
         return float(np.median(self.times[contestant]))
 
     def ratio(self, contestant: str, to: str) -> None:
-        """Add the ratio of the median times of two contestants to the figures."""
+        """Add the ratio of the median times of two implementations to the figures."""
         self.figures[f"{contestant} / {to}"] = self.median(contestant) / self.median(to)
 
     def write(self, file: Path, load: tuple[float, float, float]) -> None:
@@ -75,13 +75,13 @@ class Report:
 def alternate(
     contestants: Mapping[str, Callable[[Input], Any]], inputs: Sequence[Input], repeats: int
 ) -> dict[str, list[float]]:
-    """Return the seconds of each call of each contestant.
+    """Return the seconds of each call of each implementation.
 
-    Contestants take turns on each input, after one call each that is not timed.
+    First, each implementation is called once without timing. Then all are called in turn on each input.
 
     Parameters
     ----------
-    contestants : name -> function of one input.
+    contestants : name of an implementation -> function of one input.
     inputs : inputs of the functions.
     repeats : number of times that all inputs are repeated.
     """

@@ -1,1 +1,1 @@
-"""What all commands share: command line, task, training recipe, runs on disk and the detector."""
+"""Code that all commands share: command line, task, training recipe, runs on disk and the detector."""

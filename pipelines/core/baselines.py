@@ -1,4 +1,4 @@
-"""The two baselines of every leaderboard, `prior` and `background`: what can be scored without any call."""
+"""The baselines `prior` and `background`: scores that a model can reach without recognising any call."""
 
 import time
 
@@ -35,7 +35,7 @@ def write_baselines(task: Task) -> None:
 
 
 def prior(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Return training and test scores that only depend on the share of training recordings per species."""
+    """Return training and test scores that are the share of training recordings with each species."""
     oof = np.empty(task.truth.shape)
     for k in range(task.n_folds):
         oof[task.fold == k] = task.truth[task.fold != k].mean(axis=0)
@@ -43,15 +43,15 @@ def prior(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Return calibrated training and test scores from each recording's median spectrum alone.
+    """Return calibrated training and test scores that only use the median spectrum of each recording.
 
-    What these scores gain over `prior` comes from sites and sessions, not from calls.
+    If they are better than `prior`, the model recognises the site or the time of a recording, not its calls.
     """
     X = task.compute("train", median_spectrum, "background")
     trees = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
     model = LogOddsMean([("trees", trees), ("linear", RidgeDiscriminant())])
     *_, raw = out_of_fold(model, split(X, task.known, task.fold))
-    each = np.arange(len(raw))  # one row per recording
+    each = np.arange(len(raw))  # each recording is one row
     aggregation, oof, _ = best_aggregation(raw, each, task.truth, fold=task.fold, metric=METRICS[task.metric])
     if not task.dataset.test:
         return oof, np.empty((0, task.dataset.n_species))
@@ -61,5 +61,5 @@ def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
 
 
 def median_spectrum(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-    """Return the (1, n_mels) median spectrum of a recording, dB."""
+    """Return the median spectrum of a recording, dB, shape (1, n_mels)."""
     return background_spectrum(frames.log_mel)[None, :]

@@ -23,15 +23,31 @@ from pipelines.core.failed_recordings import read_failed
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser) -> None:
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help formatter that shows the default of a flag if it has one and the help text does not state it."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default in (None, False, []) or "default" in (action.help or ""):
+            return action.help
+        return super()._get_help_string(action)
+
+
+def run(
+    main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, *, continues: bool = False
+) -> None:
     """Parse the flags and run a command.
 
     A `UserError` is printed as one line, with exit status 2. Ctrl-C ends the command at once, with exit
     status 130.
+
+    Parameters
+    ----------
+    continues : whether the command continues its earlier work if it is run again after Ctrl-C.
     """
     args = parser.parse_args()
-    signal.signal(signal.SIGINT, _interrupted)
-    # joblib warns when a command stops at its first error; the error message says more.
+    message = "interrupted; run the same command again to continue" if continues else "interrupted"
+    signal.signal(signal.SIGINT, lambda *_: _interrupt(message))
+    # When a command stops at an error, joblib warns about unfinished tasks. The error message is enough.
     warnings.filterwarnings("ignore", r"\d+ tasks (have been successfully|which were)", UserWarning)
     try:
         main(args)
@@ -46,9 +62,9 @@ def run(main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentPar
     sys.exit(2)
 
 
-def _interrupted(*_: object) -> NoReturn:
-    """Exit without waiting for threads: files on disk are complete at any moment."""
-    _print_error("interrupted; run the same command again to continue")
+def _interrupt(message: str) -> NoReturn:
+    """Exit without waiting for threads. This is safe because files on disk are complete at any moment."""
+    _print_error(message)
     sys.stdout.flush()
     os._exit(130)
 
@@ -60,22 +76,25 @@ def _print_error(message: str) -> None:
 
 def dataset_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the flags that all commands on a data set share."""
-    parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=description, formatter_class=HelpFormatter)
     parser.add_argument("--data", type=Path, metavar="DIR", help="data set (default: the embedded one)")
     parser.add_argument(
         "--results", type=Path, metavar="DIR", help="results folder (default: results/<name of the data set>)"
     )
-    parser.add_argument("--metric", choices=METRICS, default="lrap", help="metric used for all selections")
     parser.add_argument("--seed", type=natural, default=0, help="random seed")
     return parser
+
+
+def add_metric_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag `--metric` to a parser."""
+    parser.add_argument("--metric", choices=METRICS, default="lrap", help="metric used to select parameters")
 
 
 def training_parser(description: str) -> argparse.ArgumentParser:
     """Return a parser with the flags that all training commands share."""
     window = WindowSettings()
     parser = dataset_parser(description)
+    add_metric_flag(parser)
     parser.add_argument("--folds", type=natural, default=5, help="number of cross-validation folds")
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")
     parser.add_argument("--window", type=float, default=window.length, metavar="S", help="window length, s")
@@ -103,7 +122,7 @@ def positive(text: str) -> int:
 
 
 def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
-    """Return the data set that the flags name and its results folder, which is locked for this process.
+    """Return the data set and the results folder given by the flags; the folder is locked for this process.
 
     The embedded data set is written first if it does not exist.
     """
@@ -124,8 +143,8 @@ def open_trained_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
 
 
 def results_folder(args: argparse.Namespace) -> Path:
-    """Return the absolute path of the results folder that the flags name."""
-    # In a clone, results lie in the clone, whatever the working directory is.
+    """Return the absolute path of the results folder given by the flags."""
+    # In a clone of the repository, results are in the clone, whatever the working directory is.
     root = ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()
     name = "synthetic" if args.data is None else args.data.resolve().name
     return (args.results or root / "results" / name).resolve()
@@ -139,7 +158,7 @@ def _lock(results: Path) -> None:
         lock.acquire()
     except Timeout as error:
         raise UserError(
-            f"{results}: another command is writing there; wait for it, or give another --results"
+            f"{results}: another command is writing to this folder; wait, or give another --results"
         ) from error
     except OSError as error:
         raise UserError(

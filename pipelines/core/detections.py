@@ -16,7 +16,7 @@ class Detection(NamedTuple):
     t_min, t_max : interval, s.
     f_min, f_max : band of the species, Hz.
     score : highest score of a window in the interval.
-    threshold : score from which the species is reported.
+    threshold : lowest score at which the species is reported.
     """
 
     species: int
@@ -50,9 +50,9 @@ class ScoredWindows(NamedTuple):
 def detect(scored: ScoredWindows, threshold: np.ndarray, bands: np.ndarray) -> list[Detection]:
     """Return the detections of a recording, sorted by start.
 
-    A species is reported if its score of the recording reaches its threshold: in all windows that reach the
-    threshold too, or in the window with the highest score if none does. Windows that overlap form one
-    detection.
+    A species is reported if its score for the recording reaches its threshold. It is reported in all windows
+    whose score also reaches the threshold, or in the window with the highest score if there is none.
+    Overlapping windows form one detection.
 
     Parameters
     ----------
@@ -64,16 +64,16 @@ def detect(scored: ScoredWindows, threshold: np.ndarray, bands: np.ndarray) -> l
         p = scored.windows[:, species]
         hits = np.flatnonzero(p >= min(threshold[species], p.max()))
         gaps = np.flatnonzero(scored.start[hits[1:]] > scored.start[hits[:-1]] + scored.length)
-        for run in np.split(hits, gaps + 1):
-            end = min(scored.start[run[-1]] + scored.length, scored.duration)
-            times = float(scored.start[run[0]]), float(max(end, scored.start[run[0]]))
+        for merged in np.split(hits, gaps + 1):
+            end = min(scored.start[merged[-1]] + scored.length, scored.duration)
+            times = float(scored.start[merged[0]]), float(max(end, scored.start[merged[0]]))
             low, high = bands[species].tolist()
-            score = float(p[run].max())
+            score = float(p[merged].max())
             found.append(Detection(int(species), *times, low, high, score, float(threshold[species])))
     return sorted(found, key=lambda detection: (detection.t_min, detection.species))
 
 
 def detection_table(detections: Sequence[Detection], species: Sequence[str]) -> pd.DataFrame:
-    """Return detections as a table with the fields of `Detection`, species by name."""
+    """Return a table of detections with the fields of `Detection`; species are given by name."""
     table = pd.DataFrame(detections, columns=list(Detection._fields))
     return table.assign(species=[species[detection.species] for detection in detections])

@@ -23,17 +23,39 @@ from models.scoring.prevalence import with_prevalence
 from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS, Thresholds
 from pipelines.core.detections import Detection, ScoredWindows, detect, detection_table
 from pipelines.core.member import WindowScorer, member_class
-from pipelines.core.runs import BLEND, EXTERNAL, MEMBER, RunError, invalid_run, is_outdated, read_config
+from pipelines.core.runs import (
+    BLEND,
+    EXTERNAL,
+    INVALID,
+    MEMBER,
+    RunError,
+    has_run,
+    invalid_run,
+    is_outdated,
+    outdated_blend,
+    read_config,
+)
 
 ALONE = Blend("probability", (1.0,))
+ExternalScores = np.ndarray | pd.Series
+"""Scores of another model for one recording: an array in the order of the species, or a Series indexed by them."""
 
 
 class TrainedMember(NamedTuple):
-    """A member with its model. `scorer` is None for external scores, which are given for each recording."""
+    """A member of a detector.
+
+    Attributes
+    ----------
+    name : name of the member.
+    scorer : model of the member; None for external scores, which the caller gives for each recording.
+    aggregation : turns window scores into recording scores.
+    config : config.json of the run.
+    """
 
     name: str
     scorer: WindowScorer | None
     aggregation: Aggregation
+    config: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True)
@@ -51,7 +73,7 @@ class Detector:
     bands : (n_species, 2) median f_min and f_max of each species' boxes, Hz.
     prior : prevalence that the probabilities assume for every species.
     calibrator : turns scores into probabilities; None if scores are probabilities.
-    thresholds : scores from which a species is reported.
+    thresholds : lowest scores at which a species is reported.
 
     Examples
     --------
@@ -82,65 +104,81 @@ class Detector:
         Raises
         ------
         RunError
-            The folder holds no trained model, or its files are not valid, of another version, or do not
-            belong together.
+            The folder has no trained model. Or its files are invalid, do not belong together, or were
+            written by a different version.
         """
         folder = Path(folder).resolve()
         config = read_config(folder)
         try:
             if config["kind"] == BLEND:
-                names = list(config["members"])
-                configs = {name: read_config(folder.parent / name) for name in names}
-                if is_outdated(folder.parent, config):
-                    raise RunError(
-                        f"{folder}: a member was trained again since; run 'python pipelines/blend.py' again"
-                    )
-                blend = Blend(config["space"], tuple(map(float, config["weights"])))
-                calibrator = PlattCalibrator.of(np.array(config["calibration"], float))
-                if blend.space not in SPACES or len(blend.weights) != len(names):
-                    raise ValueError("its weights are not valid")
-            else:
-                names, configs, blend, calibrator = [folder.name], {folder.name: config}, ALONE, None
-            return cls._of(folder, config, configs, blend, calibrator)
+                return cls._load_blend(folder, config)
+            if config["kind"] != MEMBER:
+                raise RunError(
+                    f"{folder}: holds scores without a model; give the folder of a trained member or a blend"
+                )
+            return cls._of(folder, config, members=(_load_member(folder, config),), blend=ALONE)
         except RunError:
             raise
-        except (KeyError, TypeError, ValueError, OSError) as error:
+        except INVALID as error:
             raise invalid_run(folder, error) from error
+
+    @classmethod
+    def _load_blend(cls, folder: Path, config: dict[str, Any]) -> Self:
+        """Return the detector of a blend, without the members of weight 0."""
+        for name in config["members"]:
+            if not has_run(folder.parent / name):
+                raise RunError(
+                    f"{folder.parent / name}: missing member of the blend; train it and blend again, or "
+                    f"copy its folder there"
+                )
+        if is_outdated(folder.parent, config):
+            raise outdated_blend(folder)
+        weights = {name: float(member["weight"]) for name, member in config["members"].items()}
+        valid = all(0 <= weight <= 1 for weight in weights.values())  # false for nan
+        if not valid or not np.isclose(sum(weights.values()), 1) or config["space"] not in SPACES:
+            raise ValueError("its weights or its space are not valid")
+        used = {name: weight for name, weight in weights.items() if weight > 0}
+        blend = Blend(config["space"], tuple(used.values()))
+        members = tuple(
+            _load_member(folder.parent / name, read_config(folder.parent / name)) for name in used
+        )
+        calibrator = PlattCalibrator.of(np.array(config["calibration"], float))
+        if calibrator.coef_.shape != (len(config["species"]), 2) or not np.isfinite(calibrator.coef_).all():
+            raise ValueError("its calibration is not valid")
+        return cls._of(folder, config, members=members, blend=blend, calibrator=calibrator)
 
     @classmethod
     def _of(
         cls,
         folder: Path,
         config: dict[str, Any],
-        configs: Mapping[str, dict[str, Any]],
+        *,
+        members: tuple[TrainedMember, ...],
         blend: Blend,
-        calibrator: PlattCalibrator | None,
+        calibrator: PlattCalibrator | None = None,
     ) -> Self:
-        """Return the detector of a run whose members have the configurations `configs`."""
+        """Return the detector of a run with loaded members, which must have the same species and frames."""
         species = tuple(config["species"])
-        trained = [other for other in configs.values() if other["kind"] == MEMBER]
+        trained = [member.config for member in members if member.scorer is not None]
         if not trained:
-            raise RunError(f"{folder}: holds no trained model, only scores; blend them with a trained member")
+            raise RunError(f"{folder}: only external scores have a weight, so there is no model to load")
         settings, window = trained[0]["spectral"], trained[0]["window"]
-        if any(tuple(other["species"]) != species for other in configs.values()):
+        if any(tuple(member.config["species"]) != species for member in members):
             raise ValueError("its members have different species")
         if any((other["spectral"], other["window"]) != (settings, window) for other in trained):
-            raise ValueError("its members have different frames or windows")
+            raise ValueError("its members have different settings of frames or windows")
         for other in trained:
             if other["features_version"] != FEATURES_VERSION:
                 raise ValueError(f"its features have version {other['features_version']}")
         bands, prior = np.array(config["bands"], float), float(config["prior"])
         if bands.shape != (len(species), 2) or not np.isfinite(bands).all() or not 0 < prior < 1:
             raise ValueError("its bands or its prior are not valid")
-        root = folder if config["kind"] == MEMBER else None
         return cls(
             folder=folder,
             species=species,
             settings=SpectralSettings(**settings),
             window=WindowSettings(**window),
-            members=tuple(
-                _load_member(name, root or folder.parent / name, other) for name, other in configs.items()
-            ),
+            members=members,
             blend=blend,
             bands=bands,
             prior=prior,
@@ -150,7 +188,7 @@ class Detector:
 
     @property
     def external_members(self) -> list[str]:
-        """Names of the members whose scores have to be given for each recording."""
+        """Names of the members whose scores the caller must give for each recording."""
         return [member.name for member in self.members if member.scorer is None]
 
     def zero_external_scores(self) -> dict[str, np.ndarray]:
@@ -158,14 +196,15 @@ class Detector:
         return {name: np.zeros(len(self.species)) for name in self.external_members}
 
     def score(
-        self, recording: str | Path, external: Mapping[str, np.ndarray] | None = None
+        self, recording: str | Path, external: Mapping[str, ExternalScores] | None = None
     ) -> "ScoredRecording":
         """Return the scores of an audio file.
 
         Parameters
         ----------
         recording : audio file in any format that libsndfile reads.
-        external : name of an external member -> its (n_species,) scores of this recording.
+        external : name of an external member -> its (n_species,) scores of this recording, as an array in the
+            order of `species` or a Series indexed by species.
 
         Raises
         ------
@@ -174,14 +213,14 @@ class Detector:
         RunError
             The model returns scores that are not finite.
         UserError
-            The scores of an external member are missing.
+            The scores of an external member are missing or not valid.
         """
         return self._score(frames_of(Path(recording), self.settings), external, Path(recording).name)
 
     def score_array(
-        self, y: np.ndarray, sr: int, external: Mapping[str, np.ndarray] | None = None
+        self, y: np.ndarray, sr: int, external: Mapping[str, ExternalScores] | None = None
     ) -> "ScoredRecording":
-        """Return the scores of a recording in memory; errors as `score`.
+        """Return the scores of audio samples in memory; raises the same errors as `score`.
 
         Parameters
         ----------
@@ -192,24 +231,24 @@ class Detector:
         return self._score(frames_of_samples(y, sr, self.settings), external, "the array")
 
     def _score(
-        self, frames: Frames, external: Mapping[str, np.ndarray] | None, name: str
+        self, frames: Frames, external: Mapping[str, ExternalScores] | None, name: str
     ) -> "ScoredRecording":
         scored = self.score_frames(frames, external)
         if not (np.isfinite(scored.scores.recording).all() and np.isfinite(scored.scores.windows).all()):
-            raise RunError(f"{self.folder}: returns scores of {name} that are not finite; train it again")
+            raise RunError(f"{self.folder}: the scores of {name} are not finite; train the model again")
         return scored
 
     def score_frames(
-        self, frames: Frames, external: Mapping[str, np.ndarray] | None = None
+        self, frames: Frames, external: Mapping[str, ExternalScores] | None = None
     ) -> "ScoredRecording":
-        """Return the scores of a recording whose frames are computed; arguments as in `score`."""
+        """Return the scores of a recording from its frames; `external` as in `score`."""
         rate = self.settings.frame_rate
         length, hop = self.window.in_frames(rate)
         starts = window_starts(len(frames), length, hop)
         recording_scores, window_scores = [], []
         for member in self.members:
             if member.scorer is None:
-                # External scores say nothing about time: all windows have the recording's.
+                # External scores are given per recording, so all its windows get the same scores.
                 P = np.tile(self._external_scores(member.name, external), (len(starts), 1))
             else:
                 P = member.scorer.score(frames, starts, length)
@@ -224,13 +263,25 @@ class Detector:
         )
         return ScoredRecording(self, scores)
 
-    def _external_scores(self, name: str, external: Mapping[str, np.ndarray] | None) -> np.ndarray:
+    def _external_scores(self, name: str, external: Mapping[str, ExternalScores] | None) -> np.ndarray:
+        """Return the validated scores of an external member, (n_species,)."""
         if external is None or name not in external:
             raise UserError(f"{self.folder}: contains scores of '{name}'; give them as external['{name}']")
-        return np.asarray(external[name], float)
+        given = external[name]
+        if isinstance(given, pd.Series):
+            missing = [species for species in self.species if species not in given.index]
+            if missing:
+                raise UserError(f"external['{name}']: missing species {', '.join(missing)}; add their scores")
+            given = given[list(self.species)].to_numpy()
+        P = np.asarray(given, float)
+        if P.shape != (len(self.species),) or not ((P >= 0) & (P <= 1)).all():  # also true for nan
+            raise UserError(
+                f"external['{name}']: must be {len(self.species)} probabilities from 0 to 1, one per species"
+            )
+        return P
 
     def probabilities(self, P: np.ndarray) -> np.ndarray:
-        """Return (n, n_species) probabilities of (n, n_species) scores of this detector."""
+        """Return the probabilities for scores P of this detector; both have shape (n, n_species)."""
         return P if self.calibrator is None else self.calibrator.transform(P)
 
 
@@ -240,7 +291,7 @@ class ScoredRecording:
 
     Attributes
     ----------
-    detector : the detector that scored it.
+    detector : the detector that scored the recording.
     scores : scores as arrays.
     """
 
@@ -249,37 +300,39 @@ class ScoredRecording:
 
     @property
     def recording(self) -> pd.Series:
-        """Score of each species in the recording: species -> probability.
+        """Score of each species in the recording, indexed by species.
 
-        Only the scores of a blend in rank space are not probabilities.
+        The scores are probabilities, except those of a blend in rank space.
         """
         return pd.Series(self.scores.recording, index=list(self.detector.species))
 
     @property
     def windows(self) -> pd.DataFrame:
-        """Score of each species in each window: start and end in s, then one column per species."""
+        """Scores of the windows: one row per window, with start and end in s and one column per species."""
         start = self.scores.start
         end = np.minimum(start + self.scores.length, self.scores.duration)
         times = pd.DataFrame({"start": start, "end": end})
-        return times.join(pd.DataFrame(self.scores.windows, columns=list(self.detector.species)))
+        scores = pd.DataFrame(self.scores.windows, columns=list(self.detector.species))
+        return pd.concat([times, scores], axis=1)
 
     def detections(self, precision: float | None = None, recall: float | None = None) -> pd.DataFrame:
         """Return the detections: species, t_min, t_max, f_min, f_max, score and threshold, sorted by t_min.
 
         Parameters
         ----------
-        precision : wanted share of correct detections, out of fold; one of `LEVELS`. The default is 0.7.
-        recall : wanted share of found recordings with the species, instead of a precision.
+        precision : target precision of each species on the out-of-fold scores; one of `LEVELS`. The default
+            is 0.7.
+        recall : target recall of each species on the out-of-fold scores; replaces `precision`.
         """
         threshold = threshold_for(self.detector.thresholds, precision=precision, recall=recall)
         return detection_table(self.detect(threshold), self.detector.species)
 
     def detect(self, threshold: np.ndarray) -> list[Detection]:
-        """Return the detections at (n_species,) thresholds."""
+        """Return the detections for thresholds of shape (n_species,)."""
         return detect(self.scores, threshold, self.detector.bands)
 
     def at_prevalence(self, prevalence: np.ndarray) -> Self:
-        """Return the probabilities for recordings in which species have the (n_species,) prevalence."""
+        """Return the recording with probabilities corrected for a prevalence of shape (n_species,)."""
         detector = self.detector
         recording, windows = (
             with_prevalence(detector.probabilities(P), detector.prior, prevalence)
@@ -291,10 +344,11 @@ class ScoredRecording:
 def score_recordings(
     detector: Detector,
     recordings: Mapping[str, Path],
+    *,
     external: Mapping[str, np.ndarray],
     n_jobs: int,
 ) -> Iterator[tuple[str, ScoredRecording | AudioError]]:
-    """Yield each recording's id, and its scores or the reason why it cannot be decoded.
+    """Yield the id of each recording, with its scores, or the error if it cannot be decoded.
 
     Parameters
     ----------
@@ -315,7 +369,7 @@ def score_recordings(
 def threshold_for(
     thresholds: Thresholds, *, precision: float | None = None, recall: float | None = None
 ) -> np.ndarray:
-    """Return the (n_species,) thresholds for a wanted precision or recall, one of `LEVELS`.
+    """Return the thresholds, shape (n_species,), for a target precision or recall from `LEVELS`.
 
     Raises
     ------
@@ -334,12 +388,12 @@ def threshold_for(
     return by_level[level]
 
 
-def _load_member(name: str, folder: Path, config: dict[str, Any]) -> TrainedMember:
+def _load_member(folder: Path, config: dict[str, Any]) -> TrainedMember:
     aggregation = Aggregation.from_config(config, len(config["species"]))
     if config["kind"] == EXTERNAL:
-        return TrainedMember(name, None, aggregation)
+        return TrainedMember(folder.name, None, aggregation, config)
     try:
         member = member_class(config["model"])()
     except KeyError as error:
         raise ValueError(f"no member '{config['model']}' is registered") from error
-    return TrainedMember(name, member.scorer.load(folder, config), aggregation)
+    return TrainedMember(folder.name, member.scorer.load(folder, config), aggregation, config)

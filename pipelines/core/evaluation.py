@@ -15,17 +15,17 @@ from models.metrics import (
     evaluate,
     lrap_per_recording,
 )
-from pipelines.core.task import presence, training_truth
+from pipelines.core.truth import presence, training_truth
 
 
 def evaluations(
-    dataset: Dataset, oof: np.ndarray, test: np.ndarray | None, seed: int
+    dataset: Dataset, oof: np.ndarray, test: np.ndarray | None, *, seed: int
 ) -> dict[str, Evaluation]:
     """Return the evaluations of a run's scores: "oof", and where possible "oof_known_cells" and "test".
 
-    "oof" compares with train_labels.csv, or counts unknown species as absent if there is none. In that
-    case "oof_known_cells" ranks only the species with boxes, in the recordings with both a TP and an FP
-    box. "test" needs test_labels.csv.
+    "oof" compares with train_labels.csv. Without this file, unknown species count as absent, and
+    "oof_known_cells" is added: only recordings with both a TP and an FP box count, and in each of them only
+    the species with a box there are ranked. "test" needs test_labels.csv.
 
     Parameters
     ----------
@@ -77,8 +77,8 @@ def species_metrics(dataset: Dataset, oof: np.ndarray, test: np.ndarray | None) 
     return table
 
 
-def lrap_difference(Y: np.ndarray, P: np.ndarray, other: np.ndarray, seed: int) -> dict[str, float]:
-    """Return the paired difference in LRAP of P and `other`, and its 95 % bootstrap interval.
+def lrap_difference(Y: np.ndarray, P: np.ndarray, other: np.ndarray, *, seed: int) -> dict[str, float]:
+    """Return the LRAP of P minus that of `other`, paired by recording, and its 95 % bootstrap interval.
 
     Parameters
     ----------

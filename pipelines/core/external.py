@@ -2,28 +2,30 @@
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from features.common.errors import UserError
-from features.data.dataset import Dataset
-from features.data.tables import column_as_numbers, read_table, validate_rows, validate_unique
+from features.data.dataset import Dataset, species_numbers
+from features.data.tables import column_as_numbers, read_table, validate_unique, validate_values
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
 from pipelines.core.evaluation import calibration_by_split
+from pipelines.core.leaderboard import BASELINES
 from pipelines.core.member import registered_members
-from pipelines.core.runs import EXTERNAL, NewRun, RunError, read_config, run_names, write_run
-from pipelines.core.task import training_truth
+from pipelines.core.runs import EXTERNAL, NewRun, RunError, run_kinds
+from pipelines.core.truth import training_truth
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
-RESERVED = {"prior", "background", "blend", "data", "frames", "figures", "checkpoints"}
-MAX_NAMED = 3  # missing ids that a message names
+RESERVED = (*BASELINES, "blend", "data", "frames", "figures", "checkpoints")
+"""Names that external scores must not have: a results folder uses them for runs and folders."""
+MAX_NAMED = 3  # number of missing names that an error message lists
 
 
 def name_and_file(text: str) -> tuple[str, Path]:
-    """Return name and file of a flag's value `NAME=FILE`."""
+    """Return the name and the file from the value of a flag, which has the form `NAME=FILE`."""
     name, separator, file = text.partition("=")
     if not separator or not file or not NAME.fullmatch(name):
         raise argparse.ArgumentTypeError(
@@ -33,10 +35,11 @@ def name_and_file(text: str) -> tuple[str, Path]:
 
 
 def read_external_scores(file: Path, recordings: Sequence[str], species: Sequence[str]) -> np.ndarray:
-    """Return (n_recordings, n_species) scores from a CSV table of recording_id and one column per species.
+    """Return the scores in a CSV table, shape (n_recordings, n_species).
 
-    Columns are named by species, or s0, s1, ... by number. Rows and columns may have any order. Other
-    recordings and species are ignored, with a printed note.
+    The table has a column recording_id and one column per species, with the name of the species or its
+    number as s0, s1, ... Rows and columns may be in any order. Additional rows and columns are ignored, and
+    their numbers are printed.
 
     Parameters
     ----------
@@ -52,31 +55,35 @@ def read_external_scores(file: Path, recordings: Sequence[str], species: Sequenc
     """
     table = read_table(file, ("recording_id",))
     validate_unique(table, "recording_id", file)
-    column = {name: name for name in table.columns if name in species}
-    for k, name in enumerate(species):
-        if f"s{k}" in table.columns and f"s{k}" != name:
-            if name in column:
-                raise UserError(f"{file}: columns '{name}' and 's{k}' are one species; remove one of them")
-            column[name] = f"s{k}"
-    _validate_complete(file, "species", species, column)
-    _validate_complete(file, "recordings", recordings, set(table["recording_id"]))
+    number = species_numbers(species)
+    columns: dict[int, str] = {}
+    for column in table.columns.drop("recording_id"):
+        k = number.get(column)
+        if k in columns:
+            raise UserError(
+                f"{file}: columns '{columns[k]}' and '{column}' are for one species; remove one of them"
+            )
+        if k is not None:
+            columns[k] = column
+    _validate_complete(file, "species", expected=species, found=[species[k] for k in columns])
+    _validate_complete(file, "recordings", expected=recordings, found=set(table["recording_id"]))
 
     scores = []
-    for name in species:
-        values = column_as_numbers(table, column[name], file)
-        message = f"{column[name]} '{{{column[name]}}}' is above 1; give probabilities from 0 to 1"
-        validate_rows(table, values > 1, path=file, message=message)
+    for k in range(len(species)):
+        values = column_as_numbers(table, columns[k], file)
+        problem = "is above 1; give probabilities from 0 to 1"
+        validate_values(table[columns[k]], values > 1, path=file, problem=problem)
         scores.append(values.to_numpy())
     row = {recording_id: k for k, recording_id in enumerate(table["recording_id"])}
     P = np.stack(scores, axis=1)[[row[recording_id] for recording_id in recordings]]
-    n_columns, n_rows = table.shape[1] - 1 - len(species), len(table) - len(recordings)
-    if n_columns or n_rows:
-        print(f"{file}: {n_rows} other recordings and {n_columns} other columns are ignored")
+    n_rows, n_columns = len(table) - len(recordings), table.shape[1] - 1 - len(species)
+    if n_rows or n_columns:
+        print(f"{file}: ignored {n_rows} rows of other recordings and {n_columns} columns of other species")
     return P
 
 
-def _validate_complete(file: Path, what: str, expected: Sequence[str], found: object) -> None:
-    missing = [name for name in expected if name not in found]  # type: ignore[operator]
+def _validate_complete(file: Path, what: str, *, expected: Sequence[str], found: Collection[str]) -> None:
+    missing = [name for name in expected if name not in found]
     if missing:
         named = ", ".join(missing[:MAX_NAMED]) + (", ..." if len(missing) > MAX_NAMED else "")
         raise UserError(
@@ -85,28 +92,48 @@ def _validate_complete(file: Path, what: str, expected: Sequence[str], found: ob
         )
 
 
-def write_external_run(
-    results: Path, dataset: Dataset, scores: tuple[str, Path], *, fold: np.ndarray, metric: str, seed: int
-) -> None:
-    """Calibrate the scores of another model out of fold and write them as a run.
+def validate_names(given: Sequence[tuple[str, Path]], results: Path) -> None:
+    """Raise an error if a name of `--scores` is given twice or is already used otherwise.
 
     Parameters
     ----------
-    scores : name of the run, and the table with the scores of all training and test recordings.
+    given : names and files.
+    results : results folder, whose other runs must not be replaced.
+    """
+    validate_given_once(given)
+    kinds = {name.casefold(): kind for name, kind in run_kinds(results).items()}
+    reserved = {name.casefold() for name in (*RESERVED, *registered_members())}
+    for name, file in given:
+        if name.casefold() in reserved or kinds.get(name.casefold(), EXTERNAL) != EXTERNAL:
+            raise RunError(f"--scores {name}={file}: '{name}' is the name of another run; give another name")
+
+
+def validate_given_once(given: Sequence[tuple[str, Path]]) -> None:
+    """Raise UserError if a name of `--scores` is given twice."""
+    names = [name for name, _ in given]
+    for name in names:
+        if names.count(name) > 1:
+            raise UserError(f"--scores {name}=... is given twice; keep one")
+
+
+def external_run(
+    name: str, P: np.ndarray, dataset: Dataset, *, fold: np.ndarray, metric: str, seed: int
+) -> NewRun:
+    """Return a run with the scores of another model, which are calibrated out of fold.
+
+    Parameters
+    ----------
+    name : name of the run.
+    P : (n_train + n_test, n_species) scores of the training and test recordings.
     fold : (n_train,) fold of each training recording.
     metric : name of the metric that selects the calibration.
     """
-    name, file = scores
-    taken = RESERVED | set(registered_members())
-    if name in taken or (name in run_names(results) and read_config(results / name)["kind"] != EXTERNAL):
-        raise RunError(f"--scores {name}={file}: '{name}' is the name of another run; give another name")
-    P = read_external_scores(file, [*dataset.train, *dataset.test], dataset.species)
     raw, raw_test = P[: len(dataset.train)], P[len(dataset.train) :]
-    truth, each = training_truth(dataset), np.arange(len(raw))  # a recording is one row
+    truth, each = training_truth(dataset), np.arange(len(raw))  # each recording is one row
     aggregation, oof, _ = best_aggregation(raw, each, truth, fold=fold, metric=METRICS[metric])
     test = aggregation(raw_test, np.arange(len(raw_test))) if dataset.test else None
     before = raw, raw_test if dataset.test else None
-    run = NewRun(
+    return NewRun(
         name=name,
         kind=EXTERNAL,
         oof=oof,
@@ -117,16 +144,16 @@ def write_external_run(
         config=aggregation.config(),
         metrics={"calibration": calibration_by_split(dataset, before, (oof, test))},
     )
-    write_run(results, dataset, run)
 
 
 def read_new_scores(
     given: Sequence[tuple[str, Path]],
     expected: Sequence[str],
     recordings: Sequence[str],
+    *,
     species: Sequence[str],
 ) -> Mapping[str, np.ndarray]:
-    """Return the external scores of new recordings: name of the member -> (n_recordings, n_species).
+    """Return the external scores of new recordings, shape (n_recordings, n_species), for each member.
 
     Parameters
     ----------
@@ -136,8 +163,9 @@ def read_new_scores(
     Raises
     ------
     UserError
-        A member's scores are missing, or scores are given that are not part of the blend.
+        The scores of a member are missing, or scores are given for a name that is not in the blend.
     """
+    validate_given_once(given)
     files = dict(given)
     for name in expected:
         if name not in files:

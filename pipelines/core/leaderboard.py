@@ -13,15 +13,15 @@ from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, MEMBER, Run, read_run
 SPLITS = ("oof", "test")
 BASELINES = ("prior", "background")
 WITH_PRIOR = "with_prior"
-"""Key in a blend's metrics.json: evaluation at another prevalence, which is a row of its own."""
+"""Key in the metrics.json of a blend: evaluation of the scores that `--prior` corrects, a separate row."""
 METRIC_COLUMNS = [field.name for field in fields(Evaluation)]
 LEADERBOARD_COLUMNS = ["model", "split", *METRIC_COLUMNS, "seconds"]
 
 
 def update_leaderboard(results: Path) -> pd.DataFrame:
-    """Write `leaderboard.csv` from the runs that exist; return it.
+    """Write `leaderboard.csv` from the existing runs and return it.
 
-    Rows are sorted by split, then baselines, members and blend.
+    Rows are sorted by split. In a split, baselines come first, then members, external scores and the blend.
     """
     runs = sorted(read_runs(results).values(), key=_position)
     rows = [row for split in SPLITS for run in runs for row in _rows(run, split)]
@@ -33,7 +33,7 @@ def update_leaderboard(results: Path) -> pd.DataFrame:
 
 def _position(run: Run) -> tuple[int, int, str]:
     kind = (BASELINE, MEMBER, EXTERNAL, BLEND).index(run.kind)
-    return kind, BASELINES.index(run.name) if run.kind == BASELINE else 0, run.name
+    return kind, BASELINES.index(run.name) if run.name in BASELINES else 0, run.name
 
 
 def _rows(run: Run, split: str) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
 """The interface between models and the rest of the code: `Member`, `WindowScorer` and the registry.
 
 A member is a model that can be trained, blended and used by `predict`. The training recipe, the blend, the
-report and the detector know a model only through the classes of this module.
+report and the detector use a model only through the classes of this module.
 """
 
 import argparse
@@ -10,26 +10,28 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 
 from features.columns.window_features import WindowFeatures
 from features.frames.frames import Frames
-from pipelines.core.task import Task
+
+if TYPE_CHECKING:  # the detector uses this module without the command line that tasks need
+    from pipelines.core.task import Task
 
 
 class WindowScorer(ABC):
     """A trained model that scores windows.
 
-    The same class scores test recordings in training and new recordings in `predict`. Scoring has two
-    steps, because test recordings are scored in large batches: the batch size changes the last bits of a
-    matrix product.
+    The same class scores test recordings in training and new recordings in `predict`. Scoring has two steps,
+    `inputs` and `predict`. Training computes the inputs of each test recording and then calls `predict` once
+    for all of them, because the batch size changes the last bits of a matrix product.
     """
 
     @abstractmethod
     def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return (n_windows, ...) what the model reads of a recording's windows.
+        """Return the model's inputs for the windows of a recording, shape (n_windows, ...).
 
         Parameters
         ----------
@@ -40,15 +42,15 @@ class WindowScorer(ABC):
 
     @abstractmethod
     def predict(self, X: np.ndarray) -> np.ndarray:
-        """Return (n_windows, n_species) scores in [0, 1] of (n_windows, ...) inputs."""
+        """Return scores in [0, 1], shape (n_windows, n_species), for inputs of shape (n_windows, ...)."""
 
     def score(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return (n_windows, n_species) scores in [0, 1] of a recording's windows; arguments as `inputs`."""
+        """Return scores in [0, 1] of a recording's windows, (n_windows, n_species); arguments as `inputs`."""
         return self.predict(self.inputs(frames, starts, length))
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write the model to a folder, in formats that only hold data."""
+        """Write the model to a folder, in file formats that cannot contain code."""
 
     @classmethod
     @abstractmethod
@@ -69,20 +71,22 @@ class WindowScorer(ABC):
 
 @runtime_checkable
 class ColumnScorer(Protocol):
-    """A window scorer whose inputs are named columns and whose log odds are sums over them.
+    """A window scorer whose inputs are named columns and whose log odds are a sum over the columns.
 
     The report explains the decisions of such scorers.
     """
 
     features: WindowFeatures
+    importance_meaning: str
+    """What the share of a column in the decisions is, as a sentence for the report."""
 
     def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray: ...
 
     def importance(self) -> np.ndarray:
-        """Return (n_species, n_columns) the share of each column in the decision on each species."""
+        """Return the share of each column in the decision on each species, shape (n_species, n_columns)."""
 
     def contributions(self, X: np.ndarray, species: int) -> np.ndarray:
-        """Return (n_windows, n_columns) what each column adds to the log odds of a species."""
+        """Return what each column adds to the log odds of a species, shape (n_windows, n_columns)."""
 
 
 @dataclass(frozen=True)
@@ -121,19 +125,19 @@ class Member(Protocol):
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         """Add the flags of this member to the parser of its command."""
 
-    def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
+    def cross_fit(self, task: "Task", args: argparse.Namespace) -> CrossFit:
         """Return the out-of-fold scores of the training windows."""
 
-    def fit_final(self, task: Task, args: argparse.Namespace) -> WindowScorer:
+    def fit_final(self, task: "Task", args: argparse.Namespace) -> WindowScorer:
         """Return the model for new recordings.
 
-        Called after `cross_fit` on the same object, so parameters that `cross_fit` selected can be kept.
+        It is called after `cross_fit` on the same object, so it can use parameters that `cross_fit` selected.
         """
 
 
 def registered_members() -> dict[str, str]:
     """Return the registry, `pipelines.members.MEMBERS`: name of a member -> "module:class"."""
-    # Members import this module, so it looks them up at run time instead of importing them.
+    # Members import this module. Importing them here at run time avoids an import cycle.
     return importlib.import_module("pipelines.members").MEMBERS
 
 

@@ -8,14 +8,15 @@ import numpy as np
 import pandas as pd
 
 from features.common.files import replacing
+from features.data.dataset import species_numbers
 from features.data.tables import DatasetError, read_numbers
 from models.scoring.prevalence import estimate_prevalence
 
 PRIOR_HELP = (
     "prevalence of the species among the scored recordings: none (as in training), estimate (from the "
-    "scores), or a CSV table of species,prevalence"
+    "scores), or a CSV file with columns species,prevalence"
 )
-MIN_PREVALENCE, MAX_PREVALENCE = 1e-4, 1 - 1e-4  # at a prevalence of 0 no evidence could raise a probability
+MIN_PREVALENCE, MAX_PREVALENCE = 1e-4, 1 - 1e-4  # at 0 or 1, all probabilities would be 0 or 1
 
 
 class PrevalenceRule(Protocol):
@@ -26,15 +27,15 @@ class PrevalenceRule(Protocol):
 
         Parameters
         ----------
-        P : (n_recordings, n_species) probabilities for species of prevalence `prior`.
+        P : (n_recordings, n_species) probabilities that assume the prevalence `prior`.
         """
         ...
 
 
 def prevalence_rule(source: str, species: Sequence[str]) -> PrevalenceRule | None:
-    """Return the rule that a value of `--prior` stands for; None for "none".
+    """Return the rule for a value of `--prior`, or None for "none".
 
-    A table is read at once, so that an error in it is reported before anything is computed.
+    A table is read immediately, so that an error in it is reported before anything is computed.
 
     Parameters
     ----------
@@ -44,7 +45,7 @@ def prevalence_rule(source: str, species: Sequence[str]) -> PrevalenceRule | Non
     Raises
     ------
     DatasetError
-        The table lacks a species, has an unknown one, or a prevalence outside 0 to 1.
+        A species is missing from the table or unknown, or a prevalence is not between 0 and 1.
     """
     if source == "none":
         return None
@@ -52,16 +53,16 @@ def prevalence_rule(source: str, species: Sequence[str]) -> PrevalenceRule | Non
         return estimate_prevalence
     path = Path(source)
     table = read_numbers(path, "species", "prevalence")
-    index = {name: k for k, name in enumerate(species)} | {f"s{k}": k for k in range(len(species))}
+    number = species_numbers(species)
     prevalence = np.full(len(species), np.nan)
     for name, value in table.items():
-        if name not in index:
+        if name not in number:
             raise DatasetError(f"{path}: unknown species '{name}'; remove its line, or correct the name")
         if value > 1:
             raise DatasetError(
                 f"{path}: prevalence {value:g} of '{name}' is above 1; give a share from 0 to 1"
             )
-        prevalence[index[name]] = value
+        prevalence[number[name]] = value
     missing = [name for name, value in zip(species, prevalence, strict=True) if np.isnan(value)]
     if missing:
         raise DatasetError(f"{path}: missing species {', '.join(missing)}; add a line for each")
@@ -69,7 +70,7 @@ def prevalence_rule(source: str, species: Sequence[str]) -> PrevalenceRule | Non
 
 
 def write_prevalence(file: Path, species: Sequence[str], prevalence: np.ndarray) -> None:
-    """Write a table of species,prevalence, which `--prior` can read."""
+    """Write a table with columns species,prevalence that `--prior` can read."""
     with replacing(file) as temporary:
         table = pd.DataFrame({"species": list(species), "prevalence": prevalence})
-        table.to_csv(temporary, index=False, float_format="%.4f")
+        table.to_csv(temporary, index=False, float_format="%.6g")

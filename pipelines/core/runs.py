@@ -1,21 +1,22 @@
-"""A run: the results of one model in its folder of the results, as scores, settings, metrics and model.
+"""A run: the folder with the results of one model, which are its scores, settings, metrics and files.
 
 RESULTS/<model>/
-  oof.npz, test.npz      recording_id, species, scores, and fold for oof
+  oof.npz, test.npz      recording_id, species, scores; oof.npz also has fold
   config.json            settings that affect the scores, species, thresholds
   metrics.json           evaluations, seconds, metrics of each species
   submission.csv         scores of the test recordings in the format of the RFCX challenge
-  ...                    the model, in formats that only hold data
+  ...                    the model, in file formats that cannot contain code
 """
 
 import json
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol, Self, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -25,19 +26,22 @@ from features.common.files import digest, read_arrays, replacing, replacing_fold
 from features.data.dataset import Dataset
 from models.scoring.thresholds import Thresholds
 from pipelines.core.evaluation import evaluations, species_metrics
-from pipelines.core.task import training_truth
+from pipelines.core.truth import training_truth
 
-FORMAT = 2  # raise it when run folders of earlier versions cannot be read any more
+T = TypeVar("T")
+INVALID = (LookupError, AttributeError, ArithmeticError, TypeError, ValueError, OSError)
+"""Errors that reading a damaged file can raise."""
+FORMAT = 2  # increase it when run folders of earlier versions can no longer be read
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
 BASELINE, MEMBER, EXTERNAL, BLEND = KINDS = ("baseline", "member", "external", "blend")
 
 
 class RunError(UserError):
-    """A run that is missing, not valid, or does not fit another one."""
+    """A run is missing, invalid, or inconsistent with the data set or with another run."""
 
 
 class Saved(Protocol):
-    """Something that can be written to a folder."""
+    """An object that can be written to a folder."""
 
     def save(self, folder: Path) -> None: ...
 
@@ -70,12 +74,21 @@ class Scores:
     @classmethod
     def load(cls, file: Path) -> Self:
         """Return the scores that `save` wrote; ValueError or TypeError if the file is not valid."""
-        return cls(**read_arrays(file))
+        loaded = cls(**read_arrays(file))
+        shape = (len(loaded.recording_id), len(loaded.species))
+        names = loaded.recording_id.dtype.kind == loaded.species.dtype.kind == "U"
+        if loaded.scores.shape != shape or loaded.scores.dtype.kind != "f" or not names:
+            raise ValueError(f"{file.name}: arrays have unexpected shapes or types")
+        if not ((loaded.scores >= 0) & (loaded.scores <= 1)).all():  # also true for nan
+            raise ValueError(f"{file.name}: scores are not between 0 and 1")
+        if loaded.fold is not None and (loaded.fold.shape != shape[:1] or loaded.fold.dtype.kind != "i"):
+            raise ValueError(f"{file.name}: fold is not one integer per recording")
+        return loaded
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run as its folder holds it.
+    """A run as stored in its folder.
 
     Attributes
     ----------
@@ -99,7 +112,7 @@ class Run:
 
 @dataclass(frozen=True)
 class NewRun:
-    """What `write_run` writes.
+    """A run to be written by `write_run`.
 
     Attributes
     ----------
@@ -109,8 +122,8 @@ class NewRun:
     fold : (n_train,) fold of each training recording.
     seconds : split -> time of fitting and scoring.
     seed : random seed.
-    config, metrics : entries of config.json and metrics.json beside the common ones.
-    parts : written to the folder as well, the model for example.
+    config, metrics : additional entries of config.json and metrics.json.
+    parts : further objects to write to the folder, such as the model.
     """
 
     name: str
@@ -126,7 +139,7 @@ class NewRun:
 
 
 def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
-    """Write a run to its folder, in place of an earlier run of this name."""
+    """Write a run to its folder, and replace an earlier run of the same name."""
     truth = training_truth(dataset)
     config = {
         "format": FORMAT,
@@ -141,7 +154,7 @@ def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
         "versions": versions(),
         **run.config,
     }
-    found = evaluations(dataset, run.oof, run.test, run.seed)
+    found = evaluations(dataset, run.oof, run.test, seed=run.seed)
     metrics = {
         **{name: asdict(evaluation) for name, evaluation in found.items()},
         "seconds": dict(run.seconds),
@@ -155,12 +168,13 @@ def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
         write_json(folder / "config.json", config)
         write_json(folder / "metrics.json", metrics)
         if run.test is not None:
-            write_submission(folder / "submission.csv", dataset, run.test, truth.mean(axis=0))
+            submission = folder / "submission.csv"
+            write_submission(submission, dataset, run.test, prior=truth.mean(axis=0))
             Scores(np.array(list(dataset.test)), species, run.test).save(folder / "test.npz")
         Scores(np.array(list(dataset.train)), species, run.oof, run.fold).save(folder / "oof.npz")
 
 
-def write_submission(file: Path, dataset: Dataset, test: np.ndarray, prior: np.ndarray) -> None:
+def write_submission(file: Path, dataset: Dataset, test: np.ndarray, *, prior: np.ndarray) -> None:
     """Write the scores of the test recordings in the format of the RFCX challenge.
 
     Parameters
@@ -190,7 +204,12 @@ def has_run(folder: Path) -> bool:
 
 def run_names(results: Path) -> list[str]:
     """Return the names of all runs in a results folder, sorted."""
-    return sorted(folder.name for folder in results.iterdir() if has_run(folder)) if results.is_dir() else []
+    if not results.is_dir():
+        return []
+    # Hidden folders are unfinished runs of commands that were killed.
+    return sorted(
+        folder.name for folder in results.iterdir() if not folder.name.startswith(".") and has_run(folder)
+    )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
@@ -199,7 +218,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     Raises
     ------
     RunError
-        There is no run, or it was written by another version of this software.
+        There is no run, or it is invalid, or a different version of this software wrote it.
     """
     if not has_run(folder):
         raise RunError(f"{folder}: no trained model here; give the folder of a run, such as RESULTS/blend")
@@ -211,37 +230,73 @@ def read_config(folder: Path) -> dict[str, Any]:
         if config["kind"] not in KINDS:
             raise ValueError(f"its kind '{config['kind']}' is unknown")
         if not isinstance(config["model"], str) or not isinstance(config["species"], list):
-            raise TypeError("model or species have another type")
+            raise TypeError("model must be a string and species a list")
         members = config.get("members", {})
         if not isinstance(members, dict):
-            raise TypeError("members have another type")
+            raise TypeError("members must be an object")
         if any(Path(name).name != name or name in ("", "..") for name in members):
             raise ValueError("a member's name is a path")
-    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        if not all({"weight", "digest"} <= set(member) for member in members.values()):
+            raise ValueError("a member has no weight or digest")
+    except INVALID as error:
         raise invalid_run(folder, error) from error
     return config
 
 
 def read_run(folder: Path) -> Run:
-    """Return the run in a folder; RunError as `read_config`, or if its scores or metrics are not valid."""
+    """Return the run in a folder; RunError if there is none, or if one of its files is invalid."""
     config = read_config(folder)
     try:
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        for key in ("seconds", "oof"):
+            if not isinstance(metrics[key], dict):
+                raise TypeError(f"metrics.json: {key} must be an object")
+        oof = Scores.load(folder / "oof.npz")
+        if oof.fold is None:
+            raise ValueError("oof.npz has no folds")
         test = Scores.load(folder / "test.npz") if (folder / "test.npz").exists() else None
-        return Run(folder.name, config, metrics, Scores.load(folder / "oof.npz"), test)
-    except (TypeError, ValueError, OSError) as error:
+        return Run(folder.name, config, metrics, oof, test)
+    except INVALID as error:
         raise invalid_run(folder, error) from error
 
 
 def read_runs(results: Path) -> dict[str, Run]:
-    """Return all current runs of a results folder by name, sorted: baselines, then members, then the blend.
+    """Return all runs of a results folder by name: baselines, then members, external scores and the blend.
 
-    A blend whose members were trained again since is left out, as `is_outdated` tells.
+    Invalid runs are left out with a warning. So is a blend if a member has changed since it was blended.
     """
-    runs = [read_run(results / name) for name in run_names(results)]
-    order = [BASELINE, MEMBER, EXTERNAL, BLEND]
-    current = [run for run in runs if not is_outdated(results, run.config)]
-    return {run.name: run for run in sorted(current, key=lambda run: order.index(run.kind))}
+    current = []
+    for run in _read_valid(results, read_run).values():
+        if is_outdated(results, run.config):
+            warn_left_out(str(outdated_blend(results / run.name)))
+        else:
+            current.append(run)
+    return {run.name: run for run in sorted(current, key=lambda run: KINDS.index(run.kind))}
+
+
+def run_kinds(results: Path) -> dict[str, str]:
+    """Return the kind of each run of a results folder, by name; invalid runs are left out with a warning."""
+    return {name: config["kind"] for name, config in _read_valid(results, read_config).items()}
+
+
+def _read_valid(results: Path, read: Callable[[Path], T]) -> dict[str, T]:
+    """Return the result of `read` for each run, by name; runs for which it fails are left out."""
+    found = {}
+    for name in run_names(results):
+        try:
+            config = read_config(results / name)
+            if config["model"] != name:
+                raise RunError(f"{results / name}: a copy of the run '{config['model']}'; move it elsewhere")
+            found[name] = read(results / name)
+        except RunError as error:
+            warn_left_out(str(error))
+    return found
+
+
+@cache  # a command reads the runs several times
+def warn_left_out(reason: str) -> None:
+    """Print a warning that a run is left out."""
+    print(f"warning: run left out: {reason}", file=sys.stderr)
 
 
 def read_member(results: Path, name: str, dataset: Dataset) -> Run:
@@ -250,13 +305,19 @@ def read_member(results: Path, name: str, dataset: Dataset) -> Run:
     Raises
     ------
     RunError
-        There is no such run, or it belongs to another data set. The message names the remedy.
+        There is no such run, or it belongs to a different data set.
     """
     folder = results / name
     if not has_run(folder):
-        raise RunError(f"{folder}: no complete run of {name}; {_remedy(name, MEMBER)}")
+        raise RunError(f"{folder}: no complete run of {name}; {remedy_for(name, MEMBER)}")
     run = read_run(folder)
-    remedy = _remedy(name, run.kind)
+    validate_same_data(folder, run, dataset)
+    return run
+
+
+def validate_same_data(folder: Path, run: Run, dataset: Dataset) -> None:
+    """Raise RunError if the recordings or species of the run in `folder` are not those of the data set."""
+    remedy = remedy_for(run.name, run.kind)
     if run.test is None and dataset.test:
         raise RunError(f"{folder}: no test scores, but the data set has test recordings; {remedy}")
     for file, scores, recordings in (
@@ -271,25 +332,31 @@ def read_member(results: Path, name: str, dataset: Dataset) -> Run:
         ):
             if list(found) != expected:
                 raise RunError(f"{folder / file}: its {what} differ from those of the data set; {remedy}")
-    return run
 
 
-def _remedy(name: str, kind: str) -> str:
+def remedy_for(name: str, kind: str) -> str:
+    """Return the part of an error message that says how to write a run again."""
     if kind == EXTERNAL:
         return f"give its scores again with 'python pipelines/blend.py --scores {name}=FILE'"
     return f"run 'python pipelines/{name}.py' with the same --data and --results"
 
 
-def scores_digest(results: Path, name: str) -> str:
-    """Return a digest of a run's out-of-fold scores, by which a blend recognises its members."""
-    return digest((results / name / "oof.npz").read_bytes())
+def run_digest(folder: Path) -> str:
+    """Return a digest of a run's settings and scores; a blend stores it to detect changed members."""
+    files = [folder / name for name in ("config.json", "oof.npz", "test.npz")]
+    return digest(*[file.read_bytes() if file.exists() else None for file in files])
+
+
+def outdated_blend(folder: Path) -> RunError:
+    """Return the error for a blend with a member that has been trained again."""
+    return RunError(f"{folder}: a member has been trained again; run 'python pipelines/blend.py' again")
 
 
 def is_outdated(results: Path, config: Mapping[str, Any]) -> bool:
-    """Return whether a run is a blend one of whose members was trained again since."""
+    """Return whether a run is a blend with a member that is missing or has been trained again."""
     return any(
-        not has_run(results / name) or scores_digest(results, name) != recorded
-        for name, recorded in config.get("members", {}).items()
+        not has_run(results / name) or run_digest(results / name) != member["digest"]
+        for name, member in config.get("members", {}).items()
     )
 
 
@@ -298,11 +365,11 @@ def invalid_run(folder: Path, error: Exception) -> RunError:
     if isinstance(error, UserError):
         return RunError(str(error))
     reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
-    return RunError(f"{folder}: not a valid run of this version ({reason}); train it again")
+    return RunError(f"{folder}: not a valid run of this version ({reason}); train or blend it again")
 
 
 def median_bands(dataset: Dataset) -> np.ndarray:
-    """Return (n_species, 2) the median f_min and f_max of each species' TP boxes, Hz.
+    """Return the median f_min and f_max of the TP boxes of each species, Hz, shape (n_species, 2).
 
     A species without a TP box gets the median of all boxes.
     """

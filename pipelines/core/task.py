@@ -21,33 +21,11 @@ from features.frames.windows import WindowSettings, label_windows, window_starts
 from models.folds import make_folds
 from pipelines.core.cli import open_dataset
 from pipelines.core.failed_recordings import write_failed
+from pipelines.core.truth import presence, training_truth
 
 RowsOfRecording = Callable[[Frames, np.ndarray, int], np.ndarray]
-"""Function of a recording's frames, the first frames of its windows and their length in frames, which
-returns one row per window, or a single row."""
-
-
-def presence(dataset: Dataset) -> np.ndarray:
-    """Return (n_train, n_species) what is known of each training recording: 1, 0, or nan for unknown.
-
-    With train_labels.csv, its labels. Otherwise 1 where a TP box shows the species, and 0 where there are
-    only FP boxes of it.
-    """
-    if dataset.train_labels is not None:
-        return dataset.train_labels.astype(float)
-    row = {recording_id: k for k, recording_id in enumerate(dataset.train)}
-    known = np.full((len(row), dataset.n_species), np.nan)
-    for boxes, value in ((dataset.fp, 0.0), (dataset.tp, 1.0)):
-        known[boxes["recording_id"].map(row).astype(int), boxes["species_id"]] = value
-    return known
-
-
-def training_truth(dataset: Dataset) -> np.ndarray:
-    """Return (n_train, n_species) the truth that out-of-fold scores are compared with: 1 or 0.
-
-    What is unknown counts as absent, which is pessimistic.
-    """
-    return np.nan_to_num(presence(dataset))
+"""Function that returns one row per window of a recording, or a single row. Its arguments are the frames of the
+recording, the first frame of each window, and the window length in frames."""
 
 
 @dataclass(frozen=True)
@@ -91,16 +69,16 @@ class Task:
 
     @cached_property
     def known(self) -> np.ndarray:
-        """(n_train, n_species) what is known of each training recording: 1, 0 or nan."""
+        """Presence of the species in the training recordings, (n_train, n_species): 1, 0, nan for unknown."""
         return presence(self.dataset)
 
     @cached_property
     def truth(self) -> np.ndarray:
-        """(n_train, n_species) truth of the training recordings, unknown as absent: 1 or 0."""
+        """Truth of the training recordings, (n_train, n_species): 1, or 0 for absent and unknown species."""
         return training_truth(self.dataset)
 
     def starts(self, split: str) -> list[np.ndarray]:
-        """Return the first frames of the windows of each recording of a split."""
+        """Return the first frame of each window, as one array per recording of a split."""
         return self._starts[split]
 
     @cached_property
@@ -122,17 +100,17 @@ class Task:
         }
 
     def first_windows(self, split: str) -> np.ndarray:
-        """Return (n_recordings,) the index of each recording's first window, all windows in one sequence."""
+        """Return the index of each recording's first window among all windows of a split, (n_recordings,)."""
         counts = [len(starts) for starts in self.starts(split)]
         return np.cumsum([0, *counts[:-1]])
 
     def per_window(self, of_recording: np.ndarray) -> np.ndarray:
-        """Return values of the training recordings, repeated for each of their windows."""
+        """Return an array of values per window, from an array of values per training recording."""
         return np.repeat(of_recording, [len(starts) for starts in self.starts("train")], axis=0)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """(n_windows, n_species) labels of the training windows: 1, 0, or nan for unknown."""
+        """Labels of the training windows, shape (n_windows, n_species): 1, 0, or nan for unknown."""
         dataset, rate = self.dataset, self.store.settings.frame_rate
         tp, fp = (dict(list(boxes.groupby("recording_id"))) for boxes in (dataset.tp, dataset.fp))
         none = dataset.tp.iloc[:0]
@@ -143,7 +121,7 @@ class Task:
         for k, (recording_id, starts) in enumerate(zip(dataset.train, self.starts("train"), strict=True)):
             start = starts / rate
             end = start + self.length / rate
-            end[-1] = self.duration[recording_id]  # the samples after the last whole frame belong to it
+            end[-1] = self.duration[recording_id]  # the last window reaches the end of the recording
             own = tp.get(recording_id, none), fp.get(recording_id, none)
             parts.append(
                 label_windows(
@@ -172,20 +150,20 @@ class Task:
         description : text of the progress bar.
         """
         ids = list(self.dataset.train if split == "train" else self.dataset.test)
-        arguments = [
-            (self.store, recording_id, split, function, starts, self.length)
-            for recording_id, starts in zip(ids, self.starts(split), strict=True)
-        ]
-        parts = in_parallel(_compute_one, arguments, self.jobs)
+
+        def rows(recording_id: str, starts: np.ndarray) -> np.ndarray:
+            return function(self.store.load(recording_id, split), starts, self.length)
+
+        parts = in_parallel(rows, zip(ids, self.starts(split), strict=True), self.jobs)
         progress = tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording")
         return _concatenate(progress, len(ids))
 
 
 def _concatenate(parts: Iterable[np.ndarray], n: int) -> np.ndarray:
-    """Return `n` arrays concatenated along the first axis, without holding all of them twice."""
+    """Return `n` arrays concatenated along the first axis, without a second copy of all in memory."""
     rows, filled = np.empty(0), 0
     for k, part in enumerate(parts):
-        if k == 0:  # room for as many rows from each; more is added for longer recordings
+        if k == 0:  # enough if all arrays have as many rows; otherwise it grows below
             rows = np.empty((len(part) * n, *part.shape[1:]), part.dtype)
         if filled + len(part) > len(rows):
             rows.resize((2 * len(rows) + len(part), *rows.shape[1:]), refcheck=False)
@@ -252,14 +230,3 @@ def _validate_window(window: WindowSettings, frame_rate: float) -> None:
             f"window of {window.length:g} s with a hop of {window.hop:g} s is too short; a frame is "
             f"{1 / frame_rate:g} s, give a window of at least 2 frames and a hop of at least 1"
         )
-
-
-def _compute_one(
-    store: FrameStore,
-    recording_id: str,
-    split: str,
-    function: RowsOfRecording,
-    starts: np.ndarray,
-    length: int,
-) -> np.ndarray:
-    return function(store.load(recording_id, split), starts, length)

@@ -25,7 +25,7 @@ def run_training_command(member: Member, description: str) -> None:
     """
     parser = training_parser(description)
     member.add_flags(parser)
-    run(lambda args: train(member, args), parser)
+    run(lambda args: train(member, args), parser, continues=True)
 
 
 def train(member: Member, args: argparse.Namespace) -> None:
@@ -47,7 +47,6 @@ def train(member: Member, args: argparse.Namespace) -> None:
         test, pooled_test = aggregation(P, first_test), pool(P, first_test, aggregation.pooling)
     seconds = {"oof": cross_fit.seconds, "test": time.perf_counter() - started}
 
-    write_baselines(task)
     calibration = calibration_by_split(task.dataset, (pooled, pooled_test), (oof, test))
     write_run(
         task.results,
@@ -65,6 +64,7 @@ def train(member: Member, args: argparse.Namespace) -> None:
             parts=(scorer,),
         ),
     )
+    write_baselines(task)
     print_leaderboard(update_leaderboard(task.results), task.results)
     if "study" in cross_fit.config:
         database = task.results / "optuna.db"

@@ -1,4 +1,4 @@
-"""Training windows as columns: what each fold is fitted on, and what it scores."""
+"""Table of the training windows: rows that the model of each fold is fitted on, and rows that it scores."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,14 +21,14 @@ MAX_OVERLAYS = 8192  # in total; with many calls, fewer overlays per call are en
 
 @dataclass(frozen=True)
 class TrainingWindows:
-    """The training windows of a task as columns, for models that read a table.
+    """The training windows of a task as a table, for models that need one row of columns per window.
 
-    Each window is measured once. From these measurements each fold gets the columns that the boxes of the
-    other folds define, so nothing of a held-out recording enters the model that scores it.
+    Each window is measured once. The columns of a fold are then computed with bands and templates from the
+    boxes of the other folds, so that nothing of a held-out recording enters the model that scores it.
 
-    The training examples of a fold are the windows with a known label, as many windows without one, and
-    overlays: each window with a call is added to other windows of its own fold, with the louder of both in
-    each band.
+    The model of a fold is trained on windows outside the fold: those with a known label, overlays, and as
+    many unlabelled windows as both together. In an overlay, a window with a call is mixed into a window of
+    the same fold. Each band takes the louder of the two.
 
     Attributes
     ----------
@@ -41,7 +41,7 @@ class TrainingWindows:
 
     @cached_property
     def features(self) -> WindowFeatures:
-        """The columns as all boxes define them, for new recordings."""
+        """The columns fitted on all boxes, for new recordings."""
         task, tp = self.task, self.task.dataset.tp
         row = {recording_id: k for k, recording_id in enumerate(task.dataset.train)}
         recording = tp["recording_id"].map(row).to_numpy(int)
@@ -70,18 +70,18 @@ class TrainingWindows:
     def _examples(self, used: np.ndarray, features: WindowFeatures) -> tuple[np.ndarray, np.ndarray]:
         """Return the columns and labels of the training examples from the windows in the mask `used`."""
         Y = self.task.labels
-        laid = used[self._pairs[:, 0]]  # both windows of a pair are in one fold
-        pairs = self._pairs[laid]
+        kept = used[self._pairs[:, 0]]  # both windows of a pair are in one fold
+        pairs = self._pairs[kept]
         plain = self._draw(used, len(pairs))
         windows = np.concatenate([np.stack([plain, plain], axis=1), pairs])
-        measured = np.concatenate([self._measured[plain], self._measured_overlays[laid]])
+        measured = np.concatenate([self._measured[plain], self._measured_overlays[kept]])
         labels = np.concatenate([Y[plain], overlay_labels(Y[pairs[:, 0]], Y[pairs[:, 1]])])
         return features.columns(measured, self._group_of_window[windows]), labels
 
     def _draw(self, used: np.ndarray, n_overlays: int) -> np.ndarray:
-        """Return the used windows with a known label, and as many others as there are examples with one.
+        """Return the labelled windows in `used`, and as many unlabelled ones as labelled ones and overlays.
 
-        Most windows have no label (in RFCX sixty times as many as have one), and each adds little.
+        Most windows have no label (in RFCX, 60 for each labelled window), and each of them adds little.
         """
         known = ~np.isnan(self.task.labels).all(axis=1)
         labelled, others = np.flatnonzero(known & used), np.flatnonzero(~known & used)
@@ -98,12 +98,12 @@ class TrainingWindows:
 
     @cached_property
     def _measured(self) -> np.ndarray:
-        """(n_windows, n_measures) of the training windows."""
+        """Measures of the training windows, (n_windows, n_measures)."""
         return self.task.compute("train", self.features.measure, "columns")
 
     @cached_property
     def _pairs(self) -> np.ndarray:
-        """(n_overlays, 2) windows: one with a call, and one of the same fold that it is added to."""
+        """Two windows per overlay, (n_overlays, 2): one with a call, and one of the same fold to mix it into."""
         rng = np.random.default_rng(self.task.seed)
         with_call = rng.permutation(np.flatnonzero((self.task.labels == 1).any(axis=1)))
         call = np.sort(np.resize(with_call, min(self.n_overlays * len(with_call), MAX_OVERLAYS)))
@@ -115,7 +115,7 @@ class TrainingWindows:
 
     @cached_property
     def _measured_overlays(self) -> np.ndarray:
-        """(n_overlays, n_measures) of the pairs."""
+        """Measures of the overlays, (n_overlays, n_measures)."""
         recording = self.task.per_window(np.arange(len(self.task.fold)))
         calls = recording[self._pairs[:, 0]]
         arguments = [(self._pairs[calls == r],) for r in np.unique(calls)]
@@ -124,13 +124,13 @@ class TrainingWindows:
         return np.concatenate([self._measured[:0], *progress])
 
     def _measure_overlays(self, pairs: np.ndarray) -> np.ndarray:
-        """Return (n_pairs, n_measures) of pairs whose calls are in one recording."""
+        """Return the measures of pairs whose calls are all in one recording, (n_pairs, n_measures)."""
         task, reach = self.task, self.features.reach
         ids, starts = list(task.dataset.train), np.concatenate(task.starts("train"))
         recording = task.per_window(np.arange(len(ids)))
         source = task.store.load(ids[recording[pairs[0, 0]]], "train")
-        # Columns read steps of two frames: an excerpt starts at a step of the call's recording and has an
-        # even number of frames.
+        # Templates are correlated in steps of two frames. An excerpt must therefore start at a step boundary
+        # of the call's recording and have an even number of frames.
         before = reach + (starts[pairs[:, 0]] - reach) % FRAMES_PER_STEP
         n_frames = task.length + 2 * (reach + FRAMES_PER_STEP)
         n_frames += n_frames % FRAMES_PER_STEP
@@ -143,6 +143,6 @@ class TrainingWindows:
                     target.excerpt(starts[place] - margin, n_frames),
                 )
             )
-        # One call measures all excerpts faster than a call each; margins keep their windows apart.
+        # Measuring all excerpts together is faster than one by one. The margins separate their windows.
         first = before + n_frames * np.arange(len(parts))
         return self.features.measure(concatenate(parts), first, task.length)

@@ -1,7 +1,7 @@
-"""Models that can be trained, blended and used by `predict`: one file per model, one registry line each."""
+"""Models that can be trained, blended and used by `predict`. Each has a file here and a line in `MEMBERS`."""
 
 MEMBERS = {
     "gbm": "pipelines.members.gbm:GBM",
     "gru": "pipelines.members.gru:GRU",
 }
-"""Name of a member -> "module:class". Modules are imported when their member is used."""
+"""Name of a member -> "module:class". A module is only imported when its member is used."""

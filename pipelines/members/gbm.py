@@ -1,11 +1,11 @@
-"""The member `gbm`: one-vs-rest LightGBM and a ridge discriminant on window columns, tuned by Optuna."""
+"""The member `gbm`: LightGBM and a ridge discriminant on features of windows, tuned by Optuna."""
 
 import argparse
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
@@ -16,7 +16,7 @@ from features.common.files import digest
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 from models import tuning
-from models.estimators import one_vs_rest_gbm
+from models.estimators import one_vs_rest_gbm, ridge_discriminant
 from models.estimators.log_odds_mean import LogOddsMean
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.estimators.ridge_discriminant import RidgeDiscriminant
@@ -44,14 +44,14 @@ DISTRIBUTIONS = {
     "reg_lambda": FloatDistribution(0.01, 10, log=True),
     "feature_fraction": FloatDistribution(0.03, 0.3, log=True),
     "ridge_alpha": FloatDistribution(100, 1000, log=True),
-    # Not higher: with partial boxes the metric counts unknown as absent too, so it favours a high weight,
-    # and species that are common but rarely boxed are lost.
+    # Higher weights are not tried. If not all calls have boxes, the metric counts unknown species as absent.
+    # It then favours a high weight, and species that are common but rarely boxed get low scores.
     "weak_negative_weight": CategoricalDistribution((0.03, 0.1)),
 }
 
 
 def default_parameters() -> dict[str, Any]:
-    """Return the parameters of `make_model` that the estimators have by default."""
+    """Return parameters for `make_model`: the default values of the estimators."""
     trees, linear = OneVsRestGBM().get_params(), RidgeDiscriminant().get_params()
     return {name: linear["alpha"] if name == "ridge_alpha" else trees[name] for name in DISTRIBUTIONS}
 
@@ -61,7 +61,7 @@ def make_model(parameters: Mapping[str, Any], *, seed: int, n_jobs: int) -> LogO
 
     Parameters
     ----------
-    parameters : values by the names of `DISTRIBUTIONS`.
+    parameters : value of each parameter in `DISTRIBUTIONS`.
     seed : random seed of the trees.
     n_jobs : number of species fitted in parallel.
     """
@@ -78,10 +78,14 @@ def make_model(parameters: Mapping[str, Any], *, seed: int, n_jobs: int) -> LogO
 
 @dataclass(frozen=True)
 class GBMScorer(WindowScorer):
-    """Columns of a window, and the model that reads them."""
+    """The columns of windows, and the model that scores windows by these columns."""
 
     features: WindowFeatures
     model: LogOddsMean
+    importance_meaning: ClassVar[str] = (
+        "It is the mean of two shares: the gain of the splits in the trees, and the squared standardised "
+        "coefficients of the linear part."
+    )
 
     def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
         return self.features.transform(frames, starts, length)
@@ -128,9 +132,9 @@ class GBM:
         folds = [self._windows.fold(k) for k in range(task.n_folds)]
         first = task.first_windows("train")
 
-        # The study's name contains a digest of all that affects its values, so a change starts a new study.
+        # The study's name contains a digest of everything that affects its values. A change starts a new one.
         arrays = [array for fold in folds for array in (fold.X, fold.Y, fold.X_held)]
-        versions = (one_vs_rest_gbm.VERSION, tuning.VERSION)
+        versions = (one_vs_rest_gbm.VERSION, ridge_discriminant.VERSION, tuning.VERSION)
         state = digest(*versions, DISTRIBUTIONS, *arrays, task.fold, task.truth, args.seed)
         study = Study(
             task.results / "optuna.db", f"{self.name}-{task.metric}-{state}", args.trials, args.seed
@@ -138,8 +142,8 @@ class GBM:
         parameters = tune(
             lambda parameters: make_model(parameters, seed=args.seed, n_jobs=args.jobs),
             CrossValidation(folds, first, task.fold, task.truth, METRICS[task.metric]),
-            SearchSpace(DISTRIBUTIONS, default_parameters()),
-            study,
+            space=SearchSpace(DISTRIBUTIONS, default_parameters()),
+            study=study,
         )
 
         started = time.perf_counter()

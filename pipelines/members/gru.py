@@ -1,4 +1,4 @@
-"""The member `gru`: a small bidirectional GRU with attention pooling on the frames of the windows."""
+"""The member `gru`: a small bidirectional GRU with attention pooling on window spectrograms."""
 
 import argparse
 import os
@@ -47,7 +47,7 @@ class GRUScorer(WindowScorer):
         networks = tuple(GRUClassifier.load(_network_file(folder, k)) for k in range(config["folds"]))
         expected = (config["spectral"]["n_mels"], len(config["species"]))
         if {(network.n_bands_, network.n_species_) for network in networks} != {expected}:
-            raise ValueError("its networks have another number of bands or species")
+            raise ValueError("its networks and config.json differ in the number of bands or species")
         return cls(networks)
 
 
@@ -67,9 +67,9 @@ class GRU:
 
     def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
         network = GRUClassifier(cell=args.cell, epochs=args.epochs, device=args.device)
-        resolve_device(args.device)  # a missing GPU is an error before anything is computed
+        resolve_device(args.device)  # reports a missing GPU before anything is computed
         X, Y = task.compute("train", window_sequences, "sequences"), task.labels
-        self._networks = fit_folds(task, network, X, Y)
+        self._networks = fit_folds(task, network, X=X, Y=Y)
         fold = task.per_window(task.fold)
         P = np.zeros(Y.shape)
         with _one_torch_thread():
@@ -86,7 +86,7 @@ class GRU:
         return GRUScorer(tuple(self._networks))
 
 
-def fit_folds(task: Task, network: GRUClassifier, X: np.ndarray, Y: np.ndarray) -> list[GRUClassifier]:
+def fit_folds(task: Task, network: GRUClassifier, *, X: np.ndarray, Y: np.ndarray) -> list[GRUClassifier]:
     """Return a network for each fold, fitted on the other folds.
 
     Each network is stored as soon as it is fitted, so a repeated command only fits the missing ones.
@@ -96,7 +96,7 @@ def fit_folds(task: Task, network: GRUClassifier, X: np.ndarray, Y: np.ndarray) 
     X : (n_windows, n_steps, n_mels) inputs.
     Y : (n_windows, n_species) labels of 1, 0 and nan.
     """
-    folder = task.results / "checkpoints" / GRU.name
+    folder = _checkpoints(task)
     state = digest(VERSION, network.get_params(), X, Y, task.fold, task.seed)
     settings = folder / "settings.json"
     if not settings.exists() or state not in settings.read_text(encoding="utf-8"):
@@ -105,21 +105,20 @@ def fit_folds(task: Task, network: GRUClassifier, X: np.ndarray, Y: np.ndarray) 
         write_json(settings, {"digest": state})
     files = [_network_file(folder, k) for k in range(task.n_folds)]
     missing = [k for k, file in enumerate(files) if not file.exists()]
-    # Ctrl-C leaves shared memory that is cleaned up; the warning about it is of no use.
+    # After Ctrl-C, Python's resource tracker frees shared memory and warns about it. Hide the warning.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
     # One process per fold on a CPU; one fold after the other on a GPU.
     on_gpu = resolve_device(network.device).type == "cuda"
     joblib.Parallel(n_jobs=1 if on_gpu else task.jobs)(
-        joblib.delayed(_fit_fold)(task, network, X, Y, k=k, file=files[k], command=os.getpid())
-        for k in missing
+        joblib.delayed(_fit_fold)(task, network, X=X, Y=Y, k=k, command=os.getpid()) for k in missing
     )
     return [GRUClassifier.load(file) for file in files]
 
 
 def _fit_fold(
-    task: Task, network: GRUClassifier, X: np.ndarray, Y: np.ndarray, *, k: int, file: Path, command: int
+    task: Task, network: GRUClassifier, *, X: np.ndarray, Y: np.ndarray, k: int, command: int
 ) -> None:
-    """Fit a network on the windows outside fold `k` and write it to `file`.
+    """Fit a network on the windows outside fold `k` and store it.
 
     Parameters
     ----------
@@ -137,12 +136,16 @@ def _fit_fold(
 
         def show(loss: float) -> None:
             if is_child and os.getppid() != command:
-                os._exit(1)  # the command was killed; a repeated one must be alone with the files
+                os._exit(1)  # the command was killed; stop, so that a new one does not write the same files
             progress.update()
             progress.set_postfix(loss=f"{loss:.3f}")
 
         fitted.fit(X[rows], Y[rows], on_epoch=show)
-    fitted.save(file)
+    fitted.save(_network_file(_checkpoints(task), k))
+
+
+def _checkpoints(task: Task) -> Path:
+    return task.results / "checkpoints" / GRU.name
 
 
 def _network_file(folder: Path, k: int) -> Path:
@@ -151,10 +154,10 @@ def _network_file(folder: Path, k: int) -> Path:
 
 @contextmanager
 def _one_torch_thread() -> Iterator[None]:
-    """Let torch use one thread, and restore the number of threads when the last such block ends.
+    """Limit torch to one thread, and restore the number of threads when the last such block ends.
 
-    Folds and recordings are processed in parallel, and the last bits of a product depend on the number of
-    threads.
+    Folds and recordings are processed in parallel, and the last bits of a matrix product depend on the number
+    of threads.
     """
     with _threads.lock:
         if _threads.n_blocks == 0:

@@ -1,4 +1,4 @@
-"""Examples for the report: the most certain right and wrong detections, and the most certain misses."""
+"""Examples for the report: highest scores of present and absent species, lowest scores of present ones."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,13 +12,13 @@ from pipelines.core.detector import Detector
 from pipelines.core.member import ColumnScorer
 from pipelines.reporting.explain import Decisive, decisive_for_window
 
-N_EXAMPLES = 3  # per kind, each of another species
+N_EXAMPLES = 3  # per kind, each of a different species
 MARGIN = 2.0  # seconds shown before and after the window
 
 
 @dataclass(frozen=True)
 class Example:
-    """The window of a recording with the highest score of a species, and what surrounds it.
+    """The window of a recording in which a species has its highest score, with a margin on both sides.
 
     Attributes
     ----------
@@ -27,7 +27,7 @@ class Example:
     start : start of the window, s from the start of the excerpt.
     length : window length, s.
     band : lowest and highest frequency of the species, Hz.
-    decisive : columns that raise the score most; empty if no member can tell.
+    decisive : columns that raise the score most; empty if no member explains its scores.
     """
 
     title: str
@@ -60,7 +60,7 @@ class ScoredSplit:
 def find_examples(
     detector: Detector, explained: ColumnScorer | None, split: ScoredSplit
 ) -> dict[str, list[Example]]:
-    """Return examples by heading: certain and right, certain and wrong, missed.
+    """Return the examples under each heading: most certain and right, most certain and wrong, missed.
 
     Parameters
     ----------
@@ -105,7 +105,7 @@ def _example(
     if explained is not None:
         length, hop = detector.window.in_frames(rate)
         X = explained.inputs(frames, window_starts(len(frames), length, hop)[[best]], length)
-        decisive = decisive_for_window(explained, X, species, detector.species)
+        decisive = decisive_for_window(explained, X, species, names=detector.species)
     n_frames = min(round((scores.length + 2 * MARGIN) * rate), len(frames))
     first = min(max(round((scores.start[best] - MARGIN) * rate), 0), len(frames) - n_frames)
     low, high = detector.bands[species]

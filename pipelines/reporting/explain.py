@@ -1,4 +1,4 @@
-"""Which columns, and hence which frequencies, decide on a species: for a model and for one window."""
+"""Explanations: the columns and frequencies that decide on a species, for a model and for one window."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,17 +13,18 @@ N_COLUMNS = 3  # columns named per species or window
 
 
 class Decisive(NamedTuple):
-    """A column that decides on a species: its name in words, and its share or its log odds."""
+    """A decisive column of a species: its name in words, and its share or the log odds that it adds."""
 
     column: str
     value: float
 
 
 def importance_by_band(scorer: ColumnScorer) -> np.ndarray:
-    """Return (n_species, n_mels) the importance of each mel band for each species; rows sum to 1.
+    """Return the importance of each mel band for each species, (n_species, n_mels); rows sum to 1.
 
     The importance of a column is spread evenly over the mel bands that it covers. Columns without a
-    frequency extent are left out, and so are columns of other species, which only serve as a comparison.
+    frequency extent are left out. So are columns of other species, because the model only uses them to
+    compare the species.
     """
     features, share = scorer.features, scorer.importance()
     low, high = features.extents().T
@@ -39,7 +40,7 @@ def importance_by_band(scorer: ColumnScorer) -> np.ndarray:
 
 
 def decisive_columns(scorer: ColumnScorer, species: Sequence[str]) -> list[list[Decisive]]:
-    """Return for each species the columns with the largest share in its decisions, largest first."""
+    """Return the columns with the largest importance for each species, largest first."""
     names = names_in_words(scorer.features, species)
     return [
         [Decisive(names[k], float(share[k])) for k in np.argsort(-share)[:N_COLUMNS] if share[k] > 0]
@@ -48,19 +49,19 @@ def decisive_columns(scorer: ColumnScorer, species: Sequence[str]) -> list[list[
 
 
 def decisive_for_window(
-    scorer: ColumnScorer, X: np.ndarray, k: int, species: Sequence[str]
+    scorer: ColumnScorer, X: np.ndarray, species: int, *, names: Sequence[str]
 ) -> list[Decisive]:
-    """Return the columns that raise the log odds of species `k` most in a window, and by how much.
+    """Return the columns that raise the log odds of a species most in a window, and by how much.
 
     Parameters
     ----------
-    X : (1, n_columns) the window's columns.
-    k : number of the species.
-    species : names of all species.
+    X : (1, n_columns) columns of the window.
+    species : number of the species.
+    names : names of all species.
     """
-    values = scorer.contributions(X, k)[0]
-    names = names_in_words(scorer.features, species)
-    return [Decisive(names[j], float(values[j])) for j in np.argsort(-values)[:N_COLUMNS]]
+    values = scorer.contributions(X, species)[0]
+    columns = names_in_words(scorer.features, names)
+    return [Decisive(columns[j], float(values[j])) for j in np.argsort(-values)[:N_COLUMNS]]
 
 
 def names_in_words(features: WindowFeatures, species: Sequence[str]) -> list[str]:

@@ -19,12 +19,14 @@ QUIET_SECONDS = 2.0  # per training recording
 
 
 def noise_recordings(store: FrameStore, dataset: Dataset, seed: int) -> dict[str, list[Frames]]:
-    """Return minutes of silence, of white noise and of the training recordings' quietest moments.
+    """Return recordings without calls, by kind: silence, white noise, and quiet moments of the data set.
+
+    They are one minute long, unless the data set has too few recordings.
 
     Parameters
     ----------
     store : frames of the training recordings.
-    seed : random seed of the noise and of the recordings drawn.
+    seed : random seed of the white noise and of the choice of training recordings.
     """
     rng, settings = np.random.default_rng(seed), store.settings
     n = 60 * settings.sr

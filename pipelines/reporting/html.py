@@ -20,7 +20,7 @@ def image(file: Path) -> str:
 
 
 def table(rows: pd.DataFrame, sortable: bool = False) -> str:
-    """Return a table; `sortable` lets a click on a column's head sort it."""
+    """Return a table; if it is `sortable`, a click on a column heading sorts the rows by that column."""
     head = "".join(f"<th>{escape(str(column))}</th>" for column in rows.columns)
     body = "".join(
         "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows.itertuples(index=False)

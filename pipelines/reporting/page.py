@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import optuna
 import pandas as pd
+from sqlalchemy.exc import SQLAlchemyError
 
 from features.common.files import replacing
 from features.data.dataset import Dataset
@@ -20,8 +21,17 @@ from pipelines.core.detector import Detector
 from pipelines.core.failed_recordings import read_failed
 from pipelines.core.leaderboard import update_leaderboard
 from pipelines.core.member import ColumnScorer
-from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, Run, RunError, read_runs
-from pipelines.core.task import training_truth
+from pipelines.core.runs import (
+    BASELINE,
+    BLEND,
+    MEMBER,
+    Run,
+    RunError,
+    read_runs,
+    validate_same_data,
+    warn_left_out,
+)
+from pipelines.core.truth import training_truth
 from pipelines.reporting import html, plots
 from pipelines.reporting.examples import Example, ScoredSplit, find_examples
 from pipelines.reporting.explain import decisive_columns, importance_by_band
@@ -30,19 +40,18 @@ from pipelines.reporting.false_alarms import false_alarms, noise_recordings
 
 @dataclass(frozen=True)
 class Reported:
-    """What the page reports on.
+    """Runs, scores and truth that the page shows.
 
     Attributes
     ----------
     results : results folder.
     dataset : the data set, without recordings that cannot be decoded.
     runs : runs of members and blend, by name.
-    best : name of the run that examples and false alarms are shown of.
-    detector : detector of that run.
+    best : name of the run used for examples and false alarms: the blend, or else the best member.
+    detector : detector of the best run.
     explained : trained members that explain their scores, by name.
     split : "test" if its truth is known, else "train".
     truth : (n_recordings, n_species) truth of the split.
-    colour : colour of each model.
     """
 
     results: Path
@@ -53,13 +62,28 @@ class Reported:
     explained: Mapping[str, ColumnScorer]
     split: str
     truth: np.ndarray
-    colour: Mapping[str, str]
 
     @classmethod
     def of(cls, results: Path, dataset: Dataset) -> "Reported":
-        """Return what a results folder has to report; RunError if it holds no trained model."""
-        runs = {name: run for name, run in read_runs(results).items() if run.kind != BASELINE}
-        if not any(run.kind not in (EXTERNAL, BLEND) for run in runs.values()):
+        """Return the contents of the report for a results folder.
+
+        Runs whose recordings or species differ from those of the data set are left out with a warning.
+
+        Raises
+        ------
+        RunError
+            The folder holds no trained model.
+        """
+        runs = {}
+        for name, run in read_runs(results).items():
+            try:
+                validate_same_data(results / name, run, dataset)
+            except RunError as error:
+                warn_left_out(str(error))
+            else:
+                runs[name] = run
+        runs = {name: run for name, run in runs.items() if run.kind != BASELINE}
+        if not any(run.kind == MEMBER for run in runs.values()):
             raise RunError(
                 f"{results}: no trained model to report on; train one, for example with 'make demo'"
             )
@@ -82,7 +106,6 @@ class Reported:
             explained=explained,
             split="train" if dataset.test_labels is None else "test",
             truth=truth,
-            colour=plots.colours(runs),
         )
 
     @property
@@ -101,11 +124,21 @@ class Reported:
 
 
 def best_run(runs: Mapping[str, Run]) -> str:
-    """Return the name of the run to show: the blend, or the trained member with the highest oof LRAP."""
-    blends = [name for name, run in runs.items() if run.kind == BLEND]
-    if blends:
-        return blends[0]
-    trained = [name for name, run in runs.items() if run.kind != EXTERNAL]
+    """Return the name of the run to show: the blend, or else the best trained member.
+
+    A blend that only gives weight to external scores has no model to show.
+    """
+    for name, run in runs.items():
+        if run.kind == BLEND:
+            weights = {member: entry["weight"] for member, entry in run.config["members"].items()}
+            if any(weight > 0 and runs[member].kind == MEMBER for member, weight in weights.items()):
+                return name
+    return best_member(runs)
+
+
+def best_member(runs: Mapping[str, Run]) -> str:
+    """Return the name of the trained member with the highest out-of-fold LRAP."""
+    trained = [name for name, run in runs.items() if run.kind == MEMBER]
     return max(trained, key=lambda name: runs[name].metrics["oof"]["lrap"])
 
 
@@ -126,7 +159,7 @@ def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Pa
     reported = Reported.of(results, dataset)
     store = FrameStore(results / "frames", reported.detector.settings)
     for split, recordings in (("train", dataset.train), ("test", dataset.test)):
-        store.compute(recordings, split, n_jobs, strict=True)  # frames may have been deleted
+        store.compute(recordings, split, n_jobs, strict=True)  # in case frames have been deleted
     parts = [
         *(section(reported) for section in SECTIONS),
         *_examples(reported, store),
@@ -150,7 +183,9 @@ def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Pa
 
 def _leaderboard(reported: Reported) -> str:
     leaderboard = update_leaderboard(reported.results)
-    plots.plot_leaderboard(leaderboard, reported.colour, reported.figures / "leaderboard.png")
+    plots.plot_leaderboard(
+        leaderboard, plots.colours(leaderboard["model"]), reported.figures / "leaderboard.png"
+    )
     interval = [
         f"{low:.3f} to {high:.3f}"
         for low, high in zip(leaderboard["lrap_low"], leaderboard["lrap_high"], strict=True)
@@ -163,7 +198,7 @@ def _leaderboard(reported: Reported) -> str:
     )
     sources = [run.config["prior_from"] for run in reported.runs.values() if run.kind == BLEND]
     source = sources[0] if sources else "none"
-    prior = "" if source == "none" else PRIOR_FROM.get(source, PRIOR_FROM["table"].format(escape(source)))
+    prior = {"none": "", "estimate": PRIOR_ESTIMATED}.get(source, PRIOR_TABLE.format(escape(source)))
     partial = "" if reported.dataset.train_labels is not None else PARTIAL
     text = f"<p>{LEADERBOARD}{prior}{partial}</p>"
     return html.section("Leaderboard", html.table(table), text, _images(reported, "leaderboard"))
@@ -192,7 +227,7 @@ def _species(reported: Reported) -> str:
 def _calibration(reported: Reported) -> str:
     rows = []
     for name, run in reported.runs.items():
-        for split, found in run.metrics["calibration"].items():
+        for split, found in run.metrics.get("calibration", {}).items():
             row: dict[str, Any] = {"model": name, "split": split}
             for measure, words in (("brier", "Brier score"), ("log_loss", "log loss"), ("ece", "ECE")):
                 for when in ("uncalibrated", "calibrated"):
@@ -201,7 +236,7 @@ def _calibration(reported: Reported) -> str:
             rows.append(row)
     curves = {name: reliability(reported.truth, P) for name, P in reported.scores().items()}
     file = reported.figures / "reliability.png"
-    plots.plot_reliability(curves, reported.split_name, reported.colour, file)
+    plots.plot_reliability(curves, reported.split_name, colour=plots.colours(reported.runs), file=file)
     text = f"<p>{CALIBRATION}</p>"
     return html.section("Calibration", html.table(pd.DataFrame(rows)), text, _images(reported, "reliability"))
 
@@ -218,7 +253,8 @@ def _importance(reported: Reported) -> str:
             settings=detector.settings,
             file=file,
         )
-        parts += [f"<p>{IMPORTANCE.format(escape(name))}</p>", html.image(file)]
+        text = IMPORTANCE.format(escape(name), escape(scorer.importance_meaning))
+        parts += [f"<p>{text}</p>", html.image(file)]
     return html.section("Decisive frequencies", *parts) if parts else ""
 
 
@@ -229,12 +265,10 @@ def _examples(reported: Reported, store: FrameStore) -> list[str]:
     recordings = reported.dataset.test if reported.split == "test" else reported.dataset.train
     scores = reported.scores()[reported.best]
     split = ScoredSplit(reported.split, list(recordings), store, scores, reported.truth)
-    explained = next(iter(reported.explained.items()), None)
-    found = find_examples(reported.detector, explained[1] if explained else None, split)
+    name = max(reported.explained, key=lambda name: reported.runs[name].metrics["oof"]["lrap"], default="")
+    found = find_examples(reported.detector, reported.explained.get(name), split)
     return [
-        html.section(
-            heading, *[_example(reported, example, explained[0] if explained else "") for example in shown]
-        )
+        html.section(heading, *[_example(reported, example, name) for example in shown])
         for heading, shown in found.items()
     ]
 
@@ -257,10 +291,13 @@ def _example(reported: Reported, example: Example, explained: str) -> str:
 
 
 def _false_alarms(reported: Reported, store: FrameStore, *, seed: int, n_jobs: int) -> str:
+    # External scores for noise are unknown, so false alarms are not counted for a blend with such scores.
+    external = reported.detector.external_members
+    name = best_member(reported.runs) if external else reported.best
+    detector = Detector.load(reported.results / name)
     noises = noise_recordings(store, reported.dataset, seed)
-    table = false_alarms(reported.detector, noises, n_jobs)
-    text = FALSE_ALARMS.format(escape(reported.best), DEFAULT_PRECISION)
-    return html.section("False alarms", f"<p>{text}</p>", html.table(table))
+    text = FALSE_ALARMS.format(escape(name), DEFAULT_PRECISION)
+    return html.section("False alarms", f"<p>{text}</p>", html.table(false_alarms(detector, noises, n_jobs)))
 
 
 def _studies(reported: Reported) -> list[str]:
@@ -268,14 +305,24 @@ def _studies(reported: Reported) -> list[str]:
     for name, run in reported.runs.items():
         if "study" in run.config:
             values = study_values(reported.results / "optuna.db", run.config["study"])
+            if values is None:
+                continue
             plots.plot_study(values, reported.figures / f"study_{name}.png")
             sections.append(html.section(f"Study of {name}", _images(reported, f"study_{name}")))
     return sections
 
 
-def study_values(database: Path, name: str) -> np.ndarray:
-    """Return the (n_trials,) out-of-fold score of each finished trial of a study, nan for a pruned one."""
-    study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
+def study_values(database: Path, name: str) -> np.ndarray | None:
+    """Return the out-of-fold score of each finished trial of a study, (n_trials,), nan for pruned trials.
+
+    None if the database does not exist or does not have the study.
+    """
+    if not database.exists():  # Optuna would create it
+        return None
+    try:
+        study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
+    except (KeyError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
+        return None
     trials = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
     return np.array([trial.value if trial.state.name == "COMPLETE" else np.nan for trial in trials], float)
 
@@ -302,42 +349,43 @@ def _images(reported: Reported, *names: str) -> str:
 
 
 LEADERBOARD = (
-    "LRAP is the mean over recordings and their species of the share of correct species among all that "
-    "are ranked at least as high; 1 is best. <b>oof</b> (out of fold): each training recording is scored "
-    "by models that were fitted without its fold. <b>prior</b> ranks species by their training counts "
-    "alone, <b>background</b> by the median spectrum of the recording alone. What a model gains over "
-    "both, it has learned from calls. Seconds are the time of fitting and scoring."
+    "For each present species, take all species that score at least as high; the share of them that is "
+    "present is the precision of the species. LRAP is the mean precision over the present species of a "
+    "recording, then over recordings; 1 is best. <b>oof</b> (out of fold): each training recording is scored "
+    "by models that were fitted without its fold. <b>prior</b> scores each species by the share of training "
+    "recordings with it, <b>background</b> by the median spectrum of the recording. These two do not use "
+    "calls. A model with a higher LRAP than both has learned from calls. Seconds are the time of fitting and "
+    "scoring."
 )
-PRIOR_FROM = {
-    "estimate": " <b>blend+prior</b> is the blend at the prevalence estimated from the scores of the test "
-    "recordings.",
-    "table": " <b>blend+prior</b> is the blend at the prevalence in {0}.",
-}
-PARTIAL = " In oof, species without a box count as absent, so the score is pessimistic."
+PRIOR_ESTIMATED = (
+    " <b>blend+prior</b> is the blend, corrected for the prevalence that is estimated from the scores of the "
+    "test recordings."
+)
+PRIOR_TABLE = " <b>blend+prior</b> is the blend, corrected for the prevalence in {0}."
+PARTIAL = " In oof, a species without a box in a recording counts as absent, so LRAP is pessimistic."
 SPECIES = (
-    "AP is the average precision over recordings. A species is reported if its score reaches the "
-    "threshold, at which its precision was at least {0:g} out of fold. If no score reached this "
-    "precision, the threshold is above the scores of all recordings without the species. Click the head "
-    "of a column to sort."
+    "AP is the average precision over recordings. A species is reported if its score reaches its threshold. "
+    "At this threshold, its precision on the out-of-fold scores is at least {0:g}. If no threshold gives this "
+    "precision, the threshold is just above the scores of all recordings without the species. Click a column "
+    "heading to sort."
 )
 CALIBRATION = (
     "Brier score, log loss and expected calibration error (ECE, over species with at least five "
     "positives); 0 is best. Calibrated probabilities assume that every species has the mean prevalence of "
-    "the training recordings. If the prevalence among the test recordings differs, the probabilities are "
-    "off accordingly."
+    "the training recordings. If the prevalence among the test recordings differs, the probabilities "
+    "are too high or too low."
 )
 IMPORTANCE = (
-    "Importance of each frequency for each species, from the columns of {0} with a frequency extent. It "
-    "is the mean of two shares: the gain of the splits in the trees, and the squared standardised "
-    "coefficients of the linear part. The orange box is the band of the species, the median of its TP "
-    "boxes. High importance far outside the box means that the model relies on other sounds at the same "
-    "places."
+    "Importance of each frequency for each species, from the columns of {0} with a frequency extent. {1} "
+    "The orange box is the band of the species, the median of its TP "
+    "boxes. High importance far outside the box means that the model relies on other sounds that "
+    "are recorded together with the calls."
 )
 FALSE_ALARMS = (
-    "Detections of {0} at the thresholds for a precision of {1:g} in recordings without calls. The "
+    "Detections of {0} in recordings without calls, at the thresholds for a precision of {1:g}. The "
     "quietest moments of the training recordings may contain distant calls."
 )
 BLEND_TEXT = (
-    "Weights of the members, fitted on out-of-fold scores: for new recordings on all folds, and for the "
-    "out-of-fold scores of each fold on the other folds."
+    "Weights of the members. The weights for new recordings are fitted on the out-of-fold scores of all folds. "
+    "The weights for the scores of a fold are fitted on the other folds."
 )

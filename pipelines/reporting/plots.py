@@ -22,7 +22,7 @@ MEMBER_COLOURS = ("#2c7fb8", "#d95f0e", "#756bb1", "#c51b8a", "#00868b", "#8c510
 
 
 def colours(models: Iterable[str]) -> dict[str, str]:
-    """Return the colour of each model: fixed for baselines and blend, in turn for the sorted members."""
+    """Return the colour of each model: fixed for baselines and blend, by alphabetical order for members."""
     members = sorted(set(models) - set(FIXED_COLOURS))
     in_turn = {name: MEMBER_COLOURS[k % len(MEMBER_COLOURS)] for k, name in enumerate(members)}
     return {**FIXED_COLOURS, **in_turn}
@@ -60,7 +60,7 @@ def plot_leaderboard(rows: pd.DataFrame, colour: Mapping[str, str], file: Path) 
     _save(figure, file)
 
 
-def plot_species(ap: pd.DataFrame, split: str, colour: Mapping[str, str], file: Path) -> None:
+def plot_species(ap: pd.DataFrame, split: str, *, colour: Mapping[str, str], file: Path) -> None:
     """Plot the average precision of each species, one dot per model.
 
     Parameters
@@ -125,6 +125,7 @@ def plot_weights(
 def plot_reliability(
     curves: Mapping[str, tuple[np.ndarray, np.ndarray, np.ndarray]],
     split: str,
+    *,
     colour: Mapping[str, str],
     file: Path,
 ) -> None:
@@ -132,7 +133,7 @@ def plot_reliability(
 
     Parameters
     ----------
-    curves : name of a model -> what `models.metrics.reliability` returns.
+    curves : name of a model -> result of `models.metrics.reliability`.
     split : name of the split.
     colour : colour of each model.
     """
@@ -142,7 +143,7 @@ def plot_reliability(
     for model, (predicted, observed, count) in curves.items():
         axis.plot(predicted, observed, color=colour[model], lw=1, label=model)
         axis.scatter(predicted, observed, s=6 + 60 * np.sqrt(count / count.max()), color=colour[model])
-    axis.set_xlabel("predicted probability (larger dots: more cells)")
+    axis.set_xlabel("predicted probability (larger dots: more scores)")
     axis.set_ylabel(f"observed share of present species, {split}")
     axis.legend(frameon=False)
     _save(figure, file)
@@ -194,7 +195,7 @@ def plot_example(
     Parameters
     ----------
     levels : (n_frames, n_mels) dB above the background.
-    start, length : of the window, s from the first frame.
+    start, length : start of the window from the first frame, and its length, s.
     band : lowest and highest frequency, Hz.
     """
     centres = mel_centres(settings)

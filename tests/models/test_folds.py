@@ -44,7 +44,7 @@ def test_species_are_balanced_better_than_in_random_folds() -> None:
 
 @pytest.mark.parametrize("n_folds", [0, 1, 4])
 def test_invalid_number_of_folds_is_rejected(n_folds: int) -> None:
-    with pytest.raises(UserError, match=f"{n_folds} folds of 3 .* --folds between 2 and 3"):
+    with pytest.raises(UserError, match=f"cannot make {n_folds} folds of 3 .* --folds between 2 and 3"):
         make_folds(np.ones((6, 2)), np.array([0, 0, 1, 1, 2, 2]), n_folds, seed=0)
 
 
@@ -53,7 +53,7 @@ class LinearScores(LinearRegression):
 
 
 def test_windows_are_scored_by_models_of_other_folds() -> None:
-    """Labels are random and each window has its own feature, so only in-sample predictions are possible."""
+    """Labels are random and each window has its own feature, so a model can only predict training windows."""
     rng = np.random.default_rng(0)
     Y, X = rng.normal(size=(40, 1)), np.eye(40)
     fold = np.arange(40) % 5

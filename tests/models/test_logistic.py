@@ -5,7 +5,7 @@ from models.logistic import IDENTITY, MIN_SLOPE, fit_logistic, logit
 
 
 def examples(n: int = 300, slope: float = 1.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Values, labels with the given slope of the log odds, and weights."""
+    """Return values, labels whose log odds have the given slope, and weights."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=n)
     y = (rng.random(n) < 1 / (1 + np.exp(-slope * x - 0.5))).astype(float)
@@ -30,7 +30,7 @@ def test_slope_is_never_negative() -> None:
     assert fit_logistic(x, y, weight, prior=IDENTITY, precision=1e-3)[0] == MIN_SLOPE
 
 
-def test_examples_of_weight_0_are_ignored() -> None:
+def test_examples_with_weight_0_are_ignored() -> None:
     x, y, weight = examples()
     expected = fit_logistic(x[:200], y[:200], weight[:200], prior=IDENTITY, precision=1.0)
     y[200:], weight[200:] = np.nan, 0

@@ -17,7 +17,7 @@ from models.metrics import (
 
 
 def random_table(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Truth and scores, with ties, rows without positives, rows of positives only, and single columns."""
+    """Return truth and scores; some seeds give ties, rows of a single class, or a single column."""
     rng = np.random.default_rng(seed)
     shape = (rng.integers(1, 30), 1 if seed % 10 == 0 else rng.integers(2, 12))
     Y = (rng.random(shape) < rng.random()).astype(float)
@@ -31,7 +31,7 @@ TABLES = [random_table(seed) for seed in range(200)]
 
 
 def slow_lrap_of_row(y: np.ndarray, p: np.ndarray) -> float:
-    """LRAP of one recording, computed from its definition."""
+    """Return the LRAP of one recording, computed from the definition of LRAP."""
     precisions = []
     for i in range(len(y)):
         if y[i] == 1:
@@ -79,7 +79,7 @@ def test_lrap_is_invariant_to_monotone_maps(monotone) -> None:  # type: ignore[n
         np.testing.assert_array_equal(lrap_per_recording(Y, monotone(P)), lrap_per_recording(Y, P))
 
 
-def test_lrap_of_many_rows_equals_that_of_single_rows() -> None:
+def test_lrap_does_not_depend_on_number_of_rows() -> None:
     rng = np.random.default_rng(0)
     Y, P = (rng.random((1500, 5)) < 0.3).astype(float), rng.random((1500, 5))
     single = [lrap_per_recording(Y[k : k + 1], P[k : k + 1])[0] for k in range(0, 1500, 7)]
@@ -116,7 +116,7 @@ def test_bootstrap_interval_has_its_nominal_coverage() -> None:
     assert 0.90 <= covered / 200 <= 0.99
 
 
-def test_nan_scores_and_other_shapes_are_rejected() -> None:
+def test_nan_scores_and_different_shapes_are_rejected() -> None:
     with pytest.raises(ValueError, match="nan in 1 of 2 rows"):
         lrap(np.ones((2, 2)), np.array([[0.1, np.nan], [0.2, 0.3]]))
     with pytest.raises(ValueError, match="shape"):
@@ -152,5 +152,5 @@ def test_calibration_metrics_ignore_unknown_cells_and_rare_species() -> None:
     P = np.full(Y.shape, 0.5)
     P[:, 1] = 0.0
     found = calibration_metrics(Y, P)
-    assert found.ece == 0  # of the first species, half of whose recordings are positive
+    assert found.ece == 0  # only the first species counts; half of its recordings are positive
     assert found.brier == pytest.approx(0.25 * 10 / 15)

@@ -40,7 +40,7 @@ def make_model(parameters: dict[str, Any]) -> OneVsRestGBM:
 
 @pytest.fixture
 def validation() -> CrossValidation:
-    """40 recordings of five windows; the species of a recording is audible in one window."""
+    """40 recordings with five windows; each recording has one species, which is audible in one window."""
     rng = np.random.default_rng(0)
     recording = np.repeat(np.arange(40), 5)
     truth = np.eye(4)[np.arange(40) % 4]
@@ -55,7 +55,7 @@ def validation() -> CrossValidation:
 
 @pytest.fixture
 def run(validation: CrossValidation) -> Callable[..., dict[str, Any]]:
-    """Return a function that runs a study of a database, a number of trials and a seed."""
+    """Return a function that runs a study, given a database, a number of trials and a seed."""
 
     def run(
         database: Path,
@@ -65,7 +65,7 @@ def run(validation: CrossValidation) -> Callable[..., dict[str, Any]]:
         validation: CrossValidation = validation,
         make_model: Callable[[dict[str, Any]], BaseEstimator] = make_model,
     ) -> dict[str, Any]:
-        return tune(make_model, validation, SPACE, Study(database, "s", n_trials, seed))
+        return tune(make_model, validation, space=SPACE, study=Study(database, "s", n_trials, seed))
 
     return run
 

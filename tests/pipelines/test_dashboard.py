@@ -50,8 +50,8 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
     tune(
         lambda parameters: OneVsRestGBM(**parameters),
         CrossValidation(folds, np.arange(12), fold, truth, lrap),
-        SearchSpace({"n_estimators": IntDistribution(2, 9)}, {"n_estimators": 5}),
-        Study(database, "gbm-lrap-test", n_trials=3, seed=0),
+        space=SearchSpace({"n_estimators": IntDistribution(2, 9)}, {"n_estimators": 5}),
+        study=Study(database, "gbm-lrap-test", n_trials=3, seed=0),
     )
     port = free_port()
     program = Path(shutil.which("optuna-dashboard", path=Path(sys.executable).parent) or "")

@@ -1,5 +1,7 @@
 """Scores of another model are stored as a run, blended, and required again by predict."""
 
+import json
+import re
 import shutil
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from features.data.dataset import load_dataset
 from pipelines.core.detector import Detector
 from pipelines.core.external import read_external_scores
 from pipelines.core.runs import RunError, Scores, read_run
+from tests import fuzz
 from tests.conftest import run_command
 
 SPECIES = ("coqui", "owl", "frog")
@@ -48,7 +51,7 @@ def blended(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
         "blend", "--data", data, "--results", results, "--scores", f"other={folder / 'other.csv'}"
     )
     assert status == 0, stderr
-    assert "0 other recordings and 1 other columns are ignored" in stdout
+    assert "ignored 0 rows of other recordings and 1 columns of other species" in stdout
     return data, results
 
 
@@ -118,7 +121,7 @@ def test_predict_names_what_is_missing(blended: tuple[Path, Path], tmp_path: Pat
     assert not (tmp_path / "out").exists()
     with pytest.raises(UserError, match=r"contains scores of 'other'; give them as external\['other'\]"):
         Detector.load(results / "blend").score(data / "test" / "t0.flac")
-    with pytest.raises(RunError, match="holds no trained model, only scores"):
+    with pytest.raises(RunError, match="other: holds scores without a model"):
         Detector.load(results / "other")
 
 
@@ -130,7 +133,7 @@ MISTAKES = {
     "missing recording": (lambda t: t.iloc[1:], r"1 of 8 recordings are missing \(a0\)"),
     "missing species": (lambda t: t.drop(columns="owl"), r"1 of 3 species are missing \(owl\)"),
     "duplicate recording": (lambda t: pd.concat([t, t.iloc[:1]]), "line 10: duplicate recording_id 'a0'"),
-    "duplicate species": (lambda t: t.assign(s1=t["owl"]), "columns 'owl' and 's1' are one species"),
+    "duplicate species": (lambda t: t.assign(s1=t["owl"]), "columns 'owl' and 's1' are for one species"),
     "log odds": (
         lambda t: t.assign(owl=5.0),
         r"line 2: owl '5.0' is above 1; give probabilities from 0 to 1",
@@ -155,30 +158,88 @@ def test_wrong_file_is_one_clear_error(trained: tuple[Path, Path], tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("flags", "status", "message"),
+    ("flags", "message"),
     [
-        (("--scores", "scores.csv"), 2, "'scores.csv' is not NAME=FILE"),
-        (("--scores", "../x=scores.csv"), 2, "is not NAME=FILE"),
-        (("--scores", "gbm=scores.csv"), 2, "'gbm' is the name of another run; give another name"),
-        (("--scores", "prior=scores.csv"), 2, "'prior' is the name of another run"),
-        (("--scores", "other=missing.csv"), 2, "missing.csv"),
-        (("--scores", "other=scores.csv", "--scores", "other=scores.csv"), 2, "other=... is given twice"),
-        (("--members", "gbm,nothing"), 2, "--members nothing: not a member; give some of gbm, gru"),
+        (("--scores", "scores.csv"), "'scores.csv' is not NAME=FILE"),
+        (("--scores", "../x=scores.csv"), "'../x=scores.csv' is not NAME=FILE"),
+        (("--scores", "gbm=scores.csv"), "'gbm' is the name of another run; give another name"),
+        (("--scores", "GBM=scores.csv"), "'GBM' is the name of another run; give another name"),
+        (("--scores", "prior=scores.csv"), "'prior' is the name of another run; give another name"),
+        (("--scores", "other=missing.csv"), "missing.csv: file not found; add it, or correct the path"),
         (
-            ("--members", "gbm"),
-            2,
-            "a blend needs at least two members, found gbm; run 'python pipelines/gru.py'",
+            ("--scores", "other=scores.csv", "--scores", "other=scores.csv"),
+            "--scores other=... is given twice",
+        ),
+        (
+            ("--scores", "other=scores.csv", "--scores", "third=bad.csv"),
+            "bad.csv line 2: owl '5.0' is above 1",
+        ),
+        (("--members", "gbm,nothing"), "--members nothing: not a member; give some of gbm, gru"),
+        (("--members", "gbm"), "(found: gbm); run 'python pipelines/gru.py'"),
+        (
+            ("--members", "other", "--scores", "other=scores.csv"),
+            "one is trained here (found: other)",
         ),
     ],
 )
 def test_wrong_flags_leave_the_results_unchanged(
-    trained: tuple[Path, Path], tmp_path: Path, flags: tuple[str, ...], status: int, message: str
+    trained: tuple[Path, Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    flags: tuple[str, ...],
+    message: str,
 ) -> None:
     data, whole = trained
     results = shutil.copytree(whole, tmp_path / "results")
-    scores_table(data).to_csv(tmp_path / "scores.csv", index=False)
-    given = [flag.replace("=", f"={tmp_path}/", 1) if "=" in flag else flag for flag in flags]
-    found = call("blend", "--data", data, "--results", results, *given)
-    assert found[0] == status
-    assert message.split("=")[-1] in found[2]
-    assert {file.name for file in results.iterdir()} == {file.name for file in whole.iterdir()}
+    table = scores_table(data)
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    table.assign(owl=5.0).to_csv(tmp_path / "bad.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    status, _, stderr = call("blend", "--data", data, "--results", results, *flags)
+    assert status == 2
+    assert message in stderr
+    assert fuzz.contents(results) == fuzz.contents(whole)
+
+
+@pytest.mark.parametrize("name", ["Turdus sp.", "s0 trill 7.1 kHz", "{x}", "x[1"])
+def test_name_of_a_species_does_not_change_the_message(tmp_path: Path, name: str) -> None:
+    table = pd.DataFrame({"recording_id": ["a"], name: [5.0]})
+    table.to_csv(tmp_path / "scores.csv", index=False)
+    with pytest.raises(UserError, match=re.escape(f"scores.csv line 2: {name} '5.0' is above 1")):
+        read_external_scores(tmp_path / "scores.csv", ["a"], (name,))
+    table.assign(**{name: "x"}).to_csv(tmp_path / "scores.csv", index=False)
+    with pytest.raises(UserError, match=re.escape(f"scores.csv line 2: {name} 'x' is not a number")):
+        read_external_scores(tmp_path / "scores.csv", ["a"], (name,))
+
+
+def test_scores_of_one_recording_are_validated(blended: tuple[Path, Path]) -> None:
+    data, results = blended
+    detector = Detector.load(results / "blend")
+    recording = data / "test" / "t0.flac"
+    P = np.array([0.2, 0.8, 0.5])
+    expected = detector.score(recording, {"other": P}).recording
+    by_name = pd.Series({"frog": 0.5, "coqui": 0.2, "owl": 0.8, "toad": 1.0})
+    pd.testing.assert_series_equal(detector.score(recording, {"other": by_name}).recording, expected)
+    for wrong in (0.5, P[:2], P + 1, P * np.nan):
+        with pytest.raises(UserError, match=r"external\['other'\]: must be 3 probabilities from 0 to 1"):
+            detector.score(recording, {"other": wrong})  # type: ignore[dict-item]
+    with pytest.raises(UserError, match=r"external\['other'\]: missing species frog"):
+        detector.score(recording, {"other": by_name.drop("frog")})
+
+
+def test_member_without_weight_is_not_needed(blended: tuple[Path, Path], tmp_path: Path) -> None:
+    data, before = blended
+    results = shutil.copytree(before, tmp_path / "results")
+    config = json.loads((results / "blend" / "config.json").read_text())
+    for name, weight in (("gbm", 1.0), ("gru", 0.0), ("other", 0.0)):
+        config["members"][name]["weight"] = weight
+    (results / "blend" / "config.json").write_text(json.dumps(config))
+    detector = Detector.load(results / "blend")
+    assert [member.name for member in detector.members] == ["gbm"]
+    scored = detector.score(data / "test" / "t0.flac")
+    alone = Detector.load(results / "gbm").score(data / "test" / "t0.flac")
+    np.testing.assert_allclose(scored.recording, alone.recording, rtol=1e-6)
+    config["members"]["gru"]["weight"] = float("nan")
+    (results / "blend" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="its weights or its space are not valid"):
+        Detector.load(results / "blend")

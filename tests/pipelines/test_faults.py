@@ -269,7 +269,7 @@ def test_interrupted_command_prints_one_line(data: Path, tmp_path: Path) -> None
 def test_results_folder_in_use_is_rejected(data: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     results.mkdir()
-    with FileLock(results / ".lock"), pytest.raises(UserError, match="another command is writing there"):
+    with FileLock(results / ".lock"), pytest.raises(UserError, match="another command is writing to this"):
         load_task(task_args(data, results))
     assert [file.name for file in results.iterdir()] in ([], [".lock"])
 
@@ -332,8 +332,8 @@ def test_file_that_is_not_a_study_is_rejected(tmp_path: Path) -> None:
         tune(
             lambda parameters: OneVsRestGBM(**parameters),
             validation,
-            SearchSpace({}, {}),
-            Study(tmp_path / "optuna.db", "study", n_trials=1, seed=0),
+            space=SearchSpace({}, {}),
+            study=Study(tmp_path / "optuna.db", "study", n_trials=1, seed=0),
         )
 
 

@@ -18,7 +18,7 @@ from models.folds import make_folds
 from models.metrics import lrap
 from pipelines.core.detector import Detector
 from pipelines.core.runs import LIBRARIES, RunError, Scores
-from pipelines.core.task import presence
+from pipelines.core.truth import presence
 from tests.conftest import ROOT, error_message, run_command
 
 SETTINGS = SyntheticSettings(n_train=32, n_test=8, duration=9.0, n_train_sites=8, n_test_sites=2)
@@ -166,7 +166,7 @@ def test_retrained_member_makes_the_blend_outdated(data: Path, results: Path, tm
     assert done.returncode == 0, done.stderr
     assert list(pd.read_csv(again / "leaderboard.csv")["model"]) == ["prior", "background", "gbm", "gru"] * 2
     with pytest.raises(
-        RunError, match=r"blend: a member was trained again since; run 'python pipelines/blend"
+        RunError, match=r"blend: a member has been trained again; run 'python pipelines/blend"
     ):
         Detector.load(again / "blend")
 

@@ -15,7 +15,7 @@ MODELS = ("gbm", "gru", "blend")
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_test_recordings_get_the_scores_of_training(
+def test_test_recordings_have_the_same_scores_as_in_training(
     trained: tuple[Path, Path], tmp_path: Path, model: str
 ) -> None:
     data, results = trained
@@ -126,7 +126,7 @@ def test_invalid_model_or_recordings_are_rejected(trained: tuple[Path, Path], tm
         ((tmp_path / "nowhere", "--model", results / "gbm"), "no such file or folder"),
         (
             (data / "test", data / "test" / "t0.flac", "--model", results / "gbm"),
-            "recording id 't0' is also that of",
+            "recording id 't0' is the id of",
         ),
     ):
         assert message in error_message(run_command("predict", *flags, "--out", tmp_path / "out"))

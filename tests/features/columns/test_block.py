@@ -32,7 +32,7 @@ def test_valid_arrays_are_returned_in_the_specified_type(tmp_path: Path) -> None
     [
         (np.zeros((2, 3)), np.zeros(2, int), "'values' has shape"),
         (np.zeros(2), np.zeros(2, int), "'values' has shape"),
-        (np.zeros((2, 2)), np.zeros(3, int), "'rows' has shape"),  # not as many as values
+        (np.zeros((2, 2)), np.zeros(3, int), "'rows' has shape"),  # not the same n as in values
         (np.zeros((2, 2)), np.zeros(2), "'rows' has type float64, not int"),
         (np.full((2, 2), np.nan), np.zeros(2, int), "'values' has values outside 0 to 1"),
         (np.full((2, 2), np.inf), np.zeros(2, int), "'values' has values outside 0 to 1"),

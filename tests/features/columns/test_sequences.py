@@ -15,7 +15,7 @@ def random_frames(n_frames: int) -> Frames:
     )
 
 
-def test_steps_are_means_of_frame_pairs_without_an_odd_last_frame() -> None:
+def test_steps_are_means_of_frame_pairs_and_omit_an_odd_last_frame() -> None:
     levels = np.array([[0, 1], [2, 3], [10, 20], [30, 40], [7, 7]], np.float32)
     np.testing.assert_array_equal(steps(levels), [[1, 2], [20, 30]])
 

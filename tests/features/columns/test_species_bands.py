@@ -58,7 +58,7 @@ def test_band_is_the_median_of_the_boxes() -> None:
     assert bands[2, 1] - bands[2, 0] >= MIN_RANGE
 
 
-def test_fitted_bands_are_those_of_all_boxes_or_of_boxes_outside_a_fold(block: SpeciesBands) -> None:
+def test_bands_are_fitted_on_all_boxes_or_on_the_boxes_outside_a_fold(block: SpeciesBands) -> None:
     table = boxes((0, 2000, 4000), (0, 6000, 8000), (1, 500, 900))
     for of_block, rows in ((block, [0, 1, 2]), (block.outside(0), [1, 2]), (block.outside(1), [0, 2])):
         expected = median_bands(table.iloc[rows], 3, SETTINGS)
@@ -74,14 +74,14 @@ def test_names_contain_species_band_and_measure(block: SpeciesBands) -> None:
     assert names[-1].endswith("pulse_10-25Hz")
 
 
-def test_extents_are_the_edges_of_the_band_and_nan_without_boxes(block: SpeciesBands) -> None:
+def test_extents_are_the_edges_of_the_band_or_nan_without_boxes(block: SpeciesBands) -> None:
     extents, (first, stop) = block.extents(), block.bands[block.band_of[1]]
     expected = mel_edges(SETTINGS)[[first, stop + 1]]
     np.testing.assert_array_equal(extents[block.species() == 1], np.tile(expected, (len(BAND_MEASURES), 1)))
     assert np.isnan(extents[block.species() == 2]).all()
 
 
-def test_level_flanks_and_peak_are_those_of_the_band() -> None:
+def test_level_excess_over_flanks_and_peak_have_known_values() -> None:
     levels = np.zeros((150, 64), np.float32)
     levels[:, 20:30] = 6
     levels[:, 24] = 16

@@ -89,7 +89,7 @@ def test_call_is_found_independently_of_its_level(calls: CutCalls) -> None:
     frames = noise(600, seed=1)
     add_sweep(frames, 420, level=10)
     found = window_correlations(frames, np.arange(0, 551, 25), 50, calls=calls)[:, 0]
-    assert found.argmax() in (16, 17)  # 400 to 450 and 425 to 475
+    assert found.argmax() in (16, 17)  # windows at frames 400 to 450 and 425 to 475
     assert found.max() > 0.5 > 2 * np.median(found)
 
 
@@ -132,7 +132,7 @@ def test_chunk_size_does_not_change_correlations(calls: CutCalls, monkeypatch: p
     np.testing.assert_allclose(window_correlations(frames, starts, 50, calls=calls), whole, rtol=1e-5)
 
 
-def test_short_recording_and_no_templates_have_the_right_shape(calls: CutCalls) -> None:
+def test_short_recording_or_no_templates_give_the_right_shape(calls: CutCalls) -> None:
     for n_frames in (1, 2, 7):
         found = window_correlations(noise(n_frames), np.array([0]), 50, calls=calls)
         assert found.shape == (1, 1)
@@ -151,10 +151,10 @@ def test_templates_per_species_are_limited_and_deterministic() -> None:
     np.testing.assert_array_equal(positions, same)
 
 
-def test_positions_are_those_of_the_boxes_that_templates_were_cut_from() -> None:
+def test_position_of_each_call_is_that_of_its_box() -> None:
     rows = [box(f"r{k % 3}", 10 + 30 * k, species=k % 2) for k in range(12)]
     frames = {f"r{k}": noise(500, seed=k) for k in range(3)}
-    table = boxes(*rows).set_axis(range(100, 112))  # positions, not index labels
+    table = boxes(*rows).set_axis(range(100, 112))  # positions must not be index labels
     found, positions = cut_calls(table, frames.__getitem__, 2, settings=SETTINGS, seed=3)
     assert sorted(positions) == list(range(12))
     for patch, position in zip(found.patches, positions, strict=True):
@@ -176,7 +176,7 @@ def test_columns_are_best_top3_and_lead_of_usable_templates(block: Templates) ->
     np.testing.assert_allclose(columns["s1_template_lead"], [-0.3, 0.1], atol=1e-6)
     np.testing.assert_allclose(columns["s2_template_lead"], [-0.9, -0.2], atol=1e-6)
     one = template_columns(found[:, :4], species=species[:4], usable=np.ones(4, bool), n_drawn=np.array([4]))
-    np.testing.assert_allclose(one[:, 2], one[:, 0])  # there is no other species
+    np.testing.assert_allclose(one[:, 2], one[:, 0])  # lead equals best if there is only one species
 
 
 def test_unusable_templates_have_no_effect() -> None:
@@ -188,7 +188,7 @@ def test_unusable_templates_have_no_effect() -> None:
     np.testing.assert_array_equal(alone, masked)
 
 
-def test_best_of_a_draw_is_the_mean_over_all_draws() -> None:
+def test_best_and_top3_are_the_means_over_all_draws() -> None:
     rng = np.random.default_rng(0)
     found = rng.random((4, 7))
     for n in (1, 2, 4, 7):
@@ -200,8 +200,8 @@ def test_best_of_a_draw_is_the_mean_over_all_draws() -> None:
         np.testing.assert_allclose(X[:, 1], top3, rtol=1e-5)
 
 
-def test_best_of_a_draw_does_not_depend_on_the_number_of_usable_templates() -> None:
-    """For random correlations, the best of 30 is higher than the best of 10, but not the best of 10 of 30."""
+def test_expected_best_does_not_depend_on_the_number_of_usable_templates() -> None:
+    """The best of 30 random correlations is higher than the best of 10, but not if 10 of the 30 are drawn."""
     rng = np.random.default_rng(0)
     found = rng.random((4000, 30))
     usable = np.ones((4000, 30), bool)
@@ -212,14 +212,14 @@ def test_best_of_a_draw_does_not_depend_on_the_number_of_usable_templates() -> N
     assert found[:2000, :10].max(axis=1).mean() < found[2000:].max(axis=1).mean() - 0.05
 
 
-def test_number_drawn_is_what_remains_without_the_two_largest_groups(block: Templates) -> None:
+def test_number_drawn_is_the_number_outside_the_two_largest_groups(block: Templates) -> None:
     assert MIN_DRAWN == 6
     assert block.n_drawn.tolist() == [20 - 8 - 5, 0, 0]
-    assert block.outside(0).n_drawn.tolist() == [0, 0, 0]  # 12 - 5 - 4 is too few
+    assert block.outside(0).n_drawn.tolist() == [0, 0, 0]  # 12 - 5 - 4 = 3 is less than MIN_DRAWN
     assert block.outside(1).n_drawn.tolist() == [0, 0, 0]
 
 
-def columns_of_reference(
+def expected_columns(
     block: Templates, measured: np.ndarray, usable: np.ndarray, n_drawn: np.ndarray
 ) -> np.ndarray:
     return template_columns(measured, species=block.template_species, usable=usable, n_drawn=n_drawn)
@@ -229,9 +229,9 @@ def test_training_window_does_not_use_templates_of_its_groups(block: Templates) 
     measured = np.random.default_rng(0).random((3, 21)).astype(np.float16)
     groups = np.array([[0, 0], [1, 2], [3, 9]])
     usable = np.array([~np.isin(block.group, row) for row in groups])
-    expected = columns_of_reference(block, measured, usable, block.n_drawn)
+    expected = expected_columns(block, measured, usable, block.n_drawn)
     np.testing.assert_array_equal(block.columns(measured, groups), expected)
-    everything = columns_of_reference(block, measured, np.ones(21, bool), block.n_drawn)
+    everything = expected_columns(block, measured, np.ones(21, bool), block.n_drawn)
     np.testing.assert_array_equal(block.columns(measured), everything)
     assert not np.array_equal(expected, everything)
 
@@ -243,9 +243,9 @@ def test_columns_of_a_fold_use_only_templates_outside_it(
     measured = np.random.default_rng(0).random((3, 21)).astype(np.float16)
     outside = block.outside(1)
     assert outside.n_drawn.tolist() == [15 - 1 - 8 - 4, 0, 0]
-    expected = columns_of_reference(outside, measured, block.fold != 1, outside.n_drawn)
+    expected = expected_columns(outside, measured, block.fold != 1, outside.n_drawn)
     np.testing.assert_array_equal(outside.columns(measured), expected)
-    held_out = np.array([[1], [4], [1]])  # groups of fold 1 have no template outside it
+    held_out = np.array([[1], [4], [1]])  # groups 1 and 4 are in fold 1 and have no template outside it
     np.testing.assert_array_equal(outside.columns(measured, held_out), expected)
 
 

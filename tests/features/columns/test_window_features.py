@@ -50,7 +50,7 @@ def features() -> WindowFeatures:
     return WindowFeatures.fit(SETTINGS, training)
 
 
-def test_columns_are_those_of_the_blocks_in_float16(features: WindowFeatures) -> None:
+def test_columns_equal_the_columns_of_the_blocks_in_float16(features: WindowFeatures) -> None:
     X = features.transform(random_frames(), STARTS, LENGTH)
     assert X.shape == (3, len(features.names()))
     assert X.dtype == np.float16
@@ -62,7 +62,7 @@ def test_columns_are_those_of_the_blocks_in_float16(features: WindowFeatures) ->
         np.testing.assert_array_equal(X[:, slices[name]], block.columns(measured).astype(np.float16))
 
 
-def test_names_extents_species_and_columns_of_every_block_agree_in_length(
+def test_names_extents_species_and_columns_of_every_block_have_the_same_length(
     features: WindowFeatures, tmp_path: Path
 ) -> None:
     features.save(tmp_path)
@@ -111,7 +111,7 @@ def test_loaded_features_give_the_same_columns(features: WindowFeatures, tmp_pat
     assert {file.name for file in tmp_path.iterdir()} == {"species_bands.npz", "templates.npz"}
 
 
-def test_features_of_another_number_of_species_are_rejected(features: WindowFeatures, tmp_path: Path) -> None:
+def test_wrong_number_of_species_is_rejected(features: WindowFeatures, tmp_path: Path) -> None:
     features.save(tmp_path)
     with pytest.raises(ValueError, match="has shape"):
         WindowFeatures.load(tmp_path, SETTINGS, 3)
@@ -121,7 +121,7 @@ def test_frames_beyond_the_reach_do_not_change_a_window(features: WindowFeatures
     before = random_frames()
     after = Frames(before.log_mel.copy(), before.levels.copy(), before.contrast.copy())
     for values in (after.log_mel, after.levels):
-        # One step more than the reach, because both frames of a step change together.
+        # The change ends one step (two frames) before the reach, because both frames of a step are averaged.
         values[: 100 - features.reach - 2] += 30
     start = np.array([100])
     expected = features.measure(before, start, LENGTH)

@@ -37,7 +37,7 @@ def test_interrupted_writing_leaves_the_file_unchanged(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["x.txt"]
 
 
-def test_temporary_file_has_the_suffix_and_lies_in_the_same_new_folder(tmp_path: Path) -> None:
+def test_temporary_file_has_the_same_suffix_and_is_in_the_same_folder(tmp_path: Path) -> None:
     file = tmp_path / "new" / "x.npz"
     with replacing(file) as temporary:
         assert temporary.suffix == ".npz"
@@ -46,7 +46,7 @@ def test_temporary_file_has_the_suffix_and_lies_in_the_same_new_folder(tmp_path:
     assert [path.name for path in file.parent.iterdir()] == ["x.npz"]
 
 
-def test_unwritable_file_is_a_user_error(tmp_path: Path) -> None:
+def test_unwritable_file_raises_user_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with (
         pytest.raises(UserError, match=r"x\.csv: cannot be written \(.*\); check disk space and permissions"),

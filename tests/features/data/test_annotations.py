@@ -53,7 +53,7 @@ def test_line_breaks_in_species_names_do_not_break_an_audacity_track(file: Path)
     assert read_audacity(file)["species"].tolist() == ["owl of the wood"]
 
 
-def test_boxes_are_rejected_by_their_verdict() -> None:
+def test_box_is_rejected_if_verified_says_no() -> None:
     assert rejected(BOXES).tolist() == [False, True, False]
     assert rejected(BOXES.assign(verified=["", "FP", "TP"])).tolist() == [False, True, False]
     assert not rejected(BOXES.drop(columns="verified")).any()
@@ -110,7 +110,7 @@ def test_invalid_audacity_track_is_rejected(file: Path, content: bytes, message:
 
 
 @pytest.mark.parametrize("read", [read_raven, read_audacity])
-def test_link_to_another_folder_is_rejected(tmp_path: Path, read: Callable[[Path], pd.DataFrame]) -> None:
+def test_link_out_of_the_folder_is_rejected(tmp_path: Path, read: Callable[[Path], pd.DataFrame]) -> None:
     (tmp_path / "boxes").mkdir()
     write_raven(tmp_path / "outside.txt", BOXES)
     (tmp_path / "boxes" / "link.txt").symlink_to(tmp_path / "outside.txt")

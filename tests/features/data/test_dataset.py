@@ -1,4 +1,4 @@
-"""Valid data sets are read; invalid ones raise an error with file, value and remedy in one line."""
+"""Valid data sets are read. Invalid ones raise a one-line error with the file, the value and the remedy."""
 
 import shutil
 from collections.abc import Callable
@@ -25,7 +25,7 @@ def replace_text(file: str, old: str, new: str) -> Callable[[Path], None]:
 
 
 def recode(file: str, name: str, encoding: str) -> Callable[[Path], None]:
-    """Return a function that renames the species "owl" and saves the table in another encoding."""
+    """Return a function that renames the species "owl" and saves the table in the given encoding."""
 
     def edit(root: Path) -> None:
         text = (root / file).read_text(encoding="utf-8").replace("owl", name)
@@ -52,7 +52,7 @@ INVALID = {
     "missing folder": (lambda root: shutil.rmtree(root), r"small: no such folder; give"),
     "missing TP table": (
         lambda root: (root / "train_tp.csv").unlink(),
-        r"train_tp\.csv: file not found; the data set requires it",
+        r"train_tp\.csv: file not found; add it, or correct the path",
     ),
     "missing column": (
         replace_text("train_tp.csv", "t_max", "tmax"),
@@ -166,7 +166,7 @@ INVALID = {
 
 
 @pytest.mark.parametrize("kind", INVALID)
-def test_invalid_data_set_is_one_line_and_exit_status_2(
+def test_invalid_data_set_prints_one_line_and_exits_with_status_2(
     small_dataset: Path, kind: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     edit, message = INVALID[kind]
@@ -273,7 +273,7 @@ def test_box_that_begins_after_the_end_is_rejected(small_dataset: Path) -> None:
     validate_boxes_begin_inside(dataset, {**duration, "a1": 5.0})
 
 
-def test_data_set_without_some_recordings_has_no_boxes_and_labels_of_them(small_dataset: Path) -> None:
+def test_without_removes_recordings_and_their_boxes_and_labels(small_dataset: Path) -> None:
     dataset = load_dataset(small_dataset).without(train=["a1", "a4"], test=["t0"])
     assert list(dataset.train) == ["a0", "a2", "a3", "a5"]
     assert list(dataset.test) == ["t1"]

@@ -1,4 +1,4 @@
-"""The embedded data set is deterministic, has the layout of a data set, and agrees with RFCX's tables."""
+"""The embedded data set is deterministic and valid, and its bands and durations agree with those of RFCX."""
 
 import hashlib
 from dataclasses import replace
@@ -30,7 +30,7 @@ def test_content_depends_on_the_seed_but_not_on_the_number_of_threads(tmp_path: 
     assert one["train/train0000.flac"] != other["train/train0000.flac"]
 
 
-def test_data_set_is_written_again_only_for_other_settings(tmp_path: Path) -> None:
+def test_data_set_is_written_again_only_if_settings_change(tmp_path: Path) -> None:
     root = write_dataset(tmp_path / "data", 1, SMALL)
     times = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
     write_dataset(root, 1, SMALL)
@@ -39,12 +39,12 @@ def test_data_set_is_written_again_only_for_other_settings(tmp_path: Path) -> No
     assert len(load_dataset(root).train) == 9
 
 
-def test_data_set_has_the_layout_and_its_settings(tmp_path: Path) -> None:
+def test_data_set_is_valid_and_has_the_properties_in_its_settings(tmp_path: Path) -> None:
     dataset = load_dataset(write_dataset(tmp_path / "data", 2, SMALL))
     assert dataset.n_species == 24
     assert len(dataset.train) == 16
     assert len(dataset.test) == 6
-    assert dataset.train_labels is None  # boxes are incomplete, as in real data
+    assert dataset.train_labels is None  # not all calls have a box, as in real data
     assert dataset.test_labels is not None
     assert len(np.unique(dataset.groups)) == 4
     assert len(dataset.fp) == 16 * 6

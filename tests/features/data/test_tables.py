@@ -56,7 +56,7 @@ def test_duplicate_key_is_rejected(file: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1", "inf", "nan", "1e309"])
-def test_text_that_is_not_a_finite_number_above_zero_is_rejected(file: Path, text: str) -> None:
+def test_text_that_is_not_a_finite_number_from_zero_up_is_rejected(file: Path, text: str) -> None:
     table = pd.DataFrame({"value": ["0", text]}, index=[2, 3])
     with pytest.raises(
         DatasetError, match=rf"table\.csv line 3: value '{text}' is not a number >= 0; correct"
@@ -64,7 +64,7 @@ def test_text_that_is_not_a_finite_number_above_zero_is_rejected(file: Path, tex
         column_as_numbers(table, "value", file)
 
 
-def test_numbers_are_float64_and_nan_where_not_finite() -> None:
+def test_finite_numbers_are_float64_with_nan_for_other_text() -> None:
     numbers = finite_numbers(pd.Series(["1", "-2.5", "x", "inf", "", "1e400"]))
     assert numbers.dtype == np.float64
     np.testing.assert_array_equal(numbers, [1, -2.5, np.nan, np.nan, np.nan, np.nan])

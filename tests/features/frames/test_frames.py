@@ -4,14 +4,14 @@ from features.frames.frames import Frames, background_spectrum, concatenate, ove
 
 
 def recording(n_frames: int, background: float, seed: int = 0) -> Frames:
-    """Return constant background in four mel bands, and 20 dB more in frames 5 to 7 of band `seed` % 4."""
+    """Return a constant background in four mel bands, with 20 dB more in frames 5 to 7 of band `seed` % 4."""
     rng = np.random.default_rng(seed)
     log_mel = np.full((n_frames, 4), background, np.float32)
     log_mel[5:8, seed % 4] += 20
     return Frames.of(log_mel, rng.random((n_frames, 3)).astype(np.float32))
 
 
-def test_background_is_the_20th_percentile_and_its_spectrum_the_median() -> None:
+def test_background_is_the_20th_percentile_and_background_spectrum_is_the_median() -> None:
     log_mel = np.tile(np.arange(11, dtype=np.float32)[:, None], (1, 5))
     assert (subtract_background(log_mel)[:, 0] == np.arange(11) - 2).all()
     assert (background_spectrum(log_mel) == 5).all()
@@ -42,7 +42,7 @@ def test_overlay_preserves_the_level_above_the_background() -> None:
     np.testing.assert_array_equal(overlaid.contrast, np.maximum(call.contrast, place.contrast))
 
 
-def test_overlay_contains_the_louder_of_both() -> None:
+def test_overlay_has_the_higher_of_the_two_levels() -> None:
     quiet, loud = recording(20, -50, seed=1), recording(20, -50, seed=1)
     loud.levels[6] += 5
     np.testing.assert_array_equal(overlay(quiet, loud).levels, loud.levels)

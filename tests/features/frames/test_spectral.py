@@ -21,7 +21,7 @@ OTHER = SpectralSettings(
 
 
 def noisy_sweep(n: int, seed: int = 0) -> np.ndarray:
-    """Return a sweep in noise, which has energy in every band, above the lower limit of the dB scale."""
+    """Return a sweep in noise. Its energy in every band is above the lower limit of the dB scale."""
     rng = np.random.default_rng(seed)
     t = np.arange(n) / 32_000
     return (0.1 * rng.standard_normal(n) + 0.5 * np.sin(2 * np.pi * (500 + 2000 * t) * t)).astype(np.float32)
@@ -58,10 +58,10 @@ def assert_equals_librosa(y: np.ndarray, sr: int, settings: SpectralSettings) ->
         "contrast": frames.contrast,
     }
     for name, values in found.items():
-        # Relative error, but absolute for values below 1 dB.
+        # The error is relative for values above 1 dB and absolute for values below.
         error = np.abs(values - expected[name]) / np.maximum(np.abs(expected[name]), 1)
         if name == "contrast":
-            # Without bands above half the sample rate: librosa limits their values differently.
+            # Bands above half the sample rate are excluded, because librosa limits their values differently.
             upper_edges = settings.contrast_fmin * 2.0 ** np.arange(settings.n_bands + 1)
             error = error[:, upper_edges <= sr / 2]
             # A valley can be a single bin near zero, where both float32 transforms have rounding errors.
@@ -81,7 +81,7 @@ def test_frames_do_not_depend_on_the_block_lengths(sr: int) -> None:
         np.testing.assert_allclose(found, expected, atol=1e-3)
 
 
-# Lengths at, before and after the end of a block, and shorter than a frame.
+# Lengths shorter than a frame, and at, before and after the end of a block.
 @pytest.mark.parametrize("n", [100, 1024, 640 * BLOCK - 1, 640 * BLOCK, 640 * (BLOCK + 1), 200_000])
 @pytest.mark.parametrize("settings", [SpectralSettings(), OTHER], ids=["default", "other"])
 @pytest.mark.filterwarnings(
@@ -92,7 +92,7 @@ def test_frames_equal_librosa(settings: SpectralSettings, n: int) -> None:
 
 
 @pytest.mark.parametrize("sr", [8_000, 16_000, 24_000, 48_000, 96_000])
-def test_frames_at_another_sample_rate_equal_librosa(sr: int) -> None:
+def test_frames_at_a_different_sample_rate_equal_librosa(sr: int) -> None:
     assert_equals_librosa(noisy_sweep(3 * sr), sr, SpectralSettings())
 
 

@@ -1,4 +1,4 @@
-"""Frames on disk are computed once, and again whenever settings or audio files change."""
+"""Frames on disk are computed once, and again if the settings or the audio file change."""
 
 import os
 from dataclasses import replace
@@ -79,7 +79,7 @@ def test_interrupted_run_continues_with_missing_recordings(
     assert before.items() <= after.items()
 
 
-def test_other_settings_have_their_own_frames(tmp_path: Path, recordings: dict[str, Path]) -> None:
+def test_different_settings_have_separate_frames(tmp_path: Path, recordings: dict[str, Path]) -> None:
     first = FrameStore(tmp_path / "frames", SETTINGS)
     other = FrameStore(tmp_path / "frames", replace(SETTINGS, fmax=8000.0))
     first.compute(recordings, "train", 1)
@@ -112,7 +112,7 @@ def test_train_and_test_recordings_with_the_same_id_are_separate(
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])
-def test_undecodable_recording_is_reported_and_others_are_computed(
+def test_undecodable_recording_is_reported_and_all_others_are_computed(
     tmp_path: Path, recordings: dict[str, Path], n_jobs: int
 ) -> None:
     recordings["b"].write_text("not audio")
@@ -127,7 +127,7 @@ def test_undecodable_recording_is_reported_and_others_are_computed(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"\x93NUMPY nothing"])
-def test_damaged_file_of_frames_is_computed_again(
+def test_damaged_frame_file_is_computed_again(
     tmp_path: Path, recordings: dict[str, Path], content: bytes
 ) -> None:
     store = FrameStore(tmp_path / "frames", SETTINGS)

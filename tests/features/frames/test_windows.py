@@ -68,7 +68,7 @@ def test_absent_species_is_0_in_every_window() -> None:
 
 
 def test_window_with_little_overlap_remains_unknown() -> None:
-    # 0.2 s of the 1.0 s are in window 0, nothing is in window 5.
+    # Of the box's 1.0 s, 0.2 s are in window 0 and nothing is in window 5.
     labels = label(boxes((0, 1.8, 2.8)), boxes())
     assert np.isnan(labels[0, 0])
     assert labels[1, 0] == 1

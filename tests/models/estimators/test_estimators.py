@@ -1,4 +1,4 @@
-"""Checks that all estimators share, including those of scikit-learn."""
+"""Tests that apply to all estimators, including scikit-learn's estimator checks."""
 
 from typing import Self
 
@@ -15,7 +15,7 @@ from models.estimators.ridge_discriminant import RidgeDiscriminant
 
 
 def binary(Y: np.ndarray | None) -> np.ndarray | None:
-    """Return labels that are valid here; those of scikit-learn's checks have three classes."""
+    """Return labels of two classes; scikit-learn's checks use three classes, which are not valid here."""
     return None if Y is None else np.asarray(Y) > 0
 
 
@@ -34,7 +34,7 @@ class AnyClassesMean(LogOddsMean):
         return super().fit(X, binary(Y))
 
 
-def mean() -> list[tuple[str, BaseEstimator]]:
+def trees_and_linear() -> list[tuple[str, BaseEstimator]]:
     return [("trees", OneVsRestGBM(n_estimators=5)), ("linear", RidgeDiscriminant())]
 
 
@@ -43,7 +43,7 @@ def mean() -> list[tuple[str, BaseEstimator]]:
     [
         AnyClassesGBM(n_estimators=5),
         AnyClassesDiscriminant(),
-        AnyClassesMean(mean()),
+        AnyClassesMean(trees_and_linear()),
         GRUClassifier(epochs=1, hidden_size=4),
     ]
 )
@@ -51,7 +51,9 @@ def test_scikit_learn_checks_pass(estimator: object, check: object) -> None:
     check(estimator)  # type: ignore[operator]
 
 
-@pytest.mark.parametrize("model", [OneVsRestGBM(), RidgeDiscriminant(), LogOddsMean(mean()), GRUClassifier()])
+@pytest.mark.parametrize(
+    "model", [OneVsRestGBM(), RidgeDiscriminant(), LogOddsMean(trees_and_linear()), GRUClassifier()]
+)
 @pytest.mark.parametrize(
     ("Y", "message"),
     [

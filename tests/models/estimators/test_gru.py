@@ -41,7 +41,7 @@ def test_every_cell_learns_the_calls(cell: str) -> None:
     model, _, _ = fit(cell=cell, epochs=25, learning_rate=1e-2)
     X, _, truth = windows(seed=1)
     P = model.predict_proba(X).reshape(len(truth), 3, 3).max(axis=1)
-    assert lrap(truth, P) > 0.85  # random scores have 0.61
+    assert lrap(truth, P) > 0.85  # random scores have an LRAP of 0.61
     assert P.min() >= 0
     assert P.max() <= 1
 
@@ -142,9 +142,8 @@ def test_overlay_is_the_maximum_and_combines_labels() -> None:
     generator = torch.Generator().manual_seed(0)
     for _ in range(20):
         mixed, labels = augment(x, y, 1.0, generator=generator)
-        if not torch.equal(
-            labels.nan_to_num(9), y.nan_to_num(9)
-        ):  # a window can also be overlaid with itself
+        # By chance, each window can be overlaid with itself; then the labels do not change.
+        if not torch.equal(labels.nan_to_num(9), y.nan_to_num(9)):
             break
     expected = torch.tensor([1.0, 0.0, nan, nan, 1.0])
     for row in labels:

@@ -9,7 +9,7 @@ from models.estimators.lightgbm_text import read_booster
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """A file with a model of three features."""
+    """Return a file that contains a model with three features."""
     rng = np.random.default_rng(0)
     X = rng.normal(size=(300, 3))
     params = {"objective": "binary", "num_leaves": 4, "verbosity": -1, "num_threads": 1}
@@ -25,7 +25,7 @@ def test_read_model_scores_the_same(file: Path) -> None:
     np.testing.assert_array_equal(read_booster(file, 3).predict(X, raw_score=True), expected)
 
 
-def test_other_number_of_features_is_rejected(file: Path) -> None:
+def test_wrong_number_of_features_is_rejected(file: Path) -> None:
     with pytest.raises(
         ValueError, match=r"trees\.txt: not a LightGBM model of 4 features .*max_feature_idx is 2"
     ):

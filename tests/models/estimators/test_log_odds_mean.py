@@ -46,7 +46,7 @@ def test_equal_weights_do_not_change_the_last_bits() -> None:
     np.testing.assert_array_equal(found, trees + 0.5 * (linear - trees))
 
 
-def test_mean_of_three_is_the_mean() -> None:
+def test_mean_of_three_estimators_equals_weighted_average() -> None:
     X, Y = windows(300)
     estimators = [(f"linear{alpha:g}", RidgeDiscriminant(alpha)) for alpha in (1.0, 30.0, 1000.0)]
     scores = [clone(estimator).fit(X, Y).decision_function(X) for _, estimator in estimators]
@@ -89,10 +89,10 @@ def test_mean_of_loaded_estimators_scores_the_same(tmp_path: Path) -> None:
     assert (loaded.n_features_in_, loaded.n_species_) == (model.n_features_in_, model.n_species_)
 
 
-def test_fitted_estimators_of_other_shapes_are_rejected() -> None:
+def test_fitted_estimators_of_different_shapes_are_rejected() -> None:
     X, Y = windows(200)
     full, narrow = RidgeDiscriminant().fit(X, Y), RidgeDiscriminant().fit(X[:, :5], Y)
-    with pytest.raises(ValueError, match=r"differ in \(features, species\): .*'narrow': \(5, 2\)"):
+    with pytest.raises(ValueError, match=r"differ in \(n_features, n_species\): .*'narrow': \(5, 2\)"):
         LogOddsMean.of_fitted([("full", full), ("narrow", narrow)])
 
 

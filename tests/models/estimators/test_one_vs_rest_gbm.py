@@ -11,7 +11,7 @@ from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 
 
 def windows(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return features, labels of which two thirds are unknown, and truth.
+    """Return features, labels and truth; two thirds of the labels are unknown.
 
     Feature k is higher if species k is present.
     """
@@ -38,7 +38,7 @@ def test_partial_labels_are_learned(weight: float) -> None:
         assert roc_auc_score(truth[:, k], P[:, k]) > 0.85
 
 
-def test_unknown_windows_of_weight_0_are_left_out() -> None:
+def test_unknown_windows_with_weight_0_are_left_out() -> None:
     X, Y, _ = windows()
     known = ~np.isnan(Y[:, 1])
     model = OneVsRestGBM(**FAST, weak_negative_weight=0.0)
@@ -46,7 +46,7 @@ def test_unknown_windows_of_weight_0_are_left_out() -> None:
     moved = X.copy()
     moved[~known] = moved[~known][::-1]
     again = clone(model).fit(moved, Y).predict_proba(X)[:, 1]
-    # The set of values is the same, so even bins that were computed from all windows would be the same.
+    # Bins are the same even if computed from all windows, because only the order of the values changes.
     np.testing.assert_array_equal(whole, again)
 
 
@@ -55,16 +55,17 @@ def test_bins_resolve_the_windows_with_a_species() -> None:
     rng = np.random.default_rng(0)
     n, n_calls = 8000, 40
     X = rng.normal(size=(n, 3)).astype(np.float32)
-    X[:n_calls, 0] = 100 + rng.normal(0, 0.01, n_calls)  # in bins of all windows, these would fill one
+    # With bins computed from all windows, all calls would be in one bin.
+    X[:n_calls, 0] = 100 + rng.normal(0, 0.01, n_calls)
     Y = np.full((n, 3), np.nan)
-    Y[:, 2] = 0  # so that the labels of every window are known
+    Y[:, 2] = 0  # so that every window has a known label
     is_higher = X[:n_calls, 0] > 100
     Y[:n_calls, 0], Y[:n_calls, 1] = is_higher, ~is_higher
     P = OneVsRestGBM(**FAST).fit(X, Y).predict_proba(X[:n_calls])
     assert roc_auc_score(is_higher, P[:, 0]) > 0.95
 
 
-def test_weak_negative_of_weight_1_is_a_negative() -> None:
+def test_unknown_label_with_weight_1_is_a_negative() -> None:
     X, Y, _ = windows()
     strong = OneVsRestGBM(**FAST, weak_negative_weight=1.0).fit(X, Y).predict_proba(X)
     as_zeros = OneVsRestGBM(**FAST).fit(X, np.nan_to_num(Y)).predict_proba(X)
@@ -90,7 +91,7 @@ def test_species_of_one_class_has_constant_scores() -> None:
     assert P[0, 3] > 0.99
 
 
-def test_species_with_positives_only_has_their_share_as_probability() -> None:
+def test_probability_of_species_with_only_positives_is_the_fraction_of_positives() -> None:
     X, Y, _ = windows()
     Y[:, 1] = np.nan
     Y[:30, 1] = 1

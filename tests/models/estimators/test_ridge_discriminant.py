@@ -8,7 +8,7 @@ from models.estimators.ridge_discriminant import RidgeDiscriminant
 
 
 def windows(n: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Features and labels of two species: each of 40 features is a weak indicator, in a different unit."""
+    """Return features and labels of two species; each of 40 features is weak, and has a different scale."""
     rng = np.random.default_rng(seed)
     Y = (rng.random((n, 2)) < 0.1).astype(float)
     X = rng.normal(size=(n, 40))
@@ -24,7 +24,7 @@ def test_direction_is_that_of_fishers_discriminant() -> None:
     fisher = LinearDiscriminantAnalysis().fit(X, Y[:, 0])
     found, expected = model.coef_[0] * X.std(axis=0), fisher.coef_[0] * X.std(axis=0)
     assert found @ expected / np.linalg.norm(found) / np.linalg.norm(expected) > 0.999
-    # Both are log odds, so their sizes are similar.
+    # Both models return log odds, so the norms of their coefficients are similar.
     assert 0.5 < np.linalg.norm(found) / np.linalg.norm(expected) < 2
 
 

@@ -45,14 +45,14 @@ def test_difference_within_noise_does_not_change_the_pooling() -> None:
     assert aggregation.pooling == "max"
 
 
-def test_species_have_separate_curves_only_if_these_rank_better() -> None:
+def test_species_have_separate_curves_only_if_they_rank_better() -> None:
     P, first, Y, fold = windows()
     aggregation, oof, score = best_aggregation(P, first, Y, fold=fold, metric=lrap)
     assert np.ptp(aggregation.calibrator.coef_[:, 1]) > 0.5
     assert score == lrap(Y, oof)
     assert score > max(lrap(Y, pool(P, first, how)) for how in POOLINGS) + 0.05
 
-    # If the levels of species differ between folds, curves from the other folds are wrong.
+    # If the levels of species differ between folds, curves fitted on the other folds are wrong.
     rng = np.random.default_rng(0)
     Y = (rng.random((300, 4)) < 0.3).astype(float)
     x = 2 * Y + rng.normal(size=Y.shape) + rng.normal(0, 2, (5, 4))[fold]

@@ -16,7 +16,7 @@ from models.scoring.blending import (
 
 
 def members(n: int = 120, noises: tuple[float, ...] = (1.0, 1.0), seed: int = 0) -> tuple[np.ndarray, ...]:
-    """Scores of members with independent noise, truth and folds of `n` recordings."""
+    """Return scores of members with independent noise, truth, and folds, all for `n` recordings."""
     rng = np.random.default_rng(seed)
     truth = (rng.random((n, 6)) < 0.3).astype(float)
     scores = [1 / (1 + np.exp(-2 * truth + 1 - noise * rng.normal(size=truth.shape))) for noise in noises]
@@ -24,12 +24,12 @@ def members(n: int = 120, noises: tuple[float, ...] = (1.0, 1.0), seed: int = 0)
 
 
 def random_scores(truth: np.ndarray, seed: int) -> np.ndarray:
-    """Scores of a member without information."""
+    """Return scores of a member without information."""
     return np.random.default_rng(1000 + seed).random(truth.shape)
 
 
 @pytest.mark.parametrize("space", SPACES)
-def test_blend_of_a_member_with_itself_has_its_ranking(space: str) -> None:
+def test_blend_of_a_member_with_itself_keeps_the_ranking(space: str) -> None:
     (P, _), truth, _ = members()
     blended = Blend(space, (0.3, 0.7)).apply(np.stack([P, P]))
     assert blended.min() >= 0
@@ -50,7 +50,7 @@ def test_scores_of_0_and_1_stay_finite_in_logit_space() -> None:
 
 
 @pytest.mark.parametrize("n_members", [1, 2, 3])
-def test_candidates_form_a_simplex(n_members: int) -> None:
+def test_candidate_weights_sum_to_1_and_include_each_member_alone(n_members: int) -> None:
     found = candidates(n_members)
     assert len(set(found)) == len(found)
     assert all(sum(blend.weights) == pytest.approx(1) for blend in found)
@@ -71,7 +71,7 @@ def test_grid_gets_coarser_with_more_members_and_contains_equal_weights(n_member
     assert {min(w for w in point if w > 0) for point in grid} >= {1 / n_steps}
 
 
-def test_weights_are_equal_unless_others_rank_better() -> None:
+def test_weights_are_equal_unless_unequal_weights_rank_better() -> None:
     (P, _), truth, _ = members()
     assert fit_blend(np.stack([P, P]), truth, lrap) == Blend("logit", (0.5, 0.5))
     (_, poor), _, _ = members(noises=(1.0, 1.5))
@@ -82,17 +82,17 @@ def test_weights_are_equal_unless_others_rank_better() -> None:
     assert lrap(truth, chosen.apply(both)) > lrap(truth, best.apply(both)) - 0.02
 
 
-def test_other_space_must_be_better_than_by_chance() -> None:
+def test_space_is_logit_unless_another_space_ranks_clearly_better() -> None:
     scores, truth, _ = members()
     assert fit_blend(scores, truth, lrap).space == "logit"
-    # Wrong scores of 0 and 1 dominate the sum of log odds, but not that of ranks.
+    # Wrong scores of 0 and 1 dominate the sum of log odds, but not the sum of ranks.
     rng = np.random.default_rng(1)
     extreme = np.where(rng.random(truth.shape) < 0.5, scores[1], rng.integers(0, 2, truth.shape))
     assert fit_blend(np.stack([scores[0] * 0.2 + 0.4, extreme]), truth, lrap).space != "logit"
 
 
 @pytest.mark.parametrize("with_noise", [False, True])
-def test_fold_is_scored_by_weights_of_the_other_folds(with_noise: bool) -> None:
+def test_fold_is_scored_with_weights_fitted_on_the_other_folds(with_noise: bool) -> None:
     scores, truth, fold = members()
     if with_noise:
         scores = np.stack([*scores, random_scores(truth, 0)])
@@ -115,13 +115,13 @@ def test_blend_of_members_with_independent_noise_is_better_than_each() -> None:
 def test_best_member_is_used_alone_if_blending_does_not_help() -> None:
     scores, truth, fold = members(n=40, noises=(0.8, 3.0), seed=6)
 
-    def worse_mixed(Y: np.ndarray, P: np.ndarray) -> float:
-        """A metric that is 0 for blends of all recordings, but prefers blends in the fits of folds."""
+    def metric_against_blends(Y: np.ndarray, P: np.ndarray) -> float:
+        """Return 0 for a blend of all recordings; for fewer recordings, as in a fold, prefer the mean."""
         if len(Y) < len(truth):
             return -float(np.abs(P - scores.mean(axis=0)[: len(P)]).mean())
         return lrap(Y, P) if any(np.array_equal(P, member) for member in scores) else 0.0
 
-    P, chosen, fold_blends = blend_or_best(scores, truth, fold, metric=worse_mixed)
+    P, chosen, fold_blends = blend_or_best(scores, truth, fold, metric=metric_against_blends)
     np.testing.assert_array_equal(P, scores[0])
     assert chosen == Blend("probability", (1.0, 0.0))
     assert fold_blends == [chosen] * 5
@@ -156,7 +156,7 @@ def test_noise_has_weight_0_and_does_not_change_the_blend() -> None:
     n_low = n_equal = 0
     for seed in range(20):
         scores, truth, fold = members(seed=seed)
-        fold %= 3  # fewer fits
+        fold %= 3  # three folds need fewer fits than five
         P, chosen, fold_blends = blend_or_best(scores, truth, fold, metric=lrap)
         with_noise = np.stack([*scores, random_scores(truth, seed)])
         P_noise, chosen_noise, fold_blends_noise = blend_or_best(with_noise, truth, fold, metric=lrap)
@@ -189,7 +189,7 @@ def test_constant_and_reversed_members_are_left_out() -> None:
     assert found.tolist() == [True, False, False]
 
 
-def test_members_are_kept_if_there_are_too_few_recordings_to_tell() -> None:
+def test_members_are_kept_if_there_are_few_recordings() -> None:
     for seed in range(20):
         scores, truth, _ = members(n=8, seed=seed)
         assert informative(np.stack([*scores, random_scores(truth, seed)]), truth)[:2].all()

@@ -10,7 +10,7 @@ from models.scoring.calibration import PlattCalibrator, calibrate
 
 
 def scores(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores with the same accuracy for all species, but at different levels, and their truth."""
+    """Return scores and truth; all species have the same accuracy, but their scores have different levels."""
     rng = np.random.default_rng(seed)
     Y = (rng.random((n, 5)) < 0.3).astype(float)
     x = 1.5 * (2 * Y - 1) + rng.normal(size=Y.shape)
@@ -32,7 +32,7 @@ def test_calibrator_without_shrinkage_equals_balanced_logistic_regression() -> N
 
 def test_calibration_does_not_depend_on_number_of_annotations() -> None:
     P, Y = scores(n=4000)
-    rows = np.flatnonzero((Y[:, 1] == 0) | (np.arange(4000) % 4 == 0))  # a quarter of the positives
+    rows = np.flatnonzero((Y[:, 1] == 0) | (np.arange(4000) % 4 == 0))  # keeps a quarter of the positives
     fewer = Y.copy()
     fewer[np.setdiff1d(np.arange(4000), rows), 1] = np.nan
     of_all, of_fewer = (PlattCalibrator().fit(P, truth).coef_[1] for truth in (Y, fewer))
@@ -65,7 +65,7 @@ def test_calibration_improves_lrap_and_keeps_order_within_species() -> None:
         assert roc_auc_score(Y[:, k], whole[:, k]) == roc_auc_score(Y[:, k], P[:, k])
 
 
-def test_fold_is_calibrated_by_the_other_folds() -> None:
+def test_fold_is_calibrated_with_curves_fitted_on_the_other_folds() -> None:
     P, Y = scores()
     fold = np.arange(len(P)) % 4
     changed = Y.copy()
@@ -76,7 +76,7 @@ def test_fold_is_calibrated_by_the_other_folds() -> None:
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, np.nan])
-def test_species_of_one_class_or_unknown_stays_finite_and_in_order(value: float) -> None:
+def test_scores_of_species_with_one_class_stay_finite_and_in_order(value: float) -> None:
     P, Y = scores()
     Y[:, 1] = value
     P[0] = 0.0

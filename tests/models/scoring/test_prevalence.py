@@ -10,7 +10,7 @@ SHARES = np.array([0.02, 0.1, 0.5, 0.9])
 
 
 def scores(shares: np.ndarray, n: int = 2000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities that are calibrated for a prevalence of PRIOR, and truth with the given shares."""
+    """Return probabilities calibrated for a prevalence of PRIOR, and truth with the prevalences `shares`."""
     rng = np.random.default_rng(seed)
     Y = (rng.random((n, len(shares))) < shares).astype(float)
     x = rng.normal(2 * Y, 1)  # log likelihood ratio: 2 x - 2
@@ -46,7 +46,7 @@ def test_estimate_equals_slow_reference() -> None:
         assert found[k] == pytest.approx(share, abs=1e-4)
 
 
-def test_large_strength_keeps_the_scores() -> None:
+def test_large_strength_does_not_change_the_scores() -> None:
     P, _ = scores(SHARES, n=50)
     prevalence = estimate_prevalence(P, PRIOR, 1e9)
     np.testing.assert_allclose(prevalence, PRIOR, atol=1e-6)

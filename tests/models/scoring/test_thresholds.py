@@ -5,7 +5,7 @@ from models.scoring.thresholds import LEVELS, Thresholds
 
 
 def scores(n: int = 400, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of two species, of which the second is recognised much better, and their truth."""
+    """Return scores and truth of two species; the scores of the second are much more accurate."""
     rng = np.random.default_rng(seed)
     Y = (rng.random((n, 2)) < 0.3).astype(float)
     x = rng.normal(size=(n, 2)) + Y * [1.0, 4.0]
@@ -58,5 +58,5 @@ def test_config_round_trip_keeps_the_thresholds() -> None:
     for level in LEVELS:
         np.testing.assert_array_equal(loaded.precision[level], thresholds.precision[level])
         np.testing.assert_array_equal(loaded.recall[level], thresholds.recall[level])
-    with pytest.raises(ValueError, match="thresholds of precision are not those of 3 species"):
+    with pytest.raises(ValueError, match="precision thresholds are not for 3 species"):
         Thresholds.from_config(thresholds.config(), 3)

@@ -19,7 +19,9 @@ def test_librosa_features_are_those_of_each_window(tmp_path: Path) -> None:
     settings = SpectralSettings()
     n_bins = 1 + settings.n_fft // 2
     n_statistics = 5
-    per_window = reference.librosa_per_window(file, settings.sr, settings.n_fft, settings.hop_length)
+    per_window = reference.librosa_per_window(
+        file, settings.sr, n_fft=settings.n_fft, hop_length=settings.hop_length
+    )
     assert per_window.shape == (3, n_statistics * (20 + 7 + n_bins))  # at 0, 2 and 4 s
     mean_magnitude = per_window[:, n_statistics * 27 :][:, :n_bins]
     assert (mean_magnitude.argmax(axis=1) == round(3000 / settings.sr * settings.n_fft)).all()

@@ -164,7 +164,7 @@ def test_recordings_are_scored_in_order_with_their_external_scores(
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     recordings = {"t1": test / "t1.flac", "broken": tmp_path / "broken.wav", "t0": test / "t0.flac"}
     P = np.array([[0.1, 0.2, 0.3], [0.0, 0.0, 0.0], [0.7, 0.8, 0.9]])
-    found = dict(score_recordings(with_external, recordings, {"other": P}, 2))
+    found = dict(score_recordings(with_external, recordings, external={"other": P}, n_jobs=2))
     assert list(found) == list(recordings)
     assert isinstance(found["broken"], AudioError)
     for row, name in ((0, "t1"), (2, "t0")):

@@ -11,7 +11,7 @@ import pytest
 from features.data.dataset import Dataset
 from models.metrics import evaluate
 from pipelines.core.leaderboard import LEADERBOARD_COLUMNS, print_leaderboard, update_leaderboard
-from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, MEMBER, scores_digest
+from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, MEMBER, run_digest
 from tests.pipelines.core.conftest import WriteRun
 
 
@@ -45,6 +45,29 @@ def test_only_runs_that_exist_have_rows(write: WriteRun, tmp_path: Path) -> None
     (tmp_path / "unfinished" / "config.json").write_text("{}")  # without oof.npz
     assert models(update_leaderboard(tmp_path), "oof") == ["svm"]
     assert list(pd.read_csv(tmp_path / "leaderboard.csv")["model"]) == ["svm", "svm"]
+
+
+def test_invalid_run_is_left_out_with_a_warning(
+    write: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("gbm", MEMBER)
+    write("svm", MEMBER)
+    (tmp_path / "svm" / "config.json").write_text("{}")  # as of a version without `format`
+    assert models(update_leaderboard(tmp_path), "oof") == ["gbm"]
+    warning = capsys.readouterr().err
+    assert warning.startswith(f"warning: run left out: {tmp_path / 'svm'}: not a valid run of this version")
+    assert warning.count("\n") == 1
+
+
+def test_copied_and_unfinished_runs_have_no_rows(
+    write: WriteRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write("prior", BASELINE)
+    write("gbm", MEMBER)
+    shutil.copytree(tmp_path / "prior", tmp_path / "prior_old")
+    shutil.copytree(tmp_path / "gbm", tmp_path / ".gbm.new")  # as a killed command leaves it
+    assert models(update_leaderboard(tmp_path), "oof") == ["prior", "gbm"]
+    assert "prior_old: a copy of the run 'prior'; move it elsewhere" in capsys.readouterr().err
 
 
 def test_results_without_a_run_have_no_rows(tmp_path: Path) -> None:
@@ -92,9 +115,8 @@ def test_evaluation_at_another_prevalence_is_a_row_after_its_blend(write: WriteR
 def test_outdated_blend_has_no_row(write: WriteRun, tmp_path: Path) -> None:
     write("gbm", MEMBER)
     write("svm", MEMBER)
-    write(
-        "blend", BLEND, config={"members": {name: scores_digest(tmp_path, name) for name in ("gbm", "svm")}}
-    )
+    members = {name: {"weight": 0.5, "digest": run_digest(tmp_path / name)} for name in ("gbm", "svm")}
+    write("blend", BLEND, config={"members": members})
     assert models(update_leaderboard(tmp_path), "oof") == ["gbm", "svm", "blend"]
     write("svm", MEMBER, oof=np.full((6, 3), 0.5))
     assert models(update_leaderboard(tmp_path), "oof") == ["gbm", "svm"]

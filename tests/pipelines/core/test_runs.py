@@ -26,8 +26,8 @@ from pipelines.core.runs import (
     read_member,
     read_run,
     read_runs,
+    run_digest,
     run_names,
-    scores_digest,
     write_submission,
 )
 from tests.pipelines.core.conftest import WriteRun
@@ -65,13 +65,13 @@ def test_submission_has_the_prior_for_recordings_without_scores(
     dataset: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file, prior = tmp_path / "submission.csv", np.array([0.5, 0.25, 0.125])
-    write_submission(file, dataset, np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]), prior)
+    write_submission(file, dataset, np.array([[0.1, 0.2, 0.3], [0.4, 0.5, 0.6]]), prior=prior)
     expected = [["t0", 0.1, 0.2, 0.3], ["t1", 0.4, 0.5, 0.6]]
     assert pd.read_csv(file).to_numpy().tolist() == expected
     assert list(pd.read_csv(file).columns) == ["recording_id", "s0", "s1", "s2"]
     assert capsys.readouterr().err == ""
 
-    write_submission(file, dataset.without(train=[], test=["t0"]), np.array([[0.4, 0.5, 0.6]]), prior)
+    write_submission(file, dataset.without(train=[], test=["t0"]), np.array([[0.4, 0.5, 0.6]]), prior=prior)
     assert sorted(pd.read_csv(file).to_numpy().tolist()) == [["t0", *prior], expected[1]]
     assert "submission.csv has the prior instead of scores for 1 recordings" in capsys.readouterr().err
 
@@ -108,7 +108,7 @@ def test_runs_are_sorted_by_kind_then_name(write: WriteRun, tmp_path: Path) -> N
 def test_blend_is_outdated_when_a_member_changes_or_is_missing(write: WriteRun, tmp_path: Path) -> None:
     write("gbm", MEMBER)
     write("gru", MEMBER)
-    members = {name: scores_digest(tmp_path, name) for name in ("gbm", "gru")}
+    members = {name: {"weight": 0.5, "digest": run_digest(tmp_path / name)} for name in ("gbm", "gru")}
     write("blend", BLEND, config={"members": members})
     config = read_config(tmp_path / "blend")
     assert not is_outdated(tmp_path, config)
@@ -165,7 +165,7 @@ def test_member_must_have_test_scores_if_there_are_test_recordings(
 def test_name_of_a_member_must_not_be_a_path(trained: tuple[Path, Path], tmp_path: Path, name: str) -> None:
     shutil.copytree(trained[1] / "gbm", tmp_path / "results" / "gbm")
     folder = shutil.copytree(trained[1] / "blend", tmp_path / "results" / "blend")
-    change_config(folder, members={"gbm": scores_digest(trained[1], "gbm"), name: "0"})
+    change_config(folder, members={"gbm": {"weight": 1, "digest": ""}, name: {"weight": 0, "digest": ""}})
     for read in (read_config, read_run, Detector.load):
         with pytest.raises(RunError, match=r"blend: not a valid run .*a member's name is a path"):
             read(folder)
@@ -177,9 +177,10 @@ def test_name_of_a_member_must_not_be_a_path(trained: tuple[Path, Path], tmp_pat
         ({"format": FORMAT + 1}, f"its format is {FORMAT + 1}, this version reads {FORMAT}"),
         ({"kind": "other"}, "its kind 'other' is unknown"),
         ({"kind": None}, "missing 'kind'"),
-        ({"species": "coqui"}, "another type"),
-        ({"model": 3}, "another type"),
-        ({"members": ["gbm"]}, "members have another type"),
+        ({"species": "coqui"}, "model must be a string and species a list"),
+        ({"model": 3}, "model must be a string and species a list"),
+        ({"members": ["gbm"]}, "members must be an object"),
+        ({"members": {"gbm": {"weight": 1}}}, "a member has no weight or digest"),
     ],
 )
 def test_invalid_config_is_rejected(
@@ -188,7 +189,7 @@ def test_invalid_config_is_rejected(
     write("gbm", MEMBER)
     change_config(tmp_path / "gbm", **changes)
     with pytest.raises(
-        RunError, match=rf"gbm: not a valid run of this version \(.*{reason}.*\); train it again"
+        RunError, match=rf"gbm: not a valid run of this version \(.*{reason}.*\); train or blend it again"
     ):
         read_config(tmp_path / "gbm")
 
@@ -209,6 +210,31 @@ def test_damaged_file_of_a_run_is_rejected(write: WriteRun, tmp_path: Path, name
         read_run(tmp_path / "gbm")
 
 
+@pytest.mark.parametrize(
+    ("arrays", "reason"),
+    [
+        ({"scores": np.full((2, 3), np.nan)}, "scores are not from 0 to 1"),
+        ({"scores": np.full((2, 3), 1.5)}, "scores are not from 0 to 1"),
+        ({"scores": np.zeros((3, 2))}, "other shapes"),
+        ({"scores": np.zeros((2, 3), int)}, "other shapes or types"),
+        ({"recording_id": np.arange(2)}, "other shapes or types"),
+        ({"fold": np.zeros(3, int)}, "fold is not one integer per recording"),
+    ],
+)
+def test_scores_are_validated_when_loaded(tmp_path: Path, arrays: dict[str, np.ndarray], reason: str) -> None:
+    valid = {
+        "recording_id": np.array(["a", "b"]),
+        "species": np.array(["coqui", "owl", "frog"]),
+        "scores": np.zeros((2, 3)),
+        "fold": np.zeros(2, int),
+    }
+    np.savez(tmp_path / "oof.npz", **valid)
+    Scores.load(tmp_path / "oof.npz")
+    np.savez(tmp_path / "oof.npz", **{**valid, **arrays})
+    with pytest.raises(ValueError, match=reason):
+        Scores.load(tmp_path / "oof.npz")
+
+
 def test_scores_must_have_all_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "oof.npz", scores=np.zeros((2, 3)))
     with pytest.raises(TypeError, match="recording_id"):
@@ -224,6 +250,7 @@ def test_run_of_the_version_without_a_format_is_rejected(trained: tuple[Path, Pa
     message = (
         f"gbm: not a valid run of this version .its format is missing, this version reads {FORMAT}.; train"
     )
-    for read in (Detector.load, read_run, lambda path: read_runs(path.parent)):
+    for read in (Detector.load, read_run):
         with pytest.raises(RunError, match=message):
             read(folder)
+    assert read_runs(folder.parent) == {}

@@ -73,7 +73,7 @@ def test_decisive_columns_are_the_most_important_ones(gbm: GBMScorer) -> None:
 def test_decisive_columns_of_a_window_add_most_to_the_log_odds(gbm: GBMScorer) -> None:
     X = random_windows(gbm)[:1]
     added = gbm.contributions(X, 2)[0]
-    found = decisive_for_window(gbm, X, 2, SPECIES)
+    found = decisive_for_window(gbm, X, 2, names=SPECIES)
     assert [decisive.value for decisive in found] == sorted(added, reverse=True)[:N_COLUMNS]
     assert found[0].column == names_in_words(gbm.features, SPECIES)[added.argmax()]
 

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import matplotlib.image
@@ -10,9 +11,11 @@ import optuna
 import pytest
 
 from features.data.dataset import load_dataset
-from pipelines.core.runs import BLEND, EXTERNAL, MEMBER, Run, RunError, Scores
+from pipelines.core.external import external_run
+from pipelines.core.runs import BLEND, EXTERNAL, MEMBER, Run, RunError, Scores, write_run
 from pipelines.reporting.page import best_run, study_values, write_page
 from tests.browser import rendered, screenshot
+from tests.conftest import run_command
 
 SORT_BY_NAME = '<script>document.querySelectorAll("table.sortable th")[0].click();</script></body>'
 
@@ -66,6 +69,39 @@ def test_table_of_species_can_be_sorted(report: Path, tmp_path: Path) -> None:
     assert species(rendered((tmp_path / "sorted.html").as_uri())) == ["owl", "frog", "coqui"]
 
 
+def test_report_of_a_blend_with_external_scores(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    data, whole = trained
+    results = shutil.copytree(whole, tmp_path / "results")
+    (results / "optuna.db").unlink()
+    dataset = load_dataset(data)
+    oof, test = (Scores.load(whole / "gbm" / f"{split}.npz") for split in ("oof", "test"))
+    P = np.concatenate([oof.scores, test.scores])
+    assert oof.fold is not None
+    write_run(results, dataset, external_run("other", P, dataset, fold=oof.fold, metric="lrap", seed=0))
+    assert run_command("blend", "--data", data, "--results", results).returncode == 0
+    text = write_page(results, dataset, seed=0, n_jobs=2).read_text(encoding="utf-8")
+    assert "<th>other AP, test</th>" in text
+    assert "Detections of blend" not in text  # its external scores of noise are unknown
+    assert "Detections of g" in text
+    assert "Study of" not in text
+    assert not (results / "optuna.db").exists()
+
+
+def test_run_of_other_recordings_is_left_out(
+    trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data, whole = trained
+    results = shutil.copytree(whole, tmp_path / "results")
+    file = results / "gru" / "oof.npz"
+    scores = Scores.load(file)
+    replace(scores, recording_id=np.roll(scores.recording_id, 1)).save(file)
+    text = write_page(results, load_dataset(data), seed=0, n_jobs=2).read_text(encoding="utf-8")
+    assert "gru" not in re.findall(r"<summary>(\w+)</summary>", text)
+    warnings = capsys.readouterr().err
+    assert "gru/oof.npz: its recordings differ from those of the data set" in warnings
+    assert "blend: a member has been trained again" in warnings
+
+
 def test_report_without_a_run_is_an_error(small_dataset: Path, tmp_path: Path) -> None:
     with pytest.raises(RunError, match="no trained model to report on"):
         write_page(tmp_path, load_dataset(small_dataset), seed=0, n_jobs=1)
@@ -83,7 +119,11 @@ def test_blend_is_shown_or_else_the_best_trained_member() -> None:
         "birdnet": run("birdnet", EXTERNAL, 0.9),
     }
     assert best_run(runs) == "gru"
-    assert best_run({**runs, "blend": run("blend", BLEND, 0.5)}) == "blend"
+    blend = run("blend", BLEND, 0.5)
+    blend.config["members"] = {"gbm": {"weight": 0.3}, "birdnet": {"weight": 0.7}}
+    assert best_run({**runs, "blend": blend}) == "blend"
+    blend.config["members"] = {"gbm": {"weight": 0.0}, "birdnet": {"weight": 1.0}}
+    assert best_run({**runs, "blend": blend}) == "gru"
 
 
 def test_values_of_a_study_are_nan_for_pruned_trials_and_leave_failed_ones_out(tmp_path: Path) -> None:
