@@ -136,6 +136,6 @@ def evaluate(
 if __name__ == "__main__":
     parser = training_parser(__doc__)
     parser.add_argument(
-        "--peers", action="store_true", help="also fit forests, default LightGBM and ridge regression; takes longer"
+        "--peers", action="store_true", help="also fit forests, default LightGBM and ridge regression"
     )
     run(main, parser)

@@ -71,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
     print(f"blend: {listed}, in {chosen.space} space")
     left_out = [name for name, weight in zip(names, chosen.weights, strict=True) if weight == 0]
     if left_out:
-        print(f"the blend does not use {', '.join(left_out)}: without them it ranks as well or better")
+        print(f"the blend does not use {', '.join(left_out)}, because it ranks as well or better without")
     splits = {"oof": Blended(truth, oof, oof_members)}
     test = None
     if dataset.test:
@@ -259,10 +259,13 @@ if __name__ == "__main__":
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="add the scores of another model: CSV file with recording_id and one column per species, and a row "
-        "for every training and test recording; may be repeated",
+        help="add the scores of another model: CSV file with recording_id and one column per species, and a "
+        "row for every training and test recording; may be repeated",
     )
     parser.add_argument(
-        "--prior", default="none", metavar="none|estimate|FILE", help=f"{PRIOR_HELP}; adds blend+prior to the leaderboard"
+        "--prior",
+        default="none",
+        metavar="none|estimate|FILE",
+        help=f"{PRIOR_HELP}; adds blend+prior to the leaderboard",
     )
     run(main, parser)

@@ -105,7 +105,7 @@ def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
         species = species_names(folder / SPECIES)
         for name in sorted(named - set(species)):
             raise AnnotationError(
-                f"{folder / SPECIES}: missing species '{name}' of the annotations; add it, or correct its name"
+                f"{folder / SPECIES}: missing species '{name}' of the boxes; add it, or correct the name"
             )
     boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)})
     songtype = boxes.get("songtype", pd.Series("", boxes.index)).fillna("").replace("", UNKNOWN_SONGTYPE)

@@ -44,7 +44,7 @@ def recordings_of(paths: Sequence[Path]) -> dict[str, Path]:
         for recording_id, file in (find_recordings(path) if path.is_dir() else {path.stem: path}).items():
             if recording_id in found:
                 raise UserError(
-                    f"{file}: recording id '{recording_id}' is the id of {found[recording_id]} too; rename one"
+                    f"{file}: same recording id '{recording_id}' as {found[recording_id]}; rename one of them"
                 )
             found[recording_id] = file
     if not found:

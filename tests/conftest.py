@@ -1,6 +1,6 @@
-"""Fixtures and helpers of the tests: synthesised recordings, small data sets, and commands.
+"""Fixtures and helper functions of the tests: synthesised recordings, small data sets, and commands.
 
-Nothing here needs a network.
+None of them needs a network.
 """
 
 import io
@@ -81,7 +81,7 @@ def write_small_dataset(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return a small data set and its results with gbm, gru and blend trained, for tests that only read."""
+    """Return a small data set and the results of gbm, gru and blend; tests must not change the files."""
     from tests import fuzz
 
     folder = tmp_path_factory.mktemp("trained")

@@ -1,8 +1,8 @@
-"""Fuzzing: damaged input and killed commands, for a given time: python tests/fuzz.py --minutes 20.
+"""Fuzz tests with damaged input and killed commands: python tests/fuzz.py --minutes 20.
 
-Bytes of audio, tables and model files are changed: the file is either read, or rejected with a clear error.
-Commands are killed at random moments and run again: the results equal those of a command that was not
-killed. `pipelines/test_faults.py` does a small part of this.
+Bytes of audio, tables and model files are changed. Each changed file must be read, or rejected with a clear
+error. Commands are killed at random moments and run again. Their results must equal those of a command that
+was not killed. `pipelines/test_faults.py` runs a small part of these tests.
 """
 
 import sys
@@ -57,7 +57,7 @@ MAX_SECONDS = 60  # per case
 
 
 def mutated(content: bytes, rng: np.random.Generator) -> bytes:
-    """Return the bytes cut, flipped, overwritten, repeated, or with other bytes inserted."""
+    """Return the bytes after a random change: cut, flipped, overwritten, removed, repeated or inserted."""
     at, end = np.sort(rng.integers(0, len(content) + 1, 2))
     match rng.integers(6):
         case 0:
@@ -98,7 +98,7 @@ def try_audio(folder: Path, rng: np.random.Generator) -> str:
 
 
 def try_table(folder: Path, rng: np.random.Generator) -> str:
-    """Load a data set with a table mutated in its bytes or in a cell; return the outcome."""
+    """Load a data set after a change of some bytes or of a cell in a table; return the outcome."""
     root = folder / "small"
     if not root.exists():
         write_small_dataset(root)
@@ -167,7 +167,7 @@ def run_whole(data: Path, results: Path) -> dict[str, float]:
 def kill_and_repeat(
     pipeline: str, data: Path, results: Path, wait: Callable[[subprocess.Popen], None]
 ) -> bool:
-    """Kill a command when `wait` returns, then run it to its end; return whether it was still running."""
+    """Kill a command when `wait` returns, then run it to its end; return whether the kill ended it."""
     process = subprocess.Popen(
         call(pipeline, data, results), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
@@ -202,11 +202,11 @@ def try_kill(
     shutil.rmtree(results, ignore_errors=True)
     pipeline = str(rng.choice(list(FLAGS)))
     shutil.copytree(whole, results)
-    if pipeline != "blend" and rng.random() < 0.7:  # without earlier results, or over them
+    if pipeline != "blend" and rng.random() < 0.7:  # mostly without earlier results
         for made in MADE_BY[pipeline]:
             path = results / made
             path.unlink() if path.is_file() else shutil.rmtree(path)
-    # The first third is spent on imports.
+    # A command spends the first third of its time on imports.
     after = seconds[pipeline] * rng.uniform(0.3, 1.05)
 
     def wait(process: subprocess.Popen) -> None:
@@ -246,9 +246,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    parser.add_argument("--minutes", type=float, default=1.0, help="duration")
+    parser.add_argument("--minutes", type=float, default=1.0, help="duration, minutes")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the first case")
-    parser.add_argument("--kills", type=int, default=0, help="run only this number of kills")
+    parser.add_argument("--kills", type=int, default=0, help="run this number of kills and nothing else")
     args = parser.parse_args()
     outcomes: Counter[str] = Counter()
     failures = 0

@@ -1,4 +1,4 @@
-"""README, CONTRIBUTING and docstrings: the code runs, the commands exist, the links lead somewhere."""
+"""README, CONTRIBUTING and docstrings: examples run, commands and their flags exist, linked files exist."""
 
 import ast
 import contextlib
@@ -49,7 +49,7 @@ def code_blocks(page: str, language: str) -> list[str]:
 
 @pytest.mark.parametrize("module", WITH_EXAMPLES)
 def test_examples_in_docstrings_run(module: str) -> None:
-    # Examples of one module share nothing: each docstring starts with the names of its module.
+    # The examples of different docstrings share no variables. Each starts with the names of its module.
     output = io.StringIO()
     with contextlib.redirect_stdout(output):
         failed, _ = doctest.testmod(importlib.import_module(module))

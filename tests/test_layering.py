@@ -18,8 +18,8 @@ LAYERS = {
     "models": (("logistic", "metrics", "folds"), ("estimators", "scoring"), ("tuning",)),
     "pipelines": (("core",), ("members", "reporting"), ("benchmarks",), ("commands",)),
 }
-"""Subpackages or modules of each package, lowest layer first. A layer may import lower layers and, inside one
-name, itself; the names of one layer may not import each other."""
+"""Subpackages or modules of each package, lowest layer first. A subpackage may import itself and lower
+layers, but no other subpackage of its layer."""
 
 
 def modules(package: str) -> dict[str, Path]:
@@ -32,7 +32,7 @@ def modules(package: str) -> dict[str, Path]:
 
 
 def imports(file: Path) -> set[str]:
-    """Return the dotted names of our modules that a file imports, wherever the import stands."""
+    """Return the dotted names of our modules that a file imports, also inside functions."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -49,7 +49,7 @@ def module_of(name: str, known: set[str]) -> str:
 
 
 def layer(module: str) -> tuple[int, str]:
-    """Return the number of a module's layer, and the name in it; commands are the top layer of pipelines."""
+    """Return the number of a module's layer, and its name in `LAYERS`; commands are the top layer."""
     package, *rest = module.split(".")
     name = rest[0] if rest else ""
     for number, names in enumerate(LAYERS[package]):
@@ -111,7 +111,7 @@ def test_imports_have_no_cycle() -> None:
         ("pipelines.blend", "pipelines.predict", False),
     ],
 )
-def test_layers_allow_what_they_should(module: str, imported: str, allowed: bool) -> None:
+def test_known_imports_are_allowed_or_forbidden(module: str, imported: str, allowed: bool) -> None:
     assert is_allowed(module, imported) is allowed
 
 
@@ -135,7 +135,7 @@ def test_pipelines_folder_holds_only_commands() -> None:
 
 
 def test_no_top_level_package_is_named_after_a_library() -> None:
-    # Commands put the repository on sys.path, so its top-level names would hide libraries.
+    # Commands put the repository on sys.path, so its top-level names could shadow libraries.
     installed = packages_distributions()
     libraries = {name for name, distributions in installed.items() if set(distributions) != {"understory"}}
     assert not set(PACKAGES) & (set(sys.stdlib_module_names) | libraries)

@@ -42,7 +42,7 @@ def floor(path: Path, settings: SpectralSettings) -> None:
 def librosa_per_window(
     path: Path, sr: int | None = None, *, n_fft: int = 2048, hop_length: int = 512
 ) -> np.ndarray:
-    """Return (n_windows, n_features) features, with librosa called on each window of 4 s, hop 2 s."""
+    """Return features, (n_windows, n_features), with librosa called on each window of 4 s, hop 2 s."""
     y, rate = librosa.load(path, sr=sr)
     length, hop = 4 * int(rate), 2 * int(rate)
     rows = []
@@ -63,7 +63,7 @@ def librosa_shared_stft(
     hop_length: int = 512,
     window: WindowSettings = FOUR_SECONDS,
 ) -> np.ndarray:
-    """Return (n_windows, n_features) features, with one librosa transform of the whole recording."""
+    """Return features, (n_windows, n_features), with one librosa transform of the whole recording."""
     y, rate = librosa.load(path, sr=sr)
     magnitude = np.abs(librosa.stft(y, n_fft=n_fft, hop_length=hop_length))
     log_mel = librosa.power_to_db(librosa.feature.melspectrogram(S=magnitude**2, sr=rate), top_db=None)
@@ -143,7 +143,7 @@ class Peer(BaseEstimator):
         return clone(self.estimator).fit(X, label, sample_weight=weight) if label.any() else None
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return (n_windows, n_species) scores in [0, 1]."""
+        """Return scores in [0, 1], shape (n_windows, n_species)."""
         X = X.astype(np.float32)
         if self.at_once:
             (fitted,) = self.fitted_

@@ -79,7 +79,7 @@ DEFAULT = BenchmarkSettings()
 
 
 def bench_features(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
-    """Time the columns of an audio file, and of many files on one core and on two; measure peak memory."""
+    """Time computing the columns of a file, and the frames of many on one and two cores; measure memory."""
     spectral, window = SpectralSettings(), WindowSettings()
     features = TrainingWindows(_task(dataset, folder)).features
     stft = {"n_fft": spectral.n_fft, "hop_length": spectral.hop_length}
@@ -178,7 +178,7 @@ def bench_trees(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> 
 
 
 def bench_epoch(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
-    """Time each epoch of the GRU and then the bare torch.nn.GRU on as many windows, with one thread."""
+    """Time each epoch of the GRU and, right after it, torch.nn.GRU alone on as many windows; one thread."""
     task = _task(dataset, folder)
     X = task.compute("train", window_sequences, "sequences")
     report = Report("per epoch")
@@ -197,7 +197,7 @@ def bench_epoch(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> 
 
 
 def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
-    """Time the scoring of a new file with the GBM and with a blend with five GRUs; measure peak memory."""
+    """Time the scoring of a new file with the GBM, and with a blend that has five GRUs; measure memory."""
     task = _task(dataset, folder)
     windows = TrainingWindows(task)
     model = make_model(default_parameters(), seed=0, n_jobs=N_CORES).fit(*windows.whole())

@@ -35,7 +35,7 @@ def write_baselines(task: Task) -> None:
 
 
 def prior(task: Task) -> tuple[np.ndarray, np.ndarray]:
-    """Return training and test scores that are the share of training recordings with each species."""
+    """Return training and test scores: for each species, the share of training recordings with it."""
     oof = np.empty(task.truth.shape)
     for k in range(task.n_folds):
         oof[task.fold == k] = task.truth[task.fold != k].mean(axis=0)

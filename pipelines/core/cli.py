@@ -87,7 +87,9 @@ def dataset_parser(description: str) -> argparse.ArgumentParser:
 
 def add_metric_flag(parser: argparse.ArgumentParser) -> None:
     """Add the flag `--metric` to a parser."""
-    parser.add_argument("--metric", choices=METRICS, default="lrap", help="metric used to select parameters")
+    parser.add_argument(
+        "--metric", choices=METRICS, default="lrap", help="metric used to select parameters and weights"
+    )
 
 
 def training_parser(description: str) -> argparse.ArgumentParser:

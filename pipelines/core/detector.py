@@ -38,7 +38,8 @@ from pipelines.core.runs import (
 
 ALONE = Blend("probability", (1.0,))
 ExternalScores = np.ndarray | pd.Series
-"""Scores of another model for one recording: an array in the order of the species, or a Series indexed by them."""
+"""Scores of another model for one recording: an array in the order of the species, or a Series indexed by
+species."""
 
 
 class TrainedMember(NamedTuple):
@@ -166,7 +167,7 @@ class Detector:
         if any(tuple(member.config["species"]) != species for member in members):
             raise ValueError("its members have different species")
         if any((other["spectral"], other["window"]) != (settings, window) for other in trained):
-            raise ValueError("its members have different settings of frames or windows")
+            raise ValueError("its members have different frame or window settings")
         for other in trained:
             if other["features_version"] != FEATURES_VERSION:
                 raise ValueError(f"its features have version {other['features_version']}")

@@ -93,7 +93,7 @@ def _validate_complete(file: Path, what: str, *, expected: Sequence[str], found:
 
 
 def validate_names(given: Sequence[tuple[str, Path]], results: Path) -> None:
-    """Raise an error if a name of `--scores` is given twice or is already used otherwise.
+    """Raise an error if a name of `--scores` is given twice, or is the name of another run or folder.
 
     Parameters
     ----------

@@ -13,7 +13,7 @@ from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, MEMBER, Run, read_run
 SPLITS = ("oof", "test")
 BASELINES = ("prior", "background")
 WITH_PRIOR = "with_prior"
-"""Key in the metrics.json of a blend: evaluation of the scores that `--prior` corrects, a separate row."""
+"""Key in the metrics.json of a blend: evaluation of the scores that are corrected with `--prior`."""
 METRIC_COLUMNS = [field.name for field in fields(Evaluation)]
 LEADERBOARD_COLUMNS = ["model", "split", *METRIC_COLUMNS, "seconds"]
 

@@ -78,7 +78,7 @@ class ColumnScorer(Protocol):
 
     features: WindowFeatures
     importance_meaning: str
-    """What the share of a column in the decisions is, as a sentence for the report."""
+    """Sentence for the report that explains what `importance` measures."""
 
     def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray: ...
 

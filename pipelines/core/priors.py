@@ -23,7 +23,7 @@ class PrevalenceRule(Protocol):
     """Function that returns the prevalence of the species in scored recordings."""
 
     def __call__(self, P: np.ndarray, prior: float) -> np.ndarray:
-        """Return the (n_species,) prevalence.
+        """Return the prevalence of each species, shape (n_species,).
 
         Parameters
         ----------

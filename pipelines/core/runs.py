@@ -1,4 +1,4 @@
-"""A run: the folder with the results of one model, which are its scores, settings, metrics and files.
+"""A run: the folder with the scores, settings, metrics and model files of one model.
 
 RESULTS/<model>/
   oof.npz, test.npz      recording_id, species, scores; oof.npz also has fold

@@ -24,8 +24,8 @@ from pipelines.core.failed_recordings import write_failed
 from pipelines.core.truth import presence, training_truth
 
 RowsOfRecording = Callable[[Frames, np.ndarray, int], np.ndarray]
-"""Function that returns one row per window of a recording, or a single row. Its arguments are the frames of the
-recording, the first frame of each window, and the window length in frames."""
+"""Function that returns one row per window of a recording, or a single row. Its arguments are the frames of
+the recording, the first frame of each window, and the window length in frames."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ def _concatenate(parts: Iterable[np.ndarray], n: int) -> np.ndarray:
     """Return `n` arrays concatenated along the first axis, without a second copy of all in memory."""
     rows, filled = np.empty(0), 0
     for k, part in enumerate(parts):
-        if k == 0:  # enough if all arrays have as many rows; otherwise it grows below
+        if k == 0:  # enough if all arrays have the same length; otherwise it grows
             rows = np.empty((len(part) * n, *part.shape[1:]), part.dtype)
         if filled + len(part) > len(rows):
             rows.resize((2 * len(rows) + len(part), *rows.shape[1:]), refcheck=False)

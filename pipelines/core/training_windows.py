@@ -1,4 +1,4 @@
-"""Table of the training windows: rows that the model of each fold is fitted on, and rows that it scores."""
+"""Feature table of the training windows: rows on which the model of a fold is fitted, and rows it scores."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,7 +21,7 @@ MAX_OVERLAYS = 8192  # in total; with many calls, fewer overlays per call are en
 
 @dataclass(frozen=True)
 class TrainingWindows:
-    """The training windows of a task as a table, for models that need one row of columns per window.
+    """The feature table of the training windows of a task, for models on tabular data.
 
     Each window is measured once. The columns of a fold are then computed with bands and templates from the
     boxes of the other folds, so that nothing of a held-out recording enters the model that scores it.
@@ -103,7 +103,7 @@ class TrainingWindows:
 
     @cached_property
     def _pairs(self) -> np.ndarray:
-        """Two windows per overlay, (n_overlays, 2): one with a call, and one of the same fold to mix it into."""
+        """Two windows per overlay, (n_overlays, 2): one with a call, and one of its fold to mix it into."""
         rng = np.random.default_rng(self.task.seed)
         with_call = rng.permutation(np.flatnonzero((self.task.labels == 1).any(axis=1)))
         call = np.sort(np.resize(with_call, min(self.n_overlays * len(with_call), MAX_OVERLAYS)))

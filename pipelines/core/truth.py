@@ -8,8 +8,8 @@ from features.data.dataset import Dataset
 def presence(dataset: Dataset) -> np.ndarray:
     """Return the presence of each species in each training recording: 1, 0, or nan for unknown.
 
-    The shape is (n_train, n_species). If train_labels.csv exists, its labels are returned. Otherwise a species
-    is present in a recording if it has a TP box there, and absent if it only has FP boxes there.
+    The shape is (n_train, n_species). If train_labels.csv exists, its labels are returned. Otherwise a
+    species is present in a recording if it has a TP box there, and absent if it only has FP boxes there.
     """
     if dataset.train_labels is not None:
         return dataset.train_labels.astype(float)

@@ -87,7 +87,7 @@ class GRU:
 
 
 def fit_folds(task: Task, network: GRUClassifier, *, X: np.ndarray, Y: np.ndarray) -> list[GRUClassifier]:
-    """Return a network for each fold, fitted on the other folds.
+    """Return one network per fold, which is fitted on the windows outside the fold.
 
     Each network is stored as soon as it is fitted, so a repeated command only fits the missing ones.
 
@@ -107,7 +107,7 @@ def fit_folds(task: Task, network: GRUClassifier, *, X: np.ndarray, Y: np.ndarra
     missing = [k for k, file in enumerate(files) if not file.exists()]
     # After Ctrl-C, Python's resource tracker frees shared memory and warns about it. Hide the warning.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    # One process per fold on a CPU; one fold after the other on a GPU.
+    # On a CPU, folds are fitted in parallel processes. On a GPU, they are fitted one by one.
     on_gpu = resolve_device(network.device).type == "cuda"
     joblib.Parallel(n_jobs=1 if on_gpu else task.jobs)(
         joblib.delayed(_fit_fold)(task, network, X=X, Y=Y, k=k, command=os.getpid()) for k in missing

@@ -47,7 +47,7 @@ class Reported:
     results : results folder.
     dataset : the data set, without recordings that cannot be decoded.
     runs : runs of members and blend, by name.
-    best : name of the run used for examples and false alarms: the blend, or else the best member.
+    best : name of the run used for examples: the blend, or else the best member.
     detector : detector of the best run.
     explained : trained members that explain their scores, by name.
     split : "test" if its truth is known, else "train".
@@ -114,7 +114,7 @@ class Reported:
         return "test" if self.split == "test" else "oof"
 
     def scores(self) -> dict[str, np.ndarray]:
-        """Return the (n_recordings, n_species) scores of the split, by run."""
+        """Return the scores of the split, shape (n_recordings, n_species), by run."""
         found = {name: run.test if self.split == "test" else run.oof for name, run in self.runs.items()}
         return {name: scores.scores for name, scores in found.items() if scores is not None}
 
@@ -365,9 +365,9 @@ PRIOR_TABLE = " <b>blend+prior</b> is the blend, corrected for the prevalence in
 PARTIAL = " In oof, a species without a box in a recording counts as absent, so LRAP is pessimistic."
 SPECIES = (
     "AP is the average precision over recordings. A species is reported if its score reaches its threshold. "
-    "At this threshold, its precision on the out-of-fold scores is at least {0:g}. If no threshold gives this "
-    "precision, the threshold is just above the scores of all recordings without the species. Click a column "
-    "heading to sort."
+    "At this threshold, its precision on the out-of-fold scores is at least {0:g}. If no threshold gives "
+    "this precision, the threshold is just above the scores of all recordings without the species. Click a "
+    "column heading to sort."
 )
 CALIBRATION = (
     "Brier score, log loss and expected calibration error (ECE, over species with at least five "
@@ -378,14 +378,14 @@ CALIBRATION = (
 IMPORTANCE = (
     "Importance of each frequency for each species, from the columns of {0} with a frequency extent. {1} "
     "The orange box is the band of the species, the median of its TP "
-    "boxes. High importance far outside the box means that the model relies on other sounds that "
-    "are recorded together with the calls."
+    "boxes. High importance far outside the box means that the model relies on other sounds of "
+    "the same recording sites."
 )
 FALSE_ALARMS = (
     "Detections of {0} in recordings without calls, at the thresholds for a precision of {1:g}. The "
     "quietest moments of the training recordings may contain distant calls."
 )
 BLEND_TEXT = (
-    "Weights of the members. The weights for new recordings are fitted on the out-of-fold scores of all folds. "
-    "The weights for the scores of a fold are fitted on the other folds."
+    "Weights of the members. The weights for new recordings are fitted on the out-of-fold scores of all "
+    "folds. The weights for the scores of a fold are fitted on the other folds."
 )

@@ -1,4 +1,4 @@
-"""The ablation on a small data set: blocks are left out as a whole, and scores are those of training."""
+"""The ablation on a small data set: whole blocks are left out, and the scores are those of training."""
 
 from argparse import Namespace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The benchmarks on a small data set: ratios follow from the measured times."""
+"""The benchmarks on a small data set: their ratios are those of the measured times."""
 
 import json
 from argparse import Namespace
@@ -38,8 +38,8 @@ def test_ratios_of_each_benchmark_are_those_of_its_medians(what: str, folder: Pa
     assert min(report["median"].values()) > 0
     assert {"cores", "versions", "load_before"} <= set(report)
     ratios = [name.split(" / ") for name in report["figures"] if " / " in name]
-    of_contestants = [(a, b) for a, b in ratios if a in report["median"]]
-    assert of_contestants
-    for a, b in of_contestants:
+    of_times = [(a, b) for a, b in ratios if a in report["median"]]
+    assert of_times
+    for a, b in of_times:
         assert report["figures"][f"{a} / {b}"] == report["median"][a] / report["median"][b]
     assert not (folder / "scratch").exists()

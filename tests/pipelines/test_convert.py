@@ -1,4 +1,4 @@
-"""The command `convert`: boxes to Raven and Audacity files, and back."""
+"""The command `convert` writes boxes to Raven and Audacity files, and reads them back."""
 
 import shutil
 from pathlib import Path
@@ -45,7 +45,7 @@ def test_import_restores_an_exported_data_set(small_dataset: Path, tmp_path: Pat
 
 
 def raven_table(*rows: tuple[object, ...], extra: tuple[str, ...] = ("Species",)) -> str:
-    """Return a Raven selection table with the columns of Raven Pro and `extra` ones."""
+    """Return a Raven selection table with the columns of Raven Pro and the columns `extra`."""
     return "\n".join("\t".join(map(str, row)) for row in ((*RAVEN_COLUMNS, *extra), *rows)) + "\n"
 
 

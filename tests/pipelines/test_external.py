@@ -27,7 +27,7 @@ def call(command: str, *flags: str | Path) -> tuple[int, str, str]:
 
 
 def scores_table(data: Path, seed: int = 0) -> pd.DataFrame:
-    """Return noisy truth of all training and test recordings, recording_id and one column per species."""
+    """Return the noisy truth of all recordings as a table of recording_id and one column per species."""
     dataset = load_dataset(data)
     assert dataset.train_labels is not None
     assert dataset.test_labels is not None
@@ -44,7 +44,7 @@ def blended(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     data, whole = trained
     folder = tmp_path_factory.mktemp("external")
     results = shutil.copytree(whole, folder / "results")
-    # Rows and columns in another order, one column by number, one that is not a species.
+    # The rows and columns have a different order. One column is named by number, one is not a species.
     table = scores_table(data).sample(frac=1, random_state=0).rename(columns={"owl": "s1"}).assign(toad=0.5)
     table[["recording_id", "frog", "toad", "coqui", "s1"]].to_csv(folder / "other.csv", index=False)
     status, stdout, stderr = call(
@@ -88,7 +88,7 @@ def test_stored_scores_stay_in_the_next_blend(blended: tuple[Path, Path], tmp_pa
     assert [member.name for member in Detector.load(results / "blend").members] == ["gbm", "gru"]
 
 
-def test_blend_predicts_what_training_scored(blended: tuple[Path, Path], tmp_path: Path) -> None:
+def test_blend_predicts_the_scores_of_training(blended: tuple[Path, Path], tmp_path: Path) -> None:
     data, results = blended
     table = scores_table(data)
     table[table["recording_id"].str.startswith("t")].to_csv(tmp_path / "new.csv", index=False)

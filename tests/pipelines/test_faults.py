@@ -1,4 +1,4 @@
-"""Invalid input, killed commands, full disks and tampered files; `fuzz.py` tests more of the same."""
+"""Invalid input, killed commands, full disks and tampered files; `fuzz.py` tests more such cases."""
 
 import json
 import os
@@ -113,7 +113,7 @@ def test_recordings_that_cannot_be_decoded_are_left_out(broken: Path, tmp_path: 
         assert list(test.recording_id) == ["t1"]
         submission = pd.read_csv(results / pipeline / "submission.csv", index_col="recording_id")
         assert sorted(submission.index) == ["t0", "t1"]
-        np.testing.assert_allclose(submission.loc["t0"], [0.4, 0.2, 0.4])  # shares of five recordings
+        np.testing.assert_allclose(submission.loc["t0"], [0.4, 0.2, 0.4])  # shares of the five decodable ones
     listed = pd.read_csv(results / "failed_recordings.csv")
     assert listed[["recording_id", "split"]].to_numpy().tolist() == [["a4", "train"], ["t0", "test"]]
     assert listed["reason"].str.contains("cannot be decoded").all()
@@ -248,9 +248,7 @@ def test_killed_command_that_is_repeated_has_the_same_results(
 
     assert fuzz.kill_and_repeat(pipeline, data, results, until_made)
     expected, found = fuzz.contents(whole), fuzz.contents(results)
-    assert {k for k in found if expected[k] != found[k]} == {
-        "leaderboard.csv"
-    }  # it has no rows of the other members
+    assert {k for k in found if expected[k] != found[k]} == {"leaderboard.csv"}  # only one member is on it
 
 
 def test_interrupted_command_prints_one_line(data: Path, tmp_path: Path) -> None:
@@ -279,7 +277,7 @@ def test_results_folder_in_use_is_rejected(data: Path, tmp_path: Path) -> None:
 
 @contextmanager
 def full_disk(bytes_left: int) -> Iterator[None]:
-    """Limit the size of files, which has the effect of a full disk."""
+    """Limit the size of files, which has the same effect as a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_left, hard))
     try:
@@ -396,7 +394,7 @@ def test_file_that_cannot_be_written_is_a_user_error(tmp_path: Path) -> None:
 def test_constant_features_and_one_positive_are_fitted(model: OneVsRestGBM | LogOddsMean) -> None:
     X = np.zeros((50, 4), np.float32)
     Y = np.full((50, 3), np.nan)
-    Y[:, 0], Y[3, 1] = 0, 1  # species without a positive, with one, and without a known label
+    Y[:, 0], Y[3, 1] = 0, 1  # species 0 has no positive, species 1 has one, species 2 has no known label
     P = model.fit(X, Y).predict_proba(X)
     assert np.isfinite(P).all()
     assert P[:, 1].min() > P[:, 0].max()
@@ -410,7 +408,7 @@ def test_loss_that_is_not_a_number_is_an_error() -> None:
 
 
 def test_fold_without_a_species_is_scored(data: Path, tmp_path: Path) -> None:
-    """With six recordings in six folds, each species of a fold has one recording in the others."""
+    """Each of six folds is one recording, so the other folds have one recording of its species."""
     args = task_args(data, tmp_path / "results", "--folds", "6")
     task = load_task(args)
     assert len(set(task.fold)) == 6

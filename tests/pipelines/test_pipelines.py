@@ -1,4 +1,4 @@
-"""The training commands end to end on a small data set, called as a user calls them."""
+"""The training commands end to end on a small data set, run as a user runs them."""
 
 import json
 import shutil
@@ -45,7 +45,7 @@ def run_all(data: Path, results: Path, cwd: Path) -> None:
 
 
 def run_all_again(data: Path, results: Path, cwd: Path, jobs: int) -> None:
-    """Run the training commands in this process, which saves the start of three processes."""
+    """Run the training commands in this process, which is faster than in three new processes."""
     for pipeline, flags in FLAGS.items():
         extra = [] if pipeline == "blend" else ["--jobs", str(jobs)]
         done = command(pipeline, data, results, *flags, *extra, cwd=cwd)
@@ -150,7 +150,7 @@ def test_interrupted_gru_fits_only_the_missing_folds(data: Path, results: Path, 
     assert scores_of(again) == scores_of(results)
 
 
-def test_checkpoints_of_other_settings_are_not_used(data: Path, results: Path, tmp_path: Path) -> None:
+def test_checkpoints_of_different_settings_are_not_used(data: Path, results: Path, tmp_path: Path) -> None:
     again = tmp_path / "forest"
     shutil.copytree(results, again)
     done = command("gru", data, again, *FLAGS["gru"], "--cell", "rnn", cwd=tmp_path)
@@ -182,7 +182,7 @@ def test_blend_of_one_member_names_the_other_command(
     assert f"run 'python pipelines/{member}.py'" in message
 
 
-def test_prior_of_a_blend_can_be_given_to_another(data: Path, results: Path, tmp_path: Path) -> None:
+def test_prior_of_a_blend_can_be_given_to_another_blend(data: Path, results: Path, tmp_path: Path) -> None:
     again = tmp_path / "forest"
     shutil.copytree(results, again)
     table = results / "blend" / "prior.csv"
@@ -220,7 +220,7 @@ def test_dataset_with_tp_boxes_only_can_be_trained(small_dataset: Path, tmp_path
 
 
 def test_rfcx_recordings_can_be_trained(shared_data: Path, tmp_path: Path) -> None:
-    """29 recordings of one minute, at 48 and 32 kHz, with TP boxes of 14 of 24 species."""
+    """The sample has 29 recordings of one minute at 48 and 32 kHz, and TP boxes of 14 of the 24 species."""
     printed = ""
     for pipeline, flags in FLAGS.items():
         done = command(pipeline, shared_data / "rfcx-sample", tmp_path / "rfcx", *flags, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""The command `predict`: scores, detections and failed recordings of new recordings."""
+"""The command `predict`: scores and detections of new recordings, and recordings that fail."""
 
 import shutil
 from pathlib import Path
@@ -121,12 +121,12 @@ def test_invalid_model_or_recordings_are_rejected(trained: tuple[Path, Path], tm
     for flags, message in (
         ((data / "test", "--model", empty), "empty: no trained model here; give the folder of a run"),
         ((data / "test", "--model", bare), "bare: not a valid run of this version"),
-        ((data / "test", "--model", alone), "alone/gbm: no trained model here"),
+        ((data / "test", "--model", alone), "alone/gbm: missing member of the blend"),
         ((empty, "--model", results / "gbm"), "no recordings found; give .flac"),
         ((tmp_path / "nowhere", "--model", results / "gbm"), "no such file or folder"),
         (
             (data / "test", data / "test" / "t0.flac", "--model", results / "gbm"),
-            "recording id 't0' is the id of",
+            "same recording id 't0' as",
         ),
     ):
         assert message in error_message(run_command("predict", *flags, "--out", tmp_path / "out"))

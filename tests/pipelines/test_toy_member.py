@@ -1,4 +1,4 @@
-"""A member is added with one class and one registry line: it trains, blends, reports and predicts."""
+"""A member that is added with one class and one registry line trains, blends, reports and predicts."""
 
 import argparse
 import shutil
@@ -84,35 +84,35 @@ def results(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
 
 
 def call(command: str, *flags: str) -> None:
-    """Run a command, which has to end without an error."""
+    """Run a command, which must end without an error."""
     done = run_command(command, *flags)
     assert done.returncode == 0, done.stderr
 
 
-def test_it_is_on_the_leaderboard(results: Path) -> None:
+def test_toy_member_is_on_the_leaderboard(results: Path) -> None:
     leaderboard = pd.read_csv(results / "leaderboard.csv")
     expected = ["prior", "background", "gbm", "gru", "toy", "blend"]
     assert list(leaderboard["model"]) == expected * 2
-    # The small data set has one tone per species: the toy tells them apart.
+    # The small data set has one tone per species, so the toy member can separate the species.
     test = leaderboard[leaderboard["split"] == "test"].set_index("model")["lrap"]
     assert test["toy"] > test["prior"]
 
 
-def test_it_is_in_the_blend(results: Path) -> None:
+def test_toy_member_is_in_the_blend(results: Path) -> None:
     detector = Detector.load(results / "blend")
     assert [member.name for member in detector.members] == ["gbm", "gru", "toy"]
     assert len(detector.blend.weights) == 3
     assert (results / "figures" / "weights.png").exists()
 
 
-def test_it_is_in_the_report(results: Path) -> None:
+def test_toy_member_is_in_the_report(results: Path) -> None:
     text = (results / "report.html").read_text(encoding="utf-8")
     assert "<td>toy</td>" in text
     assert "<th>toy AP, test</th>" in text
 
 
 @pytest.mark.parametrize("model", ["toy", "blend"])
-def test_it_predicts_what_training_scored(
+def test_toy_member_predicts_the_same_test_scores_as_in_training(
     trained: tuple[Path, Path], results: Path, tmp_path: Path, model: str
 ) -> None:
     flags = ("--model", str(results / model), "--out", str(tmp_path))

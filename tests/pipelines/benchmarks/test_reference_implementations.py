@@ -1,4 +1,4 @@
-"""Reference implementations do the work that the benchmarks compare with."""
+"""Reference implementations compute the same kind of result as the code that they are compared with."""
 
 from pathlib import Path
 

@@ -1,14 +1,14 @@
-"""Timing in turns, and the peak memory of a separate process."""
+"""Timing of alternating calls, and the peak memory of a new process."""
 
 import numpy as np
 
 from pipelines.benchmarks import timing
 
 
-def test_contestants_take_turns_after_one_call_that_is_not_timed() -> None:
+def test_functions_are_called_in_turn_after_one_call_that_is_not_timed() -> None:
     calls: list[tuple[str, int]] = []
-    contestants = {name: lambda item, name=name: calls.append((name, item)) for name in "ab"}
-    times = timing.alternate(contestants, [1, 2], repeats=2)
+    functions = {name: lambda item, name=name: calls.append((name, item)) for name in "ab"}
+    times = timing.alternate(functions, [1, 2], repeats=2)
     one_round = [("a", 1), ("b", 1), ("a", 2), ("b", 2)]
     assert calls == [("a", 1), ("b", 1), *one_round, *one_round]
     assert {name: len(t) for name, t in times.items()} == {"a": 4, "b": 4}

@@ -11,7 +11,7 @@ from features.data.dataset import Dataset, load_dataset
 from pipelines.core.runs import NewRun, write_run
 
 WriteRun = Callable[..., None]
-"""Function of a name, a kind and further fields of `NewRun`, which writes a run."""
+"""Function that writes a run. Its arguments are a name, a kind and further fields of `NewRun`."""
 
 
 @pytest.fixture(scope="session")

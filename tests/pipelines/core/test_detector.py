@@ -38,7 +38,7 @@ def scored(detector: Detector, recording: Path) -> ScoredRecording:
 
 @pytest.fixture(scope="module")
 def with_external(detector: Detector) -> Detector:
-    """Return the detector with another member `other`, whose scores are given and have half the weight."""
+    """Return a detector whose second member `other` has external scores and half of the weight."""
     aggregation = Aggregation("max", PlattCalibrator.of(np.tile(IDENTITY, (3, 1))))
     (first, *_) = detector.members
     return replace(
@@ -57,7 +57,7 @@ def test_folder_and_recording_can_be_text_or_path(
 
 
 @pytest.mark.parametrize("model", ["gbm", "gru", "blend"])
-def test_recording_has_the_scores_of_training(
+def test_recording_has_the_same_scores_as_in_training(
     trained: tuple[Path, Path], recording: Path, model: str
 ) -> None:
     expected = Scores.load(trained[1] / model / "test.npz")
@@ -151,7 +151,7 @@ def test_missing_external_scores_are_an_error(with_external: Detector, recording
         with_external.score(recording, {"another": np.zeros(3)})
 
 
-def test_zero_scores_stand_in_for_unknown_external_ones(with_external: Detector, recording: Path) -> None:
+def test_unknown_external_scores_can_be_zero(with_external: Detector, recording: Path) -> None:
     zeros = with_external.zero_external_scores()
     assert {name: P.tolist() for name, P in zeros.items()} == {"other": [0.0, 0.0, 0.0]}
     assert (with_external.score(recording, zeros).recording <= 0.5).all()

@@ -1,4 +1,4 @@
-"""`leaderboard.csv` is derived from the runs that exist."""
+"""`leaderboard.csv` is written from the existing runs."""
 
 import shutil
 from dataclasses import asdict
@@ -52,7 +52,7 @@ def test_invalid_run_is_left_out_with_a_warning(
 ) -> None:
     write("gbm", MEMBER)
     write("svm", MEMBER)
-    (tmp_path / "svm" / "config.json").write_text("{}")  # as of a version without `format`
+    (tmp_path / "svm" / "config.json").write_text("{}")  # as in versions without `format`
     assert models(update_leaderboard(tmp_path), "oof") == ["gbm"]
     warning = capsys.readouterr().err
     assert warning.startswith(f"warning: run left out: {tmp_path / 'svm'}: not a valid run of this version")
@@ -84,7 +84,7 @@ def test_rows_have_the_metrics_and_seconds_of_the_run(
     expected = asdict(evaluate(dataset.train_labels.astype(float), np.eye(3)[[0, 1, 2, 1, 2, 0]], 0))
     assert {name: row[name] for name in expected} == pytest.approx(expected)
     assert row["n_recordings"] == 6
-    assert row["lrap"] == pytest.approx((3 * 1 + 3 / 3) / 6)  # three right, three ties of all species
+    assert row["lrap"] == pytest.approx((3 * 1 + 3 / 3) / 6)  # three with LRAP 1, three with 1/3
     assert row["seconds"] == 1.2
 
 
@@ -96,7 +96,7 @@ def test_run_without_test_scores_has_no_test_row(write: WriteRun, tmp_path: Path
     assert models(leaderboard, "test") == ["gru"]
 
 
-def test_evaluation_at_another_prevalence_is_a_row_after_its_blend(write: WriteRun, tmp_path: Path) -> None:
+def test_evaluation_with_prior_is_a_row_after_the_blend(write: WriteRun, tmp_path: Path) -> None:
     write("gbm", MEMBER)
     evaluation = asdict(evaluate(np.eye(3), np.eye(3), 0))
     write(

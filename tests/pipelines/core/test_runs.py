@@ -1,4 +1,4 @@
-"""Runs on disk: they are written and read back, and runs that do not fit are rejected."""
+"""Runs on disk: they are written and read back, and invalid or inconsistent runs are rejected."""
 
 import json
 import shutil
@@ -213,11 +213,11 @@ def test_damaged_file_of_a_run_is_rejected(write: WriteRun, tmp_path: Path, name
 @pytest.mark.parametrize(
     ("arrays", "reason"),
     [
-        ({"scores": np.full((2, 3), np.nan)}, "scores are not from 0 to 1"),
-        ({"scores": np.full((2, 3), 1.5)}, "scores are not from 0 to 1"),
-        ({"scores": np.zeros((3, 2))}, "other shapes"),
-        ({"scores": np.zeros((2, 3), int)}, "other shapes or types"),
-        ({"recording_id": np.arange(2)}, "other shapes or types"),
+        ({"scores": np.full((2, 3), np.nan)}, "scores are not between 0 and 1"),
+        ({"scores": np.full((2, 3), 1.5)}, "scores are not between 0 and 1"),
+        ({"scores": np.zeros((3, 2))}, "unexpected shapes"),
+        ({"scores": np.zeros((2, 3), int)}, "unexpected shapes or types"),
+        ({"recording_id": np.arange(2)}, "unexpected shapes or types"),
         ({"fold": np.zeros(3, int)}, "fold is not one integer per recording"),
     ],
 )
@@ -242,7 +242,7 @@ def test_scores_must_have_all_arrays(tmp_path: Path) -> None:
 
 
 def test_run_of_the_version_without_a_format_is_rejected(trained: tuple[Path, Path], tmp_path: Path) -> None:
-    """Earlier versions wrote neither `format` nor `kind`, and other model files."""
+    """Earlier versions wrote neither `format` nor `kind`, and used different names of model files."""
     folder = shutil.copytree(trained[1] / "gbm", tmp_path / "results" / "gbm")
     change_config(folder, format=None, kind=None)
     for new, old in (("trees.json", "model.json"), ("species_bands.npz", "descriptor.npz")):

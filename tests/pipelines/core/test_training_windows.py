@@ -1,4 +1,4 @@
-"""Training windows: above all, nothing of a held-out recording enters the model that scores it."""
+"""Training windows: nothing of a held-out recording enters the model that scores it."""
 
 from argparse import Namespace
 from dataclasses import replace
@@ -26,7 +26,7 @@ def arguments(root: Path) -> Namespace:
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> Task:
-    """Return recordings of white noise with random boxes, from which nothing can be learned."""
+    """Return a task with recordings of white noise and boxes in them, from which nothing can be learned."""
     root = tmp_path_factory.mktemp("noise")
     rng = np.random.default_rng(0)
     (root / "train").mkdir()
@@ -47,7 +47,7 @@ def windows(task: Task) -> TrainingWindows:
 
 
 def best_columns(windows: TrainingWindows, X: np.ndarray) -> np.ndarray:
-    """Return the columns with each species' highest correlation with a template."""
+    """Return the columns with the highest correlation of a window with the templates of each species."""
     names = windows.features.names()
     return X[:, [names.index(f"s{k}_template_best") for k in range(N_SPECIES)]]
 
@@ -69,7 +69,7 @@ def test_templates_of_a_group_are_not_compared_with_its_windows(windows: Trainin
 
 
 def test_fold_does_not_depend_on_its_held_out_boxes(windows: TrainingWindows, task: Task) -> None:
-    """Other species and bands in the held-out boxes change neither its examples nor its windows."""
+    """Different species and bands of held-out boxes change neither training examples nor held-out windows."""
     recordings = np.array(list(task.dataset.train))
     tp = task.dataset.tp.copy()
     held = tp["recording_id"].isin(recordings[task.fold == 0])
@@ -96,7 +96,7 @@ def test_each_window_is_held_out_once_and_is_not_an_example_of_its_fold(
         assert not held_rows & {row.tobytes() for row in fold.X[:, statistics]}
 
 
-def test_overlays_join_windows_of_one_fold_and_have_the_labels_of_both(
+def test_overlays_mix_windows_of_one_fold_and_have_the_labels_of_both(
     windows: TrainingWindows, task: Task
 ) -> None:
     fold = task.per_window(task.fold)
@@ -110,11 +110,11 @@ def test_overlays_join_windows_of_one_fold_and_have_the_labels_of_both(
     assert ((of_overlays == 1).any(axis=1)).all()
     assert np.isnan(Y[: -len(call)]).all(axis=1).sum() == min(
         (~with_call).sum(), with_call.sum() + len(call)
-    )  # as many without a label as with one
+    )  # as many unlabelled windows as labelled windows and overlays
 
 
 def test_window_added_to_itself_has_its_own_measures(windows: TrainingWindows, task: Task) -> None:
-    """Overlays are measured side by side, windows within their recording."""
+    """Overlays are measured in one concatenated recording, and windows in their own recording."""
     with_call = np.flatnonzero((task.labels == 1).any(axis=1))[:3]
     assert len(set(task.per_window(np.arange(len(task.fold)))[with_call])) == 1
     measured = windows._measure_overlays(np.stack([with_call, with_call], axis=1))

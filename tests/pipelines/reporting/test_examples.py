@@ -1,4 +1,4 @@
-"""Examples: the most certain right and wrong scores, and the most certain misses."""
+"""Examples: highest scores of present and absent species, and lowest scores of present ones."""
 
 from pathlib import Path
 

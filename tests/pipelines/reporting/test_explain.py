@@ -80,7 +80,7 @@ def test_decisive_columns_of_a_window_add_most_to_the_log_odds(gbm: GBMScorer) -
 
 @pytest.mark.parametrize("frequency", [1200.0, 5000.0])
 def test_narrow_call_is_explained_by_its_band(tmp_path: Path, frequency: float) -> None:
-    """One species calls at one frequency in noise; another one sweeps through other frequencies."""
+    """One species calls at one frequency in noise. The other one sweeps through different frequencies."""
     root, sr = tmp_path / "narrow", 32_000
     (root / "train").mkdir(parents=True)
     rng = np.random.default_rng(0)
@@ -105,4 +105,4 @@ def test_narrow_call_is_explained_by_its_band(tmp_path: Path, frequency: float) 
     centres = mel_centres(windows.features.settings)
     found = centres[importance_by_band(GBMScorer(windows.features, model))[0].argmax()]
     assert abs(found - frequency) <= 500
-    assert np.diff(centres).min() < 500  # otherwise the previous line would always hold
+    assert np.diff(centres).min() < 500  # the bands are closer together than the tolerance

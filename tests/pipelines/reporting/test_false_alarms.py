@@ -21,7 +21,7 @@ def noises(trained: tuple[Path, Path]) -> dict[str, list[Frames]]:
 
 
 def test_there_are_ten_minutes_of_noise(noises: dict[str, list[Frames]]) -> None:
-    # The quietest moments of 6 recordings are 12 s, in one recording.
+    # The quiet moments of 6 recordings, 2 s each, are joined into one recording of 12 s.
     assert [len(recordings) for recordings in noises.values()] == [10, 10, 1]
     rate = 50  # frames per second
     n_frames = {kind: sum(map(len, recordings)) for kind, recordings in noises.items()}

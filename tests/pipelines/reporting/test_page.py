@@ -1,4 +1,4 @@
-"""`report.html` as a browser renders it, and the choice of what it shows."""
+"""`report.html` as a browser renders it, and the choice of the runs that it shows."""
 
 import re
 import shutil
@@ -53,7 +53,7 @@ def test_report_fits_wide_and_narrow_screens(report: Path, tmp_path: Path) -> No
         picture = matplotlib.image.imread(tmp_path / "page.png")
         assert picture.shape[:2] == (2000, width)
         assert picture[..., :3].std() > 0.02  # not blank
-        # Only tables, which scroll separately, are wider than a narrow screen.
+        # On a narrow screen, only tables are wider than the screen, and they scroll separately.
         assert (picture[100:, -4:, :3] > 0.9).mean() > 0.8
 
 

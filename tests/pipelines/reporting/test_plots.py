@@ -54,7 +54,7 @@ def test_member_of_weight_zero_has_no_bar(tmp_path: Path) -> None:
 
 
 def drawn_lengths(file: Path, colours: list[str]) -> np.ndarray:
-    """Return the number of pixels of each colour in the row of pixels with most of them, which is a bar."""
+    """Return the number of pixels of each colour in the pixel row that has the most of them: a bar."""
     picture = np.round(255 * matplotlib.image.imread(file)[..., :3]).astype(int)
     wanted = [np.round(255 * np.array(matplotlib.colors.to_rgb(colour))) for colour in colours]
     n_pixels = np.stack([(picture == rgb).all(axis=2).sum(axis=1) for rgb in wanted])
