@@ -16,6 +16,7 @@ import torch
 from tqdm import tqdm
 
 from features.columns.sequences import window_sequences
+from features.common.errors import UserError
 from features.common.files import digest, write_json
 from features.frames.frames import Frames
 from models.estimators.gru import CELLS, DEVICES, VERSION, GRUClassifier, resolve_device
@@ -63,11 +64,16 @@ class GRU:
             "--cell", type=str.upper, choices=CELLS, default=defaults.cell, help="kind of recurrent cell"
         )
         parser.add_argument("--epochs", type=positive, default=defaults.epochs, help="number of epochs")
-        parser.add_argument("--device", choices=DEVICES, default=defaults.device, help="device to train on")
+        parser.add_argument(
+            "--device",
+            type=_available_device,
+            choices=DEVICES,
+            default=defaults.device,
+            help="device to train on",
+        )
 
     def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
         network = GRUClassifier(cell=args.cell, epochs=args.epochs, device=args.device)
-        resolve_device(args.device)  # reports a missing GPU before anything is computed
         X, Y = task.compute("train", window_sequences, "sequences"), task.labels
         self._networks = fit_folds(task, network, X=X, Y=Y)
         fold = task.per_window(task.fold)
@@ -84,6 +90,16 @@ class GRU:
 
     def fit_final(self, task: Task, args: argparse.Namespace) -> GRUScorer:
         return GRUScorer(tuple(self._networks))
+
+
+def _available_device(text: str) -> str:
+    """Return a flag's value, which must be a device that exists."""
+    if text in DEVICES:
+        try:
+            resolve_device(text)
+        except UserError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+    return text
 
 
 def fit_folds(task: Task, network: GRUClassifier, *, X: np.ndarray, Y: np.ndarray) -> list[GRUClassifier]:

@@ -92,7 +92,7 @@ class Reported:
         explained: dict[str, ColumnScorer] = {}
         for member in detector.members:
             scorer = member.scorer
-            if isinstance(scorer, ColumnScorer):
+            if isinstance(scorer, ColumnScorer) and member.name in runs:
                 explained[member.name] = scorer
         truth = training_truth(dataset)
         if dataset.test_labels is not None:
@@ -131,7 +131,8 @@ def best_run(runs: Mapping[str, Run]) -> str:
     for name, run in runs.items():
         if run.kind == BLEND:
             weights = {member: entry["weight"] for member, entry in run.config["members"].items()}
-            if any(weight > 0 and runs[member].kind == MEMBER for member, weight in weights.items()):
+            trained = [member for member in weights if member in runs and runs[member].kind == MEMBER]
+            if any(weights[member] > 0 for member in trained):
                 return name
     return best_member(runs)
 

@@ -11,6 +11,7 @@ import numpy as np
 import optuna
 import pandas as pd
 import pytest
+import torch
 
 from features.data.dataset import load_dataset
 from features.data.synthetic import SyntheticSettings, write_dataset
@@ -157,6 +158,14 @@ def test_checkpoints_of_different_settings_are_not_used(data: Path, results: Pat
     assert done.returncode == 0, done.stderr
     assert json.loads((again / "gru" / "config.json").read_text())["params"]["cell"] == "RNN"
     assert (again / "gru" / "oof.npz").read_bytes() != (results / "gru" / "oof.npz").read_bytes()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_missing_gpu_is_reported_before_anything_is_computed(data: Path, tmp_path: Path) -> None:
+    done = command("gru", data, tmp_path / "forest", "--device", "cuda", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "device 'cuda': torch finds no CUDA GPU" in done.stderr
+    assert not (tmp_path / "forest").exists()
 
 
 def test_retrained_member_makes_the_blend_outdated(data: Path, results: Path, tmp_path: Path) -> None:
