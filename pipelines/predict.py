@@ -182,7 +182,7 @@ if __name__ == "__main__":
         action="append",
         default=[],
         metavar="NAME=FILE",
-        help="scores of another model that is a member of the blend: CSV file with recording_id and one "
+        help="scores of these recordings by another model in the blend: CSV file with recording_id and one "
         "column per species; may be repeated",
     )
     parser.add_argument(

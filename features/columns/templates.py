@@ -19,8 +19,8 @@ from features.frames.spectral import SpectralSettings, mel_range
 FILE = "templates.npz"
 N_STEPS = (4, 8, 16)  # possible lengths of a template: 0.16, 0.32 and 0.64 s
 MAX_TEMPLATES = 768  # in total, over all species; every template adds to the time per recording
-# Minimum number of templates drawn per species. If fewer are left, all correlations of the species count as
-# 0, because its columns would depend more on the few recordings than on the species.
+# Minimum number of templates drawn per species. If fewer are available, all correlations of the species are
+# set to 0: so few templates describe individual recordings rather than the species.
 MIN_DRAWN = 6
 QUIET = 0.75  # dB; sound that varies less than this has a correlation near 0
 TEMPLATE_MEASURES = ("best", "top3", "lead")
@@ -45,7 +45,8 @@ class Templates(ColumnBlock):
     group, fold : np.ndarray, shape (n_templates,)
         Group and fold of the recording that each template was cut from.
     usable : np.ndarray, shape (n_templates,)
-        bool; whether columns are computed from the template. Either all are usable, or those outside a fold.
+        bool; whether columns are computed from the template. True for all templates, or, after
+        `outside(fold)`, only for those from other folds.
     species_band : np.ndarray, shape (n_species, 2)
         First mel band of each species, and the one after the last.
     species_band_outside : np.ndarray, shape (n_folds, n_species, 2)
@@ -120,11 +121,11 @@ class Templates(ColumnBlock):
 
     @cached_property
     def n_drawn(self) -> np.ndarray:
-        """Number of templates drawn per species to compute its columns, shape (n_species,).
+        """Size of the random draw of templates per species, shape (n_species,); see `template_columns`.
 
         A training window cannot use the templates of its own group, and an overlay cannot use those of the
-        groups of its two windows. For every window, the number drawn is the number of templates outside the
-        two largest groups, so that it does not reveal the group of a window.
+        groups of its two windows. The draw has the same size for every window: the number of templates left
+        without the two largest groups. If the size varied, a model could infer the group of a window from it.
         """
         n_drawn = np.zeros(len(self.species_band), int)
         for species in range(len(n_drawn)):
@@ -273,7 +274,7 @@ def window_correlations(frames: Frames, starts: np.ndarray, length: int, *, call
         Frames per window.
     calls : CutCalls
     """
-    # Pad the recording to at least one step, and with background (0 dB) before its start and after its end.
+    # Pad recordings shorter than one step. Then add background (0 dB) before the start and after the end.
     levels = np.pad(frames.levels, ((0, max(FRAMES_PER_STEP - len(frames), 0)), (0, 0)))
     levels = np.pad(np.maximum(steps(levels), 0), ((HALF, HALF), (0, 0)))
     first, stop = starts // FRAMES_PER_STEP, (starts + length) // FRAMES_PER_STEP
@@ -316,7 +317,8 @@ def _around(values: np.ndarray, n: int) -> np.ndarray:
 def _norm(total: np.ndarray, squares: np.ndarray, n: int, *, band: np.ndarray) -> np.ndarray:
     """Return the norm of the levels around each step in a band, after subtraction of their mean, (n_steps,).
 
-    The norm of a patch with `QUIET` dB in every value is added. It keeps correlations with near silence low.
+    The norm of a patch with `QUIET` dB in every value is added. This keeps the
+    correlations low where the recording is nearly silent.
 
     Parameters
     ----------
@@ -339,7 +341,7 @@ def template_columns(
     """Return the `TEMPLATE_MEASURES` of each window, shape (n_windows, 3 * n_species).
 
     The measures of a species are the highest correlation with its templates (best), the mean of the three
-    highest (top3), and the difference between its best and the highest best of all other species (lead).
+    highest (top3), and its best minus the largest best of the other species (lead).
     Best and top3 are expectations over a random draw of `n_drawn` usable templates. Without the draw, windows
     that may use fewer templates, such as a species' own training windows, would get a lower maximum.
 
@@ -381,10 +383,10 @@ def _highest(correlations: np.ndarray, usable: np.ndarray, n_drawn: int) -> tupl
 
 @lru_cache
 def _draw_weights(n: int, n_drawn: int) -> np.ndarray:
-    """Return the weights of `n` descending values in two sums, shape (n, 2).
+    """Return the weights of `n` descending values in two weighted sums, shape (n, 2).
 
-    The first sum is the expected maximum, the second the expected mean of the three highest, when `n_drawn`
-    of the values are drawn at random.
+    With the first weights, the sum is the expected maximum of `n_drawn` values drawn at random. With the
+    second, it is the expected mean of the three highest of them.
     """
     rank = np.arange(n)[:, None]
     # Probability that a value is drawn together with exactly 0, 1 or 2 higher values.

@@ -1,4 +1,4 @@
-"""Reading and writing of boxes as Raven Pro selection tables and Audacity label tracks.
+"""Read and write boxes as Raven Pro selection tables and Audacity label tracks.
 
 A table of boxes has the columns species (name), t_min and t_max in seconds, f_min and f_max in Hz, and
 optionally verified ("yes" or "no"), songtype and score.
@@ -61,9 +61,9 @@ def write_raven(file: Path, boxes: pd.DataFrame) -> None:
 def read_raven(file: Path) -> pd.DataFrame:
     """Return the boxes of a Raven selection table.
 
-    If the table has a column "Begin File", the boxes have a column "recording_id" with the stem of this file.
-    If it also has a column "File Offset (s)", the times of a box are counted from the start of this file.
-    Raven can list a selection once per view; only the row of the spectrogram view is read.
+    If the table has a column "Begin File", the column "recording_id" of the boxes is the stem of the audio
+    file that is named there. If it also has a column "File Offset (s)", times count from the start of that
+    audio file. Raven can list a selection once per view; only the row of the spectrogram view is read.
 
     Raises
     ------
@@ -185,14 +185,15 @@ def rejected(boxes: pd.DataFrame) -> pd.Series:
 
 
 def _validate(boxes: pd.DataFrame, file: Path) -> None:
-    """Raise AnnotationError for a box without a species, or with a value of verified that is not valid."""
+    """Raise AnnotationError for a box without a species, or with an invalid value in `verified`."""
     for n, box in enumerate(boxes.to_dict("records"), start=1):
         if not box["species"]:
             raise AnnotationError(f"{file}: selection {n} has no species; add it, or remove the selection")
         verified = str(box.get("verified", "")).lower()
         if verified not in YES + NO:
             raise AnnotationError(
-                f"{file}: selection {n} has '{verified}' for verified; use yes, or no for a rejected box"
+                f"{file}: selection {n} has '{verified}' in column verified; write 'yes' for a "
+                f"confirmed box and 'no' for a rejected one"
             )
 
 

@@ -22,8 +22,8 @@ class PlattCalibrator(BaseEstimator):
     ----------
     shrinkage : float
         Precision of the prior; its standard deviation is 1 / sqrt(shrinkage). With 5, the standard deviation
-        is about 0.4: the slope and offset of a species differ by more from the common ones only if many
-        labels require it. With infinity, all species have the common curve.
+        is about 0.4: the slope and offset of a species move further than that from the common ones only if
+        many labels support it. If it is infinite, all species share the common curve.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class PlattCalibrator(BaseEstimator):
         self.shrinkage = shrinkage
 
     def fit(self, P: np.ndarray, Y: np.ndarray) -> Self:
-        """Return the calibrator after fitting it on known cells.
+        """Return the calibrator after fitting it on the entries of `Y` that are not nan.
 
         Parameters
         ----------
@@ -114,7 +114,7 @@ def calibrate(
 def _balancing_weights(Y: np.ndarray) -> np.ndarray:
     """Return weights that give each species the same prevalence: that of all species pooled.
 
-    A positive has weight 1. The weight is 0 for unknown cells, and for all cells of a species that lacks
+    A positive has weight 1. The weight is 0 for unknown entries, and for all cells of a species that lacks
     positives or lacks negatives.
     """
     positives, negatives = (Y == 1).sum(axis=0), (Y == 0).sum(axis=0)

@@ -1,4 +1,4 @@
-"""Feature table of the training windows: rows on which the model of a fold is fitted, and rows it scores."""
+"""Feature table of the training windows: for each fold, the rows to fit a model on and the rows to score."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +24,7 @@ class TrainingWindows:
     """The feature table of the training windows of a task, for models on tabular data.
 
     Each window is measured once. The columns of a fold are then computed with bands and templates from the
-    boxes of the other folds, so that nothing of a held-out recording enters the model that scores it.
+    boxes of the other folds, so that a model uses no information from the recordings that it scores.
 
     The model of a fold is trained on windows outside the fold: those with a known label, overlays, and as
     many unlabelled windows as both together. In an overlay, a window with a call is mixed into a window of
@@ -79,9 +79,10 @@ class TrainingWindows:
         return features.columns(measured, self._group_of_window[windows]), labels
 
     def _draw(self, used: np.ndarray, n_overlays: int) -> np.ndarray:
-        """Return the labelled windows in `used`, and as many unlabelled ones as labelled ones and overlays.
+        """Return the labelled windows in `used`, and a random draw of unlabelled ones.
 
-        Most windows have no label (in RFCX, 60 for each labelled window), and each of them adds little.
+        There are as many unlabelled windows as labelled ones, plus `n_overlays`. Most windows have no label
+        (in RFCX, 60 for each labelled window), and each of them adds little.
         """
         known = ~np.isnan(self.task.labels).all(axis=1)
         labelled, others = np.flatnonzero(known & used), np.flatnonzero(~known & used)
@@ -103,7 +104,7 @@ class TrainingWindows:
 
     @cached_property
     def _pairs(self) -> np.ndarray:
-        """Two windows per overlay, (n_overlays, 2): one with a call, and one of its fold to mix it into."""
+        """Two windows per overlay, (n_overlays, 2): one with a call, and the one that it is mixed into."""
         rng = np.random.default_rng(self.task.seed)
         with_call = rng.permutation(np.flatnonzero((self.task.labels == 1).any(axis=1)))
         call = np.sort(np.resize(with_call, min(self.n_overlays * len(with_call), MAX_OVERLAYS)))

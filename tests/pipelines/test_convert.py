@@ -117,7 +117,7 @@ def test_table_of_several_recordings_is_split_by_file(small_dataset: Path, tmp_p
         (raven_table((1, "Spectrogram 1", 1, 0, 1, 5, 9), extra=()), "missing column 'Species'"),
         (
             raven_table((1, "Spectrogram 1", 1, 0, 1, 5, 9, "owl", "maybe"), extra=("Species", "Verified")),
-            "has 'maybe' for verified; use yes, or no",
+            "has 'maybe' in column verified; write 'yes' for a confirmed box",
         ),
         ("0.1\t0.2\towl\n0.3\t0.4\towl\n", "missing line of frequencies after '0.1 0.2 owl'"),
         ("\x00\xff", "not a label track|missing line of frequencies"),

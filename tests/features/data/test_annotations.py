@@ -83,7 +83,7 @@ def test_times_are_relative_to_the_file_of_the_selection(file: Path) -> None:
         (raven_table((0, 1, 5, 9, "owl"), (0, 1, 5, 9, " ")), "selection 2 has no species; add it"),
         (
             raven_table((0, 1, 5, 9, "owl", "maybe"), extra=("Species", "Verified")),
-            "selection 1 has 'maybe' for verified; use yes, or no",
+            "selection 1 has 'maybe' in column verified; write 'yes' for a confirmed box",
         ),
     ],
 )
