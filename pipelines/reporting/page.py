@@ -350,13 +350,12 @@ def _images(reported: Reported, *names: str) -> str:
 
 
 LEADERBOARD = (
-    "For each present species, take all species that score at least as high; the share of them that is "
-    "present is the precision of the species. LRAP is the mean precision over the present species of a "
-    "recording, then over recordings; 1 is best. <b>oof</b> (out of fold): each training recording is scored "
-    "by models that were fitted without its fold. <b>prior</b> scores each species by the share of training "
-    "recordings with it, <b>background</b> by the median spectrum of the recording. These two do not use "
-    "calls. A model with a higher LRAP than both has learned from calls. Seconds are the time of fitting and "
-    "scoring."
+    "The precision of a present species is the share of present species among all that score at least as "
+    "high. LRAP is the mean precision of the present species of a recording, and then the mean over "
+    "recordings; 1 is best. <b>oof</b> (out of fold): each training recording is scored by models that were "
+    "fitted without its fold. <b>prior</b> scores each species by its share of training recordings, "
+    "<b>background</b> by the median spectrum of the recording. These two do not use calls, so a model with "
+    "a higher LRAP than both has learned from calls. Seconds are the time of fitting and scoring."
 )
 PRIOR_ESTIMATED = (
     " <b>blend+prior</b> is the blend, corrected for the prevalence that is estimated from the scores of the "
