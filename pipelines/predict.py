@@ -134,9 +134,8 @@ def write_detections(out: Path, species: Sequence[str], detections: Mapping[str,
     columns = ["recording_id", *Detection._fields]
     parts = [table.assign(recording_id=recording_id) for recording_id, table in tables.items() if len(table)]
     with replacing(out / "detections.csv") as temporary:
-        pd.concat([pd.DataFrame(columns=columns), *parts])[columns].to_csv(
-            temporary, index=False, float_format="%.6g"
-        )
+        found = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
+        found.to_csv(temporary, index=False, float_format="%.6g")
     for recording_id, table in tables.items():
         write_raven(out / "raven" / f"{recording_id}.Table.1.selections.txt", table)
         write_audacity(out / "audacity" / f"{recording_id}.txt", table)

@@ -67,6 +67,9 @@ def test_lower_thresholds_give_more_detections(trained: tuple[Path, Path], tmp_p
     for flag in (("--precision", "0.95"), ("--recall", "0.5"), ("--recall", "0.95")):
         run_command("predict", data / "train", "--model", results / "gbm", "--out", tmp_path, *flag)
         n[flag] = len(pd.read_csv(tmp_path / "detections.csv"))
+    lines = (tmp_path / "detections.csv").read_text().splitlines()
+    assert lines[0] == "recording_id,species,t_min,t_max,f_min,f_max,score,threshold"
+    assert all(len(number) <= len("0.123456") for line in lines[1:] for number in line.split(",")[2:])
     assert n["--recall", "0.95"] >= n["--recall", "0.5"] > 0
     assert n["--recall", "0.95"] >= n["--precision", "0.95"]
 
