@@ -155,6 +155,20 @@ def test_registered_member_has_its_name_and_a_command(name: str) -> None:
     assert (ROOT / "pipelines" / f"{name}.py").exists()
 
 
+def test_each_name_has_one_meaning() -> None:
+    classes: dict[str, Path] = {}
+    for package in PACKAGES:
+        for file in modules(package).values():
+            for node in ast.parse(file.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.FunctionDef | ast.ClassDef):
+                    assert node.name != file.stem, f"{file}: {node.name} has the name of its module"
+                if isinstance(node, ast.ClassDef):
+                    assert node.name not in classes, (
+                        f"{file}: class {node.name} is also in {classes[node.name]}"
+                    )
+                    classes[node.name] = file
+
+
 def test_members_are_named_only_in_their_own_files() -> None:
     for package in PACKAGES:
         for name, file in modules(package).items():

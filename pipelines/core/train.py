@@ -25,10 +25,10 @@ def run_training_command(member: Member, description: str) -> None:
     """
     parser = training_parser(description)
     member.add_flags(parser)
-    run(lambda args: train(member, args), parser, continues=True)
+    run(lambda args: train_member(member, args), parser, continues=True)
 
 
-def train(member: Member, args: argparse.Namespace) -> None:
+def train_member(member: Member, args: argparse.Namespace) -> None:
     """Train a member, write its run and the baselines, and print the leaderboard."""
     task = load_task(args)
     cross_fit = member.cross_fit(task, args)

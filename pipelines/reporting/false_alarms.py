@@ -51,7 +51,9 @@ def noise_recordings(store: FrameStore, dataset: Dataset, seed: int) -> dict[str
     }
 
 
-def false_alarms(detector: Detector, noises: Mapping[str, Sequence[Frames]], n_jobs: int) -> pd.DataFrame:
+def count_false_alarms(
+    detector: Detector, noises: Mapping[str, Sequence[Frames]], n_jobs: int
+) -> pd.DataFrame:
     """Return one row per kind of noise: minutes, detections per hour, and the species reported most often.
 
     Parameters

@@ -35,7 +35,7 @@ from pipelines.core.truth import training_truth
 from pipelines.reporting import html, plots
 from pipelines.reporting.examples import Example, ScoredSplit, find_examples
 from pipelines.reporting.explain import decisive_columns, importance_by_band
-from pipelines.reporting.false_alarms import false_alarms, noise_recordings
+from pipelines.reporting.false_alarms import count_false_alarms, noise_recordings
 
 
 @dataclass(frozen=True)
@@ -298,7 +298,9 @@ def _false_alarms(reported: Reported, store: FrameStore, *, seed: int, n_jobs: i
     detector = Detector.load(reported.results / name)
     noises = noise_recordings(store, reported.dataset, seed)
     text = FALSE_ALARMS.format(escape(name), DEFAULT_PRECISION)
-    return html.section("False alarms", f"<p>{text}</p>", html.table(false_alarms(detector, noises, n_jobs)))
+    return html.section(
+        "False alarms", f"<p>{text}</p>", html.table(count_false_alarms(detector, noises, n_jobs))
+    )
 
 
 def _studies(reported: Reported) -> list[str]:

@@ -35,7 +35,7 @@ from pipelines.core.detector import Detector
 from pipelines.core.failed_recordings import read_failed
 from pipelines.core.runs import MEMBER, NewRun, Scores, write_run
 from pipelines.core.task import load_task
-from pipelines.core.train import train
+from pipelines.core.train import train_member
 from pipelines.members.gbm import GBM, default_parameters, make_model
 from tests import fuzz
 from tests.conftest import ROOT, error_message, tone
@@ -413,7 +413,7 @@ def test_fold_without_a_species_is_scored(data: Path, tmp_path: Path) -> None:
     task = load_task(args)
     assert len(set(task.fold)) == 6
     args.trials = 1
-    train(GBM(), args)
+    train_member(GBM(), args)
     scores = Scores.load(tmp_path / "results" / "gbm" / "oof.npz").scores
     assert np.isfinite(scores).all()
     assert json.loads((tmp_path / "results" / "gbm" / "metrics.json").read_text())["oof"]["lrap"] > 0

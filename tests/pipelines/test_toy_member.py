@@ -18,7 +18,7 @@ from pipelines.core.detector import Detector
 from pipelines.core.member import CrossFit, WindowScorer
 from pipelines.core.runs import Scores
 from pipelines.core.task import Task
-from pipelines.core.train import train
+from pipelines.core.train import train_member
 from pipelines.members import MEMBERS
 from tests.conftest import run_command
 
@@ -77,7 +77,7 @@ def results(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     folder = shutil.copytree(whole, tmp_path_factory.mktemp("toy") / "results")
     with mock.patch.dict(MEMBERS, {"toy": f"{__name__}:Toy"}):
         flags = ["--data", str(data), "--results", str(folder)]
-        train(Toy(), training_parser("").parse_args([*flags, "--folds", "3"]))
+        train_member(Toy(), training_parser("").parse_args([*flags, "--folds", "3"]))
         for command in ("blend", "report"):
             call(command, *flags)
         yield folder

@@ -10,7 +10,7 @@ from features.frames.frames import Frames
 from features.frames.store import FrameStore
 from models.scoring.thresholds import DEFAULT_PRECISION
 from pipelines.core.detector import Detector
-from pipelines.reporting.false_alarms import false_alarms, noise_recordings
+from pipelines.reporting.false_alarms import count_false_alarms, noise_recordings
 
 
 @pytest.fixture(scope="module")
@@ -33,12 +33,12 @@ def test_detections_are_counted_per_hour(trained: tuple[Path, Path], noises: dic
     detector = Detector.load(trained[1] / "blend")
     threshold = detector.thresholds.precision[DEFAULT_PRECISION]
     threshold[:] = 0.0
-    alarms = false_alarms(detector, noises, 2)
+    alarms = count_false_alarms(detector, noises, 2)
     assert list(alarms["noise"]) == list(noises)
     assert (alarms["detections per hour"] >= 60 * 3).all()  # every species in every minute
     assert set(alarms["species without a detection"]) == {"0 of 3"}
     threshold[:] = 1.01
-    alarms = false_alarms(detector, noises, 2)
+    alarms = count_false_alarms(detector, noises, 2)
     assert (alarms["detections per hour"] == 0).all()
     assert set(alarms["species without a detection"]) == {"3 of 3"}
     assert set(alarms["reported most often, per hour"]) == {"none"}
