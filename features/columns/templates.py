@@ -19,8 +19,9 @@ from features.frames.spectral import SpectralSettings, mel_range
 FILE = "templates.npz"
 N_STEPS = (4, 8, 16)  # possible lengths of a template: 0.16, 0.32 and 0.64 s
 MAX_TEMPLATES = 768  # in total, over all species; every template adds to the time per recording
-# Minimum number of templates drawn per species. If fewer are available, all correlations of the species are
-# set to 0: so few templates describe individual recordings rather than the species.
+# Smallest size of the random draw of templates of a species, see `Templates.n_drawn`. If fewer templates are
+# left for the draw, all correlations of the species are set to 0: so few templates would describe individual
+# recordings rather than the species.
 MIN_DRAWN = 6
 QUIET = 0.75  # dB; sound that varies less than this has a correlation near 0
 TEMPLATE_MEASURES = ("best", "top3", "lead")
@@ -123,9 +124,10 @@ class Templates(ColumnBlock):
     def n_drawn(self) -> np.ndarray:
         """Size of the random draw of templates per species, shape (n_species,); see `template_columns`.
 
-        A training window cannot use the templates of its own group, and an overlay cannot use those of the
-        groups of its two windows. The draw has the same size for every window: the number of templates left
-        without the two largest groups. If the size varied, a model could infer the group of a window from it.
+        A training window cannot use the templates of its own group. An overlay, which is two training windows
+        mixed together, cannot use those of either window's group. The draw has the same size for every
+        window: the number of templates left without the two largest groups. If the size varied, a model could
+        infer the group of a window from it.
         """
         n_drawn = np.zeros(len(self.species_band), int)
         for species in range(len(n_drawn)):
@@ -187,7 +189,7 @@ class CutCalls:
 
     @cached_property
     def by_length(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """One tuple per number of steps: the number, the indices of the calls with it, and their patches.
+        """One tuple per template length: number of steps, indices of the calls of this length, their patches.
 
         The patches have the shape (n_steps * n_mels, n_indices).
         """
@@ -342,8 +344,9 @@ def template_columns(
 
     The measures of a species are the highest correlation with its templates (best), the mean of the three
     highest (top3), and its best minus the largest best of the other species (lead).
-    Best and top3 are expectations over a random draw of `n_drawn` usable templates. Without the draw, windows
-    that may use fewer templates, such as a species' own training windows, would get a lower maximum.
+    Best and top3 are expectations over a random draw of `n_drawn` usable templates. Without the draw, a
+    window with fewer usable templates would get a lower maximum. A training window that contains the species
+    is one: the templates of its own group are excluded.
 
     Parameters
     ----------

@@ -93,8 +93,8 @@ def read_raven(file: Path) -> pd.DataFrame:
     if "Begin File" in table:
         boxes["recording_id"] = table["Begin File"].map(lambda name: Path(name).stem)
         if "File Offset (s)" in table:
-            # Begin and End Time count from the start of the first file; File Offset counts from the start of
-            # the selection's own file.
+            # Raven can open several audio files as one sequence. Begin Time and End Time then count from the
+            # start of the sequence, File Offset from the start of the file that contains the selection.
             offset = _numbers(table["File Offset (s)"], "File Offset (s)", file)
             boxes["t_max"] += offset - boxes["t_min"]
             boxes["t_min"] = offset

@@ -26,9 +26,9 @@ class TrainingWindows:
     Each window is measured once. The columns of a fold are then computed with bands and templates from the
     boxes of the other folds, so that a model uses no information from the recordings that it scores.
 
-    The model of a fold is trained on windows outside the fold: those with a known label, overlays, and as
-    many unlabelled windows as both together. In an overlay, a window with a call is mixed into a window of
-    the same fold. Each band takes the louder of the two.
+    The model of a fold is trained on windows outside the fold, of three kinds: windows with a known label,
+    overlays, and unlabelled windows, as many as the first two kinds together. In an overlay, a window with a
+    call is mixed into a window of the same fold. Each band takes the louder of the two.
 
     Attributes
     ----------
@@ -81,8 +81,8 @@ class TrainingWindows:
     def _draw(self, used: np.ndarray, n_overlays: int) -> np.ndarray:
         """Return the labelled windows in `used`, and a random draw of unlabelled ones.
 
-        There are as many unlabelled windows as labelled ones, plus `n_overlays`. Most windows have no label
-        (in RFCX, 60 for each labelled window), and each of them adds little.
+        The number of unlabelled windows is the number of labelled ones plus `n_overlays`, or all there are if
+        fewer. Most windows have no label (in RFCX, 60 for each labelled window), and each adds little.
         """
         known = ~np.isnan(self.task.labels).all(axis=1)
         labelled, others = np.flatnonzero(known & used), np.flatnonzero(~known & used)
