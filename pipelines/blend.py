@@ -22,7 +22,7 @@ from models.scoring.calibration import PlattCalibrator
 from models.scoring.prevalence import with_prevalence
 from pipelines.core.cli import add_metric_flag, dataset_parser, open_trained_dataset, run
 from pipelines.core.evaluation import calibration_by_split, lrap_difference
-from pipelines.core.external import external_run, name_and_file, read_external_scores, validate_names
+from pipelines.core.external import add_scores_flag, external_run, read_external_scores, validate_names
 from pipelines.core.failed_recordings import print_failed
 from pipelines.core.leaderboard import WITH_PRIOR, print_leaderboard, update_leaderboard
 from pipelines.core.member import registered_members
@@ -253,14 +253,10 @@ if __name__ == "__main__":
         metavar="NAME,NAME,...",
         help="members to blend (default: all trained members and all given scores)",
     )
-    parser.add_argument(
-        "--scores",
-        type=name_and_file,
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="add the scores of another model: CSV file with recording_id and one column per species, and a "
-        "row for every training and test recording; may be repeated",
+    add_scores_flag(
+        parser,
+        "add the scores of another model: CSV file with recording_id and one column per species, and a row "
+        "for every training and test recording",
     )
     parser.add_argument(
         "--prior",

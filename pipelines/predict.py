@@ -23,8 +23,8 @@ from features.data.dataset import AUDIO_SUFFIXES, find_recordings
 from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS
 from pipelines.core.cli import HelpFormatter, positive, run
 from pipelines.core.detections import Detection, detection_table
-from pipelines.core.detector import Detector, ScoredRecording, score_recordings, threshold_for
-from pipelines.core.external import name_and_file, read_new_scores
+from pipelines.core.detector import Detector, ScoredRecording, score_recordings
+from pipelines.core.external import add_scores_flag, read_new_scores
 from pipelines.core.failed_recordings import FAILED, write_failed
 from pipelines.core.priors import PRIOR_HELP, prevalence_rule, write_prevalence
 
@@ -62,7 +62,7 @@ def main(args: argparse.Namespace) -> None:
     prior = prevalence_rule(args.prior, species)
     external = read_new_scores(args.scores, detector.external_members, list(recordings), species=species)
     precision = None if args.recall else args.precision
-    threshold = threshold_for(detector.thresholds, precision=precision, recall=args.recall)
+    threshold = detector.thresholds.at(precision=precision, recall=args.recall)
 
     scores: dict[str, np.ndarray] = {}
     detections: dict[str, list[Detection]] = {}
@@ -175,14 +175,10 @@ if __name__ == "__main__":
         help="target recall; replaces --precision and accepts the same values",
     )
     parser.add_argument("--prior", default="none", metavar="none|estimate|FILE", help=PRIOR_HELP)
-    parser.add_argument(
-        "--scores",
-        type=name_and_file,
-        action="append",
-        default=[],
-        metavar="NAME=FILE",
-        help="scores of these recordings by another model in the blend: CSV file with recording_id and one "
-        "column per species; may be repeated",
+    add_scores_flag(
+        parser,
+        "scores of these recordings by another model in the blend: CSV file with recording_id and one column "
+        "per species",
     )
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first recording that cannot be decoded"

@@ -31,7 +31,6 @@ class WindowFeatures:
     ----------
     settings : SpectralSettings
         Settings of the frames.
-    n_species : int
     blocks : mapping of str to ColumnBlock
         The fitted blocks, with the same names as in `BLOCKS`.
 
@@ -55,14 +54,13 @@ class WindowFeatures:
     """
 
     settings: SpectralSettings
-    n_species: int
     blocks: Mapping[str, ColumnBlock]
 
     @classmethod
     def fit(cls, settings: SpectralSettings, training: TrainingBoxes) -> Self:
         """Return the columns for new recordings, fitted on all boxes."""
         blocks = {name: block.fit(settings, training) for name, block in BLOCKS.items()}
-        return cls(settings, training.n_species, blocks)
+        return cls(settings, blocks)
 
     def outside(self, fold: int) -> Self:
         """Return the columns restricted to fitted data from boxes outside `fold`.
@@ -70,7 +68,7 @@ class WindowFeatures:
         `measure` returns the same values as before.
         """
         blocks = {name: block.outside(fold) for name, block in self.blocks.items()}
-        return type(self)(self.settings, self.n_species, blocks)
+        return type(self)(self.settings, blocks)
 
     @property
     def reach(self) -> int:
@@ -157,4 +155,4 @@ class WindowFeatures:
             A file is missing or not valid.
         """
         blocks = {name: block.load(folder, settings, n_species) for name, block in BLOCKS.items()}
-        return cls(settings, n_species, blocks)
+        return cls(settings, blocks)

@@ -5,6 +5,8 @@ from typing import Any, Self
 
 import numpy as np
 
+from features.common.errors import UserError
+
 LEVELS = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 """Levels of precision and recall for which thresholds are computed."""
 DEFAULT_PRECISION = 0.7
@@ -53,6 +55,27 @@ class Thresholds:
             {level: np.array([_for_precision(*curve, level=level) for curve in curves]) for level in LEVELS},
             {level: np.array([_for_recall(*curve, level=level) for curve in curves]) for level in LEVELS},
         )
+
+    def at(self, *, precision: float | None = None, recall: float | None = None) -> np.ndarray:
+        """Return the thresholds for a target precision or recall, shape (n_species,).
+
+        Parameters
+        ----------
+        precision : one of `LEVELS`; `DEFAULT_PRECISION` if neither is given.
+        recall : one of `LEVELS`, instead of a precision.
+
+        Raises
+        ------
+        UserError
+            Both are given, or the value is not one of `LEVELS`.
+        """
+        if precision is not None and recall is not None:
+            raise UserError(f"precision {precision} and recall {recall} are both given; give one of them")
+        by_level, level = (self.precision, precision) if recall is None else (self.recall, recall)
+        level = DEFAULT_PRECISION if level is None else level
+        if level not in by_level:
+            raise UserError(f"level {level} is not one of {', '.join(map(str, LEVELS))}; give one of these")
+        return by_level[level]
 
     def config(self) -> dict[str, Any]:
         """Return the thresholds as JSON values for `from_config`."""

@@ -20,7 +20,7 @@ from models.scoring.aggregation import Aggregation
 from models.scoring.blending import SPACES, Blend
 from models.scoring.calibration import PlattCalibrator
 from models.scoring.prevalence import with_prevalence
-from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS, Thresholds
+from models.scoring.thresholds import Thresholds
 from pipelines.core.detections import Detection, ScoredWindows, detect, detection_table
 from pipelines.core.member import WindowScorer, member_class
 from pipelines.core.runs import (
@@ -321,11 +321,11 @@ class ScoredRecording:
 
         Parameters
         ----------
-        precision : target precision of each species on the out-of-fold scores; one of `LEVELS`. The default
-            is 0.7.
+        precision : target precision of each species on the out-of-fold scores; one of
+            `models.scoring.thresholds.LEVELS`. The default is 0.7.
         recall : target recall of each species on the out-of-fold scores; replaces `precision`.
         """
-        threshold = threshold_for(self.detector.thresholds, precision=precision, recall=recall)
+        threshold = self.detector.thresholds.at(precision=precision, recall=recall)
         return detection_table(self.detect(threshold), self.detector.species)
 
     def detect(self, threshold: np.ndarray) -> list[Detection]:
@@ -365,28 +365,6 @@ def score_recordings(
 
     scored = in_parallel(score, enumerate(recordings.values()), n_jobs)
     yield from zip(recordings, scored, strict=True)
-
-
-def threshold_for(
-    thresholds: Thresholds, *, precision: float | None = None, recall: float | None = None
-) -> np.ndarray:
-    """Return the thresholds, shape (n_species,), for a target precision or recall from `LEVELS`.
-
-    Raises
-    ------
-    UserError
-        Both are given, or the value is not one of `LEVELS`.
-    """
-    if precision is not None and recall is not None:
-        raise UserError(f"precision {precision} and recall {recall} are both given; give one of them")
-    by_level, level = (
-        (thresholds.recall, recall)
-        if recall is not None
-        else (thresholds.precision, DEFAULT_PRECISION if precision is None else precision)
-    )
-    if level not in by_level:
-        raise UserError(f"level {level} is not one of {', '.join(map(str, LEVELS))}; give one of these")
-    return by_level[level]
 
 
 def _load_member(folder: Path, config: dict[str, Any]) -> TrainedMember:

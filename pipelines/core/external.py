@@ -13,9 +13,8 @@ from features.data.tables import column_as_numbers, read_table, validate_unique,
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
 from pipelines.core.evaluation import calibration_by_split
-from pipelines.core.leaderboard import BASELINES
 from pipelines.core.member import registered_members
-from pipelines.core.runs import EXTERNAL, NewRun, RunError, run_kinds
+from pipelines.core.runs import BASELINES, EXTERNAL, NewRun, RunError, run_kinds
 from pipelines.core.truth import training_truth
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")
@@ -32,6 +31,18 @@ def name_and_file(text: str) -> tuple[str, Path]:
             f"'{text}' is not NAME=FILE with a NAME of letters, digits, '-' and '_'; write birdnet=scores.csv"
         )
     return name, Path(file)
+
+
+def add_scores_flag(parser: argparse.ArgumentParser, description: str) -> None:
+    """Add the flag `--scores NAME=FILE`, which may be repeated; `description` is its help text."""
+    parser.add_argument(
+        "--scores",
+        type=name_and_file,
+        action="append",
+        default=[],
+        metavar="NAME=FILE",
+        help=f"{description}; may be repeated",
+    )
 
 
 def read_external_scores(file: Path, recordings: Sequence[str], species: Sequence[str]) -> np.ndarray:

@@ -8,10 +8,9 @@ import pandas as pd
 
 from features.common.files import replacing
 from models.metrics import Evaluation
-from pipelines.core.runs import BASELINE, BLEND, EXTERNAL, MEMBER, Run, read_runs
+from pipelines.core.runs import Run, read_runs
 
 SPLITS = ("oof", "test")
-BASELINES = ("prior", "background")
 WITH_PRIOR = "with_prior"
 """Key in the metrics.json of a blend: evaluation of the scores that are corrected with `--prior`."""
 METRIC_COLUMNS = [field.name for field in fields(Evaluation)]
@@ -21,19 +20,14 @@ LEADERBOARD_COLUMNS = ["model", "split", *METRIC_COLUMNS, "seconds"]
 def update_leaderboard(results: Path) -> pd.DataFrame:
     """Write `leaderboard.csv` from the existing runs and return it.
 
-    Rows are sorted by split. In a split, baselines come first, then members, external scores and the blend.
+    Rows are sorted by split, and in a split in the order of `read_runs`.
     """
-    runs = sorted(read_runs(results).values(), key=_position)
+    runs = read_runs(results).values()
     rows = [row for split in SPLITS for run in runs for row in _rows(run, split)]
     leaderboard = pd.DataFrame(rows, columns=LEADERBOARD_COLUMNS)
     with replacing(results / "leaderboard.csv") as temporary:
         leaderboard.to_csv(temporary, index=False, float_format="%.6g")
     return leaderboard
-
-
-def _position(run: Run) -> tuple[int, int, str]:
-    kind = (BASELINE, MEMBER, EXTERNAL, BLEND).index(run.kind)
-    return kind, BASELINES.index(run.name) if run.name in BASELINES else 0, run.name
 
 
 def _rows(run: Run, split: str) -> list[dict[str, Any]]:

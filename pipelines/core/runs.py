@@ -34,6 +34,7 @@ INVALID = (LookupError, AttributeError, ArithmeticError, TypeError, ValueError, 
 FORMAT = 2  # increase it when run folders of earlier versions can no longer be read
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
 BASELINE, MEMBER, EXTERNAL, BLEND = KINDS = ("baseline", "member", "external", "blend")
+BASELINES = ("prior", "background")
 
 
 class RunError(UserError):
@@ -263,7 +264,8 @@ def read_run(folder: Path) -> Run:
 def read_runs(results: Path) -> dict[str, Run]:
     """Return all runs of a results folder by name: baselines, then members, external scores and the blend.
 
-    Invalid runs are left out with a warning. So is a blend if a member has changed since it was blended.
+    Runs of one kind are sorted by name, except that `prior` comes before `background`. Invalid runs are left
+    out with a warning. So is a blend if a member has changed since it was blended.
     """
     current = []
     for run in _read_valid(results, read_run).values():
@@ -271,7 +273,11 @@ def read_runs(results: Path) -> dict[str, Run]:
             warn_left_out(str(outdated_blend(results / run.name)))
         else:
             current.append(run)
-    return {run.name: run for run in sorted(current, key=lambda run: KINDS.index(run.kind))}
+
+    def position(run: Run) -> tuple[int, int]:
+        return KINDS.index(run.kind), BASELINES.index(run.name) if run.name in BASELINES else 0
+
+    return {run.name: run for run in sorted(current, key=position)}
 
 
 def run_kinds(results: Path) -> dict[str, str]:

@@ -58,15 +58,14 @@ def count_false_alarms(
 
     Parameters
     ----------
+    detector : must not have external members, whose scores of noise are unknown.
     noises : kind of noise -> recordings.
     n_jobs : number of recordings scored in parallel.
     """
     threshold = detector.thresholds.precision[DEFAULT_PRECISION]
-    external = detector.zero_external_scores()
     rows = []
     for kind, recordings in noises.items():
-        arguments = [(frames, external) for frames in recordings]
-        scored = list(in_parallel(detector.score_frames, arguments, n_jobs))
+        scored = list(in_parallel(detector.score_frames, [(frames,) for frames in recordings], n_jobs))
         found = [detection.species for one in scored for detection in one.detect(threshold)]
         hours = sum(one.scores.duration for one in scored) / 3600
         per_hour = np.bincount(found, minlength=len(detector.species)) / hours

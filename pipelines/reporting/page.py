@@ -1,16 +1,13 @@
 """`report.html`: leaderboard, species, calibration, explanations, examples and errors on one page."""
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import optuna
 import pandas as pd
-from sqlalchemy.exc import SQLAlchemyError
 
 from features.common.files import replacing
 from features.data.dataset import Dataset
@@ -20,127 +17,12 @@ from models.scoring.thresholds import DEFAULT_PRECISION
 from pipelines.core.detector import Detector
 from pipelines.core.failed_recordings import read_failed
 from pipelines.core.leaderboard import update_leaderboard
-from pipelines.core.member import ColumnScorer
-from pipelines.core.runs import (
-    BASELINE,
-    BLEND,
-    MEMBER,
-    Run,
-    RunError,
-    read_runs,
-    validate_same_data,
-    warn_left_out,
-)
-from pipelines.core.truth import training_truth
+from pipelines.core.runs import BLEND
 from pipelines.reporting import html, plots
+from pipelines.reporting.contents import Contents, best_member, study_values
 from pipelines.reporting.examples import Example, ScoredSplit, find_examples
 from pipelines.reporting.explain import decisive_columns, importance_by_band
 from pipelines.reporting.false_alarms import count_false_alarms, noise_recordings
-
-
-@dataclass(frozen=True)
-class Reported:
-    """Runs, scores and truth that the page shows.
-
-    Attributes
-    ----------
-    results : results folder.
-    dataset : the data set, without recordings that cannot be decoded.
-    runs : runs of members and blend, by name.
-    best : name of the run used for examples: the blend, or else the best member.
-    detector : detector of the best run.
-    explained : trained members that explain their scores, by name.
-    split : "test" if its truth is known, else "train".
-    truth : (n_recordings, n_species) truth of the split.
-    """
-
-    results: Path
-    dataset: Dataset
-    runs: Mapping[str, Run]
-    best: str
-    detector: Detector
-    explained: Mapping[str, ColumnScorer]
-    split: str
-    truth: np.ndarray
-
-    @classmethod
-    def of(cls, results: Path, dataset: Dataset) -> "Reported":
-        """Return the contents of the report for a results folder.
-
-        Runs whose recordings or species differ from those of the data set are left out with a warning.
-
-        Raises
-        ------
-        RunError
-            The folder holds no trained model.
-        """
-        runs = {}
-        for name, run in read_runs(results).items():
-            try:
-                validate_same_data(results / name, run, dataset)
-            except RunError as error:
-                warn_left_out(str(error))
-            else:
-                runs[name] = run
-        runs = {name: run for name, run in runs.items() if run.kind != BASELINE}
-        if not any(run.kind == MEMBER for run in runs.values()):
-            raise RunError(
-                f"{results}: no trained model to report on; train one, for example with 'make demo'"
-            )
-        best = best_run(runs)
-        detector = Detector.load(results / best)
-        explained: dict[str, ColumnScorer] = {}
-        for member in detector.members:
-            scorer = member.scorer
-            if isinstance(scorer, ColumnScorer) and member.name in runs:
-                explained[member.name] = scorer
-        truth = training_truth(dataset)
-        if dataset.test_labels is not None:
-            truth = dataset.test_labels.astype(float)
-        return cls(
-            results=results,
-            dataset=dataset,
-            runs=runs,
-            best=best,
-            detector=detector,
-            explained=explained,
-            split="train" if dataset.test_labels is None else "test",
-            truth=truth,
-        )
-
-    @property
-    def split_name(self) -> str:
-        """Name of the split on the leaderboard."""
-        return "test" if self.split == "test" else "oof"
-
-    def scores(self) -> dict[str, np.ndarray]:
-        """Return the scores of the split, shape (n_recordings, n_species), by run."""
-        found = {name: run.test if self.split == "test" else run.oof for name, run in self.runs.items()}
-        return {name: scores.scores for name, scores in found.items() if scores is not None}
-
-    @property
-    def figures(self) -> Path:
-        return self.results / "figures"
-
-
-def best_run(runs: Mapping[str, Run]) -> str:
-    """Return the name of the run to show: the blend, or else the best trained member.
-
-    A blend that only gives weight to external scores has no model to show.
-    """
-    for name, run in runs.items():
-        if run.kind == BLEND:
-            weights = {member: entry["weight"] for member, entry in run.config["members"].items()}
-            trained = [member for member in weights if member in runs and runs[member].kind == MEMBER]
-            if any(weights[member] > 0 for member in trained):
-                return name
-    return best_member(runs)
-
-
-def best_member(runs: Mapping[str, Run]) -> str:
-    """Return the name of the trained member with the highest out-of-fold LRAP."""
-    trained = [name for name, run in runs.items() if run.kind == MEMBER]
-    return max(trained, key=lambda name: runs[name].metrics["oof"]["lrap"])
 
 
 def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Path:
@@ -157,17 +39,17 @@ def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Pa
     RunError
         The results folder holds no trained model, or a run is not valid.
     """
-    reported = Reported.of(results, dataset)
-    store = FrameStore(results / "frames", reported.detector.settings)
+    contents = Contents.of(results, dataset)
+    store = FrameStore(results / "frames", contents.detector.settings)
     for split, recordings in (("train", dataset.train), ("test", dataset.test)):
         store.compute(recordings, split, n_jobs, strict=True)  # in case frames have been deleted
     parts = [
-        *(section(reported) for section in SECTIONS),
-        *_examples(reported, store),
-        _false_alarms(reported, store, seed=seed, n_jobs=n_jobs),
-        *_studies(reported),
-        _blend(reported),
-        _settings(reported),
+        *(section(contents) for section in SECTIONS),
+        *_examples(contents, store),
+        _false_alarms(contents, store, seed=seed, n_jobs=n_jobs),
+        *_studies(contents),
+        _blend(contents),
+        _settings(contents),
     ]
     n_failed = sum(map(len, read_failed(results).values()))
     lead = (
@@ -182,10 +64,10 @@ def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Pa
     return results / "report.html"
 
 
-def _leaderboard(reported: Reported) -> str:
-    leaderboard = update_leaderboard(reported.results)
+def _leaderboard(contents: Contents) -> str:
+    leaderboard = update_leaderboard(contents.results)
     plots.plot_leaderboard(
-        leaderboard, plots.colours(leaderboard["model"]), reported.figures / "leaderboard.png"
+        leaderboard, plots.colours(leaderboard["model"]), contents.figures / "leaderboard.png"
     )
     interval = [
         f"{low:.3f} to {high:.3f}"
@@ -197,26 +79,26 @@ def _leaderboard(reported: Reported) -> str:
     table = table.drop(columns=["lrap_low", "lrap_high"]).rename(
         columns={"n_recordings": "recordings", "lrap": "LRAP", "lwlrap": "LWLRAP"}
     )
-    sources = [run.config["prior_from"] for run in reported.runs.values() if run.kind == BLEND]
+    sources = [run.config["prior_from"] for run in contents.runs.values() if run.kind == BLEND]
     source = sources[0] if sources else "none"
     prior = {"none": "", "estimate": PRIOR_ESTIMATED}.get(source, PRIOR_TABLE.format(escape(source)))
-    partial = "" if reported.dataset.train_labels is not None else PARTIAL
+    partial = "" if contents.dataset.train_labels is not None else PARTIAL
     text = f"<p>{LEADERBOARD}{prior}{partial}</p>"
-    return html.section("Leaderboard", html.table(table), text, _images(reported, "leaderboard"))
+    return html.section("Leaderboard", html.table(table), text, _images(contents, "leaderboard"))
 
 
-def _species(reported: Reported) -> str:
-    dataset, detector = reported.dataset, reported.detector
+def _species(contents: Contents) -> str:
+    dataset, detector = contents.dataset, contents.detector
     table = pd.DataFrame({"species": dataset.species})
     for name, boxes in (("TP", dataset.tp), ("FP", dataset.fp)):
         table[name] = np.bincount(boxes["species_id"], minlength=dataset.n_species)
     for split in ("oof", "test"):
-        for name, run in reported.runs.items():
+        for name, run in contents.runs.items():
             values = [row.get(f"{split}_ap") for row in run.metrics["per_species"]]
             if any(value is not None for value in values):
                 table[f"{name} AP, {split}"] = np.array(values, float)
     table["threshold"] = detector.thresholds.precision[DEFAULT_PRECISION]
-    for name, scorer in reported.explained.items():
+    for name, scorer in contents.explained.items():
         table[f"decisive columns, {name}"] = [
             "; ".join(decisive.column for decisive in found) or "-"
             for found in decisive_columns(scorer, dataset.species)
@@ -225,9 +107,9 @@ def _species(reported: Reported) -> str:
     return html.section("Species", html.table(table, sortable=True), text)
 
 
-def _calibration(reported: Reported) -> str:
+def _calibration(contents: Contents) -> str:
     rows = []
-    for name, run in reported.runs.items():
+    for name, run in contents.runs.items():
         for split, found in run.metrics.get("calibration", {}).items():
             row: dict[str, Any] = {"model": name, "split": split}
             for measure, words in (("brier", "Brier score"), ("log_loss", "log loss"), ("ece", "ECE")):
@@ -235,18 +117,18 @@ def _calibration(reported: Reported) -> str:
                     value = found[when][measure]
                     row[f"{words}, {when}"] = float("nan") if value is None else value
             rows.append(row)
-    curves = {name: reliability(reported.truth, P) for name, P in reported.scores().items()}
-    file = reported.figures / "reliability.png"
-    plots.plot_reliability(curves, reported.split_name, colour=plots.colours(reported.runs), file=file)
+    curves = {name: reliability(contents.truth, P) for name, P in contents.scores().items()}
+    file = contents.figures / "reliability.png"
+    plots.plot_reliability(curves, contents.split_name, colour=plots.colours(contents.runs), file=file)
     text = f"<p>{CALIBRATION}</p>"
-    return html.section("Calibration", html.table(pd.DataFrame(rows)), text, _images(reported, "reliability"))
+    return html.section("Calibration", html.table(pd.DataFrame(rows)), text, _images(contents, "reliability"))
 
 
-def _importance(reported: Reported) -> str:
+def _importance(contents: Contents) -> str:
     parts = []
-    for name, scorer in reported.explained.items():
-        file = reported.figures / f"importance_{name}.png"
-        detector = reported.detector
+    for name, scorer in contents.explained.items():
+        file = contents.figures / f"importance_{name}.png"
+        detector = contents.detector
         plots.plot_importance(
             importance_by_band(scorer),
             detector.species,
@@ -259,26 +141,26 @@ def _importance(reported: Reported) -> str:
     return html.section("Decisive frequencies", *parts) if parts else ""
 
 
-SECTIONS: tuple[Callable[[Reported], str], ...] = (_leaderboard, _species, _calibration, _importance)
+SECTIONS: tuple[Callable[[Contents], str], ...] = (_leaderboard, _species, _calibration, _importance)
 
 
-def _examples(reported: Reported, store: FrameStore) -> list[str]:
-    recordings = reported.dataset.test if reported.split == "test" else reported.dataset.train
-    scores = reported.scores()[reported.best]
-    split = ScoredSplit(reported.split, list(recordings), store, scores, reported.truth)
-    name = max(reported.explained, key=lambda name: reported.runs[name].metrics["oof"]["lrap"], default="")
-    found = find_examples(reported.detector, reported.explained.get(name), split)
+def _examples(contents: Contents, store: FrameStore) -> list[str]:
+    recordings = contents.dataset.test if contents.split == "test" else contents.dataset.train
+    scores = contents.scores()[contents.best]
+    split = ScoredSplit(contents.split, list(recordings), store, scores, contents.truth)
+    name = max(contents.explained, key=lambda name: contents.runs[name].metrics["oof"]["lrap"], default="")
+    found = find_examples(contents.detector, contents.explained.get(name), split)
     return [
-        html.section(heading, *[_example(reported, example, name) for example in shown])
+        html.section(heading, *[_example(contents, example, name) for example in shown])
         for heading, shown in found.items()
     ]
 
 
-def _example(reported: Reported, example: Example, explained: str) -> str:
-    file = reported.figures / "example.png"
+def _example(contents: Contents, example: Example, explained: str) -> str:
+    file = contents.figures / "example.png"
     plots.plot_example(
         example.frames.levels,
-        settings=reported.detector.settings,
+        settings=contents.detector.settings,
         start=example.start,
         length=example.length,
         band=example.band,
@@ -291,63 +173,48 @@ def _example(reported: Reported, example: Example, explained: str) -> str:
     return f"<figure>{image}<figcaption>{escape(example.title)}{reason}</figcaption></figure>"
 
 
-def _false_alarms(reported: Reported, store: FrameStore, *, seed: int, n_jobs: int) -> str:
+def _false_alarms(contents: Contents, store: FrameStore, *, seed: int, n_jobs: int) -> str:
     # External scores for noise are unknown, so false alarms are not counted for a blend with such scores.
-    external = reported.detector.external_members
-    name = best_member(reported.runs) if external else reported.best
-    detector = Detector.load(reported.results / name)
-    noises = noise_recordings(store, reported.dataset, seed)
+    external = contents.detector.external_members
+    name = best_member(contents.runs) if external else contents.best
+    detector = Detector.load(contents.results / name)
+    noises = noise_recordings(store, contents.dataset, seed)
     text = FALSE_ALARMS.format(escape(name), DEFAULT_PRECISION)
     return html.section(
         "False alarms", f"<p>{text}</p>", html.table(count_false_alarms(detector, noises, n_jobs))
     )
 
 
-def _studies(reported: Reported) -> list[str]:
+def _studies(contents: Contents) -> list[str]:
     sections = []
-    for name, run in reported.runs.items():
+    for name, run in contents.runs.items():
         if "study" in run.config:
-            values = study_values(reported.results / "optuna.db", run.config["study"])
+            values = study_values(contents.results / "optuna.db", run.config["study"])
             if values is None:
                 continue
-            plots.plot_study(values, reported.figures / f"study_{name}.png")
-            sections.append(html.section(f"Study of {name}", _images(reported, f"study_{name}")))
+            plots.plot_study(values, contents.figures / f"study_{name}.png")
+            sections.append(html.section(f"Study of {name}", _images(contents, f"study_{name}")))
     return sections
 
 
-def study_values(database: Path, name: str) -> np.ndarray | None:
-    """Return the out-of-fold score of each finished trial of a study, (n_trials,), nan for pruned trials.
-
-    None if the database does not exist or does not have the study.
-    """
-    if not database.exists():  # Optuna would create it
-        return None
-    try:
-        study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
-    except (KeyError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
-        return None
-    trials = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
-    return np.array([trial.value if trial.state.name == "COMPLETE" else np.nan for trial in trials], float)
-
-
-def _blend(reported: Reported) -> str:
-    if not any(run.kind == BLEND for run in reported.runs.values()):
+def _blend(contents: Contents) -> str:
+    if not any(run.kind == BLEND for run in contents.runs.values()):
         return ""
-    return html.section("Blend", f"<p>{BLEND_TEXT}</p>", _images(reported, "weights", "species"))
+    return html.section("Blend", f"<p>{BLEND_TEXT}</p>", _images(contents, "weights", "species"))
 
 
-def _settings(reported: Reported) -> str:
+def _settings(contents: Contents) -> str:
     left_out = ("columns", "thresholds", "species", "bands", "calibration", "fold_blends")
     parts = []
-    for name, run in reported.runs.items():
+    for name, run in contents.runs.items():
         config = {key: value for key, value in run.config.items() if key not in left_out}
         text = escape(json.dumps(config, indent=1))
         parts.append(f"<details><summary>{escape(name)}</summary><pre>{text}</pre></details>")
     return html.section("Settings", *parts)
 
 
-def _images(reported: Reported, *names: str) -> str:
-    files = [reported.figures / f"{name}.png" for name in names]
+def _images(contents: Contents, *names: str) -> str:
+    files = [contents.figures / f"{name}.png" for name in names]
     return "".join(html.image(file) for file in files if file.exists())
 
 

@@ -11,9 +11,12 @@ import pytest
 
 from features.common.errors import UserError
 from features.data.dataset import load_dataset
+from models.scoring.aggregation import PER_SPECIES_SHRINKAGE
+from models.scoring.calibration import calibrate
 from pipelines.core.detector import Detector
-from pipelines.core.external import read_external_scores
+from pipelines.core.external import external_run, read_external_scores
 from pipelines.core.runs import RunError, Scores, read_run
+from pipelines.core.truth import training_truth
 from tests import fuzz
 from tests.conftest import run_command
 
@@ -112,6 +115,10 @@ def test_predict_names_what_is_missing(blended: tuple[Path, Path], tmp_path: Pat
         (
             ("--scores", f"other={tmp_path / 'new.csv'}", "--scores", f"third={tmp_path / 'new.csv'}"),
             "'third' is not part of this model; remove the flag",
+        ),
+        (
+            ("--scores", f"other={tmp_path / 'new.csv'}", "--scores", f"other={tmp_path / 'new.csv'}"),
+            "--scores other=... is given twice; keep one",
         ),
     ):
         status, _, stderr = call("predict", *flags, *extra)
@@ -227,6 +234,17 @@ def test_scores_of_one_recording_are_validated(blended: tuple[Path, Path]) -> No
         detector.score(recording, {"other": by_name.drop("frog")})
 
 
+def test_scores_are_calibrated_with_the_given_folds(trained: tuple[Path, Path]) -> None:
+    dataset = load_dataset(trained[0])
+    P = scores_table(trained[0])[list(SPECIES)].to_numpy()
+    fold = np.array([0, 0, 1, 1, 2, 2])
+    run = external_run("other", P, dataset, fold=fold, metric="lrap", seed=0)
+    truth = training_truth(dataset)
+    expected, _ = calibrate(P[: len(truth)], truth, fold, shrinkage=PER_SPECIES_SHRINKAGE)
+    np.testing.assert_array_equal(run.oof, expected)
+    np.testing.assert_array_equal(run.fold, fold)
+
+
 def test_member_without_weight_is_not_needed(blended: tuple[Path, Path], tmp_path: Path) -> None:
     data, before = blended
     results = shutil.copytree(before, tmp_path / "results")
@@ -241,5 +259,9 @@ def test_member_without_weight_is_not_needed(blended: tuple[Path, Path], tmp_pat
     np.testing.assert_allclose(scored.recording, alone.recording, rtol=1e-6)
     config["members"]["gru"]["weight"] = float("nan")
     (results / "blend" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(RunError, match="its weights or its space are not valid"):
+        Detector.load(results / "blend")
+    config["members"]["gru"]["weight"] = 0.0
+    (results / "blend" / "config.json").write_text(json.dumps(config | {"space": "cubic"}))
     with pytest.raises(RunError, match="its weights or its space are not valid"):
         Detector.load(results / "blend")

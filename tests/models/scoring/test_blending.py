@@ -167,6 +167,16 @@ def test_noise_has_weight_0_and_does_not_change_the_blend() -> None:
     assert n_equal >= 19
 
 
+@pytest.mark.parametrize("position", [0, 1])
+def test_noise_has_weight_0_at_any_position(position: int) -> None:
+    scores, truth, _ = members()
+    expected = fit_blend(scores, truth, lrap)
+    with_noise = np.insert(scores, position, random_scores(truth, 0), axis=0)
+    chosen = fit_blend(with_noise, truth, lrap)
+    assert chosen.space == expected.space
+    assert chosen.weights == tuple(np.insert(expected.weights, position, 0.0))
+
+
 def test_noisy_copy_of_the_truth_improves_the_blend() -> None:
     scores, truth, fold = members(noises=(2.0, 2.0))
     P, _, _ = blend_or_best(scores, truth, fold, metric=lrap)

@@ -122,6 +122,13 @@ def test_blend_is_outdated_when_a_member_changes_or_is_missing(write: WriteRun, 
     assert list(read_runs(tmp_path)) == ["gbm", "gru"]
 
     write("gru", MEMBER)
+    for file in ("oof.npz", "test.npz"):
+        before = (tmp_path / "gru" / file).read_bytes()
+        (tmp_path / "gru" / file).write_bytes(before + b"x")
+        assert is_outdated(tmp_path, config), file
+        (tmp_path / "gru" / file).write_bytes(before)
+    assert not is_outdated(tmp_path, config)
+
     shutil.rmtree(tmp_path / "gbm")
     assert is_outdated(tmp_path, config)
     assert list(read_runs(tmp_path)) == ["gru"]

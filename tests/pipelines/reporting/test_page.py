@@ -13,7 +13,8 @@ import pytest
 from features.data.dataset import load_dataset
 from pipelines.core.external import external_run
 from pipelines.core.runs import BLEND, EXTERNAL, MEMBER, Run, RunError, Scores, write_run
-from pipelines.reporting.page import best_run, study_values, write_page
+from pipelines.reporting.contents import best_run, study_values
+from pipelines.reporting.page import write_page
 from tests.browser import rendered, screenshot
 from tests.conftest import run_command
 

@@ -1,0 +1,144 @@
+"""Contents of the report: the runs, scores and truth that it shows."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import optuna
+from sqlalchemy.exc import SQLAlchemyError
+
+from features.data.dataset import Dataset
+from pipelines.core.detector import Detector
+from pipelines.core.member import ColumnScorer
+from pipelines.core.runs import (
+    BASELINE,
+    BLEND,
+    MEMBER,
+    Run,
+    RunError,
+    read_runs,
+    validate_same_data,
+    warn_left_out,
+)
+from pipelines.core.truth import training_truth
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Runs, scores and truth that the page shows.
+
+    Attributes
+    ----------
+    results : results folder.
+    dataset : the data set, without recordings that cannot be decoded.
+    runs : runs of members and blend, by name.
+    best : name of the run used for examples: the blend, or else the best member.
+    detector : detector of the best run.
+    explained : trained members that explain their scores, by name.
+    split : "test" if its truth is known, else "train".
+    truth : (n_recordings, n_species) truth of the split.
+    """
+
+    results: Path
+    dataset: Dataset
+    runs: Mapping[str, Run]
+    best: str
+    detector: Detector
+    explained: Mapping[str, ColumnScorer]
+    split: str
+    truth: np.ndarray
+
+    @classmethod
+    def of(cls, results: Path, dataset: Dataset) -> "Contents":
+        """Return the contents of the report for a results folder.
+
+        Runs whose recordings or species differ from those of the data set are left out with a warning.
+
+        Raises
+        ------
+        RunError
+            The folder holds no trained model.
+        """
+        runs = {}
+        for name, run in read_runs(results).items():
+            try:
+                validate_same_data(results / name, run, dataset)
+            except RunError as error:
+                warn_left_out(str(error))
+            else:
+                runs[name] = run
+        runs = {name: run for name, run in runs.items() if run.kind != BASELINE}
+        if not any(run.kind == MEMBER for run in runs.values()):
+            raise RunError(
+                f"{results}: no trained model to report on; train one, for example with 'make demo'"
+            )
+        best = best_run(runs)
+        detector = Detector.load(results / best)
+        explained: dict[str, ColumnScorer] = {}
+        for member in detector.members:
+            scorer = member.scorer
+            if isinstance(scorer, ColumnScorer) and member.name in runs:
+                explained[member.name] = scorer
+        truth = training_truth(dataset)
+        if dataset.test_labels is not None:
+            truth = dataset.test_labels.astype(float)
+        return cls(
+            results=results,
+            dataset=dataset,
+            runs=runs,
+            best=best,
+            detector=detector,
+            explained=explained,
+            split="train" if dataset.test_labels is None else "test",
+            truth=truth,
+        )
+
+    @property
+    def split_name(self) -> str:
+        """Name of the split on the leaderboard."""
+        return "test" if self.split == "test" else "oof"
+
+    def scores(self) -> dict[str, np.ndarray]:
+        """Return the scores of the split, shape (n_recordings, n_species), by run."""
+        found = {name: run.test if self.split == "test" else run.oof for name, run in self.runs.items()}
+        return {name: scores.scores for name, scores in found.items() if scores is not None}
+
+    @property
+    def figures(self) -> Path:
+        return self.results / "figures"
+
+
+def best_run(runs: Mapping[str, Run]) -> str:
+    """Return the name of the run to show: the blend, or else the best trained member.
+
+    A blend that only gives weight to external scores has no model to show.
+    """
+    for name, run in runs.items():
+        if run.kind == BLEND:
+            weights = {member: entry["weight"] for member, entry in run.config["members"].items()}
+            trained = [member for member in weights if member in runs and runs[member].kind == MEMBER]
+            if any(weights[member] > 0 for member in trained):
+                return name
+    return best_member(runs)
+
+
+def best_member(runs: Mapping[str, Run]) -> str:
+    """Return the name of the trained member with the highest out-of-fold LRAP."""
+    trained = [name for name, run in runs.items() if run.kind == MEMBER]
+    return max(trained, key=lambda name: runs[name].metrics["oof"]["lrap"])
+
+
+def study_values(database: Path, name: str) -> np.ndarray | None:
+    """Return the out-of-fold score of each finished trial of a study, (n_trials,), nan for pruned trials.
+
+    None if the database does not exist or does not have the study.
+    """
+    if not database.exists():  # Optuna would create it
+        return None
+    try:
+        study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
+    except (KeyError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
+        return None
+    trials = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
+    return np.array([trial.value if trial.state.name == "COMPLETE" else np.nan for trial in trials], float)
