@@ -25,7 +25,8 @@ from features.data.annotations import (
     write_audacity,
     write_raven,
 )
-from features.data.dataset import BOX_COLUMNS, Dataset, find_recordings, load_dataset, species_names
+from features.data.dataset import BOX_COLUMNS, Dataset, load_dataset, species_names
+from features.data.recordings import find_recordings
 from features.data.tables import read_table
 from pipelines.core.cli import run
 
