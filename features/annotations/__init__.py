@@ -1,0 +1,1 @@
+"""Boxes and detections in the file formats of other programs."""
