@@ -14,7 +14,7 @@ from tests.conftest import ROOT
 
 PACKAGES = ("features", "models", "pipelines")
 LAYERS = {
-    "features": (("common",), ("data",), ("frames",), ("columns",)),
+    "features": (("common",), ("data",), ("annotations",), ("frames",), ("columns",)),
     "models": (("logistic", "metrics", "folds"), ("estimators", "scoring"), ("tuning",)),
     "pipelines": (("core",), ("members", "reporting"), ("benchmarks",), ("commands",)),
 }
