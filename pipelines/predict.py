@@ -20,7 +20,7 @@ from features.common.files import replacing
 from features.data.annotations import write_audacity, write_raven
 from features.data.audio import AudioError
 from features.data.dataset import AUDIO_SUFFIXES, find_recordings
-from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS
+from models.scoring.thresholds import DEFAULT_PRECISION, MAX_LEVEL, MIN_LEVEL
 from pipelines.core.cli import HelpFormatter, positive, run
 from pipelines.core.detections import Detection, detection_table
 from pipelines.core.detector import Detector, ScoredRecording, score_recordings
@@ -142,10 +142,10 @@ def write_detections(out: Path, species: Sequence[str], detections: Mapping[str,
 
 
 def level(text: str) -> float:
-    """Return the value of a flag as a number, which must be one of `LEVELS`."""
+    """Return the value of a flag as a number, which must be from `MIN_LEVEL` to `MAX_LEVEL`."""
     value = float(text)
-    if value not in LEVELS:
-        raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(map(str, LEVELS))}")
+    if not MIN_LEVEL <= value <= MAX_LEVEL:  # also true for nan
+        raise argparse.ArgumentTypeError(f"{text} is not between {MIN_LEVEL} and {MAX_LEVEL}")
     return value
 
 
@@ -166,13 +166,13 @@ if __name__ == "__main__":
         type=level,
         default=DEFAULT_PRECISION,
         metavar="P",
-        help=f"target precision of the detections; one of {', '.join(map(str, LEVELS))}",
+        help=f"target precision of the detections, from {MIN_LEVEL} to {MAX_LEVEL}",
     )
     target.add_argument(
         "--recall",
         type=level,
         metavar="R",
-        help="target recall; replaces --precision and accepts the same values",
+        help=f"target recall, from {MIN_LEVEL} to {MAX_LEVEL}; replaces --precision",
     )
     parser.add_argument("--prior", default="none", metavar="none|estimate|FILE", help=PRIOR_HELP)
     add_scores_flag(

@@ -74,7 +74,7 @@ class Detector:
     bands : (n_species, 2) median f_min and f_max of each species' boxes, Hz.
     prior : prevalence that the probabilities assume for every species.
     calibrator : turns scores into probabilities; None if scores are probabilities.
-    thresholds : lowest scores at which a species is reported.
+    thresholds : lowest scores at which a species is reported, for any precision or recall.
 
     Examples
     --------
@@ -321,9 +321,10 @@ class ScoredRecording:
 
         Parameters
         ----------
-        precision : target precision of each species on the out-of-fold scores; one of
-            `models.scoring.thresholds.LEVELS`. The default is 0.7.
-        recall : target recall of each species on the out-of-fold scores; replaces `precision`.
+        precision : target precision of each species on the out-of-fold scores, from 0.5 to 0.99. The default
+            is 0.7.
+        recall : target recall of each species on the out-of-fold scores, from 0.5 to 0.99; replaces
+            `precision`.
         """
         threshold = self.detector.thresholds.at(precision=precision, recall=recall)
         return detection_table(self.detect(threshold), self.detector.species)
