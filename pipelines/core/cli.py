@@ -21,6 +21,7 @@ from models.metrics import METRICS
 from pipelines.core.failed_recordings import read_failed
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_FOLDS = 5
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -120,7 +121,12 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     window = WindowSettings()
     parser = dataset_parser(description)
     add_metric_flag(parser)
-    parser.add_argument("--folds", type=natural, default=5, help="number of cross-validation folds")
+    parser.add_argument(
+        "--folds",
+        type=natural,
+        help=f"number of cross-validation folds (default: {DEFAULT_FOLDS}, or the number of groups if there "
+        f"are fewer)",
+    )
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")
     parser.add_argument("--window", type=float, default=window.length, metavar="S", help="window length, s")
     parser.add_argument("--hop", type=float, default=window.hop, metavar="S", help="window hop, s")
