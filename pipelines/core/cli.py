@@ -14,6 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from features.common.errors import UserError
 from features.common.files import validate_inside_folder
+from features.data.clips import in_clips
 from features.data.dataset import Dataset, load_dataset
 from features.data.synthetic import write_dataset
 from features.frames.windows import WindowSettings
@@ -155,11 +156,12 @@ def positive(text: str) -> int:
 def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
     """Return the data set and the results folder given by the flags; the folder is locked for this process.
 
-    The embedded data set is written first if it does not exist.
+    The embedded data set is written first if it does not exist. A single long training recording is divided
+    into clips.
     """
     results = results_folder(args)
     if args.data is not None:
-        dataset = load_dataset(args.data, follow_links=args.follow_links)
+        dataset = in_clips(load_dataset(args.data, follow_links=args.follow_links))
         lock_folder(results, "--results")
         return dataset, results
     lock_folder(results, "--results")

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from features.common.errors import UserError
 from features.common.parallel import in_parallel
-from features.data.audio import warn_low_sample_rates
+from features.data.audio import Clip, warn_low_sample_rates
 from features.data.dataset import Dataset, validate_boxes_begin_inside
 from features.data.tables import DatasetError
 from features.frames.frames import Frames
@@ -232,6 +232,12 @@ def load_task(args: argparse.Namespace) -> Task:
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test recordings, "
         f"{dataset.n_species} species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes"
     )
+    clips = [audio for audio in dataset.train.values() if isinstance(audio, Clip)]
+    if clips:
+        print(
+            f"{clips[0].path.name} is divided into {len(clips)} clips of {clips[0].end:.3g} s, which act as "
+            f"recordings; they share a place and calls, so the scores are too high for other places"
+        )
     if dataset.grouped_by == "site":
         n_sites = len(np.unique(dataset.groups))
         print(f"folds group recordings by site ({n_sites} sites); write groups.csv to group them differently")
