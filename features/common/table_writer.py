@@ -10,7 +10,7 @@ import pandas as pd
 from features.common.errors import UserError
 from features.common.files import replacing
 
-GROUP_ROWS = 65_536  # rows that are written at once
+GROUP_ROWS = 4_096  # rows that are written at once
 
 
 def write_table(path: Path, chunks: Iterable[pd.DataFrame], *, float_format: str | None = None) -> None:

@@ -96,7 +96,9 @@ class Predictions:
 
     def segment_scores(self) -> np.ndarray:
         """Return the scores of the segments of all stored recordings, (n_segments, n_species)."""
-        parts = [self.store.read_segments(recording_id) for recording_id in self.store.sources()]
+        stored = self.store.sources()
+        # In the order of the recordings: the last bits of sums over them would depend on the order of scoring.
+        parts = [self.store.read_segments(r) for r in self.recordings if r in stored]
         return np.concatenate([np.empty((0, len(self.detector.species))), *parts])
 
     def read(self, prevalence: np.ndarray | None = None) -> Iterator[Predicted]:

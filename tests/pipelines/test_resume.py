@@ -1,0 +1,188 @@
+"""`predict` continues after it was killed, and only scores what is new or has changed."""
+
+import os
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from filelock import FileLock
+
+from tests import kill_predict
+from tests.conftest import error_message, read_scores, run_command
+
+
+def test_killed_calls_end_with_the_files_of_a_call_that_was_not_killed(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    found = kill_predict.compare(tmp_path, trained[1] / "blend", n_recordings=24, n_kills=2)
+    assert "2 kills" in found
+
+
+@pytest.fixture
+def season(trained: tuple[Path, Path], tmp_path: Path) -> Path:
+    """Four recordings in two folders, which are already scored to `out`."""
+    for k in range(4):
+        folder = tmp_path / "season" / "ab"[k % 2]
+        folder.mkdir(parents=True, exist_ok=True)
+        shutil.copy(trained[0] / "train" / f"a{k}.flac", folder)
+    assert "4 recordings scored" in predict(trained, tmp_path)
+    return tmp_path / "season"
+
+
+def predict(trained: tuple[Path, Path], tmp_path: Path, *flags: str) -> str:
+    """Run `predict` on the season and return what it prints."""
+    command = (
+        tmp_path / "season",
+        "--model",
+        trained[1] / "gbm",
+        "--out",
+        tmp_path / "out",
+        "--recall",
+        "0.99",
+    )
+    done = run_command("predict", *command, *flags)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_repeated_call_scores_nothing_and_writes_the_same_files(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    before = kill_predict.files(tmp_path / "out")
+    assert "4 of 4 recordings are already scored" in predict(trained, tmp_path)
+    assert kill_predict.files(tmp_path / "out") == before
+
+
+def test_changed_new_and_vanished_recordings_are_detected(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    before = read_scores(tmp_path / "out")
+    shutil.copyfile(season / "b" / "a1.flac", season / "a" / "a0.flac")  # changed
+    shutil.copy(season / "b" / "a1.flac", season / "a" / "new.flac")
+    (season / "b" / "a3.flac").unlink()
+    assert "2 of 4 recordings are already scored" in predict(trained, tmp_path)
+    after = read_scores(tmp_path / "out")
+    assert list(after.index) == ["a/a0", "a/a2", "a/new", "b/a1"]
+    for name in ("a/a0", "a/new"):
+        assert after.loc[name].equals(before.loc["b/a1"].rename(name))
+    assert after.loc["a/a2"].equals(before.loc["a/a2"])
+
+
+def test_output_of_vanished_recordings_and_other_formats_is_removed(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    predict(trained, tmp_path, "--per-recording", "--prior", "estimate")
+    names = set(kill_predict.files(out))
+    assert {"raven/b/a1.Table.1.selections.txt", "audacity/b/a1.txt", "prior.csv", "scores.csv"} <= names
+    (out / "raven" / "b" / "mine.txt").write_text("notes")  # written by the user
+    (season / "b" / "a1.flac").unlink()
+    (season / "b" / "a3.flac").unlink()
+    predict(trained, tmp_path, "--per-recording")
+    names = set(kill_predict.files(out))
+    assert "prior.csv" not in names
+    assert not (out / "audacity" / "b").exists()
+    assert {name for name in names if "/b/" in name} == {"raven/b/mine.txt"}
+    predict(trained, tmp_path, "--format", "parquet")
+    names = set(kill_predict.files(out))
+    assert names == {
+        *("scores.parquet", "detections.parquet", "detections.selections.txt"),
+        *("submission.csv", "raven/b/mine.txt"),
+    }
+
+
+def test_parquet_has_the_values_of_csv(trained: tuple[Path, Path], season: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    tables = {
+        name: pd.read_csv(out / f"{name}.csv", keep_default_na=False) for name in ("scores", "detections")
+    }
+    assert len(tables["detections"])
+    predict(trained, tmp_path, "--format", "parquet")
+    for name, table in tables.items():
+        pd.testing.assert_frame_equal(
+            pd.read_parquet(out / f"{name}.parquet"), table, rtol=1e-5, check_dtype=False
+        )
+
+
+def test_other_model_scores_all_recordings_again(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    flags = (season, "--model", trained[1] / "gru", "--out", tmp_path / "out")
+    done = run_command("predict", *flags)
+    assert "already scored" not in done.stdout
+    run_command("predict", season, "--model", trained[1] / "gru", "--out", tmp_path / "fresh")
+    assert kill_predict.files(tmp_path / "out") == kill_predict.files(tmp_path / "fresh")
+
+
+def test_recording_that_fails_is_tried_again(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    content = (season / "a" / "a0.flac").read_bytes()
+    (season / "a" / "a0.flac").write_bytes(content[:100])
+    assert "3 recordings scored" in predict(trained, tmp_path)
+    (season / "a" / "a0.flac").write_bytes(content)
+    assert "4 recordings scored" in predict(trained, tmp_path)
+    assert not (tmp_path / "out" / "failed_recordings.csv").exists()
+
+
+def test_recording_that_vanishes_while_the_command_runs_is_missing_not_undecodable(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from features.data import recordings
+
+    found = recordings.find_recordings(season)
+
+    def find_and_remove(folder: Path, *, follow_links: bool = False) -> dict[str, Path]:
+        (season / "a" / "a0.flac").unlink()
+        return found
+
+    monkeypatch.setattr(recordings, "find_recordings", find_and_remove)
+    assert "3 recordings scored" in predict(trained, tmp_path)
+    failed = pd.read_csv(tmp_path / "out" / "failed_recordings.csv")
+    assert failed["recording_id"].tolist() == ["a/a0"]
+    assert "a0.flac: missing (moved, renamed or deleted); restore the file" in failed["reason"][0]
+
+
+def test_two_calls_cannot_write_to_one_folder(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "other").mkdir()
+    with FileLock(tmp_path / "other" / ".lock"):
+        done = run_command("predict", season, "--model", trained[1] / "gbm", "--out", tmp_path / "other")
+    assert "another command is writing to this folder; wait, or give another --out" in error_message(done)
+
+
+def test_damaged_store_is_a_clear_error(trained: tuple[Path, Path], season: Path, tmp_path: Path) -> None:
+    file = tmp_path / "broken" / "predictions.db"
+    file.parent.mkdir()
+    file.write_bytes(b"not a database" * 100)
+    done = run_command("predict", season, "--model", trained[1] / "gbm", "--out", file.parent)
+    message = error_message(done)
+    assert str(file) in message
+    assert "delete the file to score all recordings again" in message
+
+
+def test_store_of_another_model_or_version_is_emptied(tmp_path: Path) -> None:
+    from pipelines.core.prediction_store import PredictionStore
+
+    PredictionStore(tmp_path / "predictions.db", model="a", n_species=3)
+    with sqlite3.connect(tmp_path / "predictions.db") as database:
+        database.execute("INSERT INTO recording (recording_id, source) VALUES ('x', 'y')")
+    assert PredictionStore(tmp_path / "predictions.db", model="a", n_species=3).sources() == {"x": "y"}
+    assert PredictionStore(tmp_path / "predictions.db", model="b", n_species=3).sources() == {}
+
+
+def test_site_and_time_come_from_recordings_csv_without_scoring_again(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    (season / "recordings.csv").write_text(
+        "recording_id,site,start\na/a0,pond,2024-03-15T05:30:00-04:00\nb/a1,,2024-03-16 06:00\n"
+    )
+    os.utime(season / "recordings.csv")
+    assert "4 of 4 recordings are already scored" in predict(trained, tmp_path)
+    scores = pd.read_csv(tmp_path / "out" / "scores.csv", index_col="recording_id", keep_default_na=False)
+    assert scores.loc["a/a0", ["site", "time"]].tolist() == ["pond", "2024-03-15T05:30:00-04:00"]
+    assert scores.loc["b/a1", ["site", "time"]].tolist() == ["b", "2024-03-16T06:00:00"]
+    assert scores.loc["b/a3", ["site", "time"]].tolist() == ["b", ""]
