@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from features.data.audio import file_of
 from features.data.dataset import load_dataset, validate_boxes_begin_inside
 from features.data.tables import DatasetError
 from pipelines.core.cli import run, training_parser
@@ -286,3 +287,86 @@ def test_without_removes_recordings_and_their_boxes_and_labels(small_dataset: Pa
     assert len(dataset.groups) == 4
     with pytest.raises(DatasetError, match="no recording with a TP box can be decoded"):
         dataset.without(train=list(dataset.train), test=[])
+
+
+def in_site_folders(root: Path) -> Path:
+    """Move the training recordings of the small data set to two site folders; remove groups.csv."""
+    (root / "groups.csv").unlink()
+    for name in ("train_tp.csv", "train_fp.csv", "train_labels.csv"):
+        text = (root / name).read_text()
+        for k in range(6):
+            text = text.replace(f"a{k},", f"{'pond' if k < 4 else 'ridge'}/a{k},")
+        (root / name).write_text(text)
+    for k in range(6):
+        folder = root / "train" / ("pond" if k < 4 else "ridge")
+        folder.mkdir(exist_ok=True)
+        (root / "train" / f"a{k}.flac").rename(folder / f"a{k}.flac")
+    return root
+
+
+def test_recordings_in_site_folders_are_grouped_by_site(small_dataset: Path) -> None:
+    dataset = load_dataset(in_site_folders(small_dataset))
+    assert list(dataset.train) == ["pond/a0", "pond/a1", "pond/a2", "pond/a3", "ridge/a4", "ridge/a5"]
+    assert dataset.groups.tolist() == [0, 0, 0, 0, 1, 1]
+    assert dataset.grouped_by == "site"
+    assert dataset.site_time("ridge/a4", "train").site == "ridge"
+
+
+def test_recordings_without_a_site_are_groups_of_their_own(small_dataset: Path) -> None:
+    (small_dataset / "groups.csv").unlink()
+    rows = ["recording_id,site,start", "a0,pond,", "a2,pond,2024-03-15T05:30", "a3,ridge,"]
+    (small_dataset / "recordings.csv").write_text("\n".join(rows))
+    dataset = load_dataset(small_dataset)
+    assert dataset.grouped_by == "site"
+    groups = dataset.groups
+    assert groups[0] == groups[2]
+    assert sorted(groups) == [0, 0, 1, 2, 3, 4]
+    assert dataset.site_time("a2", "train").start == "2024-03-15T05:30:00"
+
+
+def test_one_site_does_not_group_recordings(small_dataset: Path) -> None:
+    (small_dataset / "groups.csv").unlink()
+    rows = ["recording_id,site", *(f"a{k},pond" for k in range(6))]
+    (small_dataset / "recordings.csv").write_text("\n".join(rows))
+    dataset = load_dataset(small_dataset)
+    assert (dataset.grouped_by, len(set(dataset.groups))) == ("recording", 6)
+
+
+def test_groups_csv_takes_precedence_over_sites(small_dataset: Path) -> None:
+    (small_dataset / "recordings.csv").write_text("recording_id,site\na0,pond\na1,ridge\n")
+    assert load_dataset(small_dataset).grouped_by == "groups.csv"
+
+
+@pytest.mark.parametrize("absolute", [False, True])
+def test_recordings_csv_refers_to_audio_outside_the_data_set(small_dataset: Path, absolute: bool) -> None:
+    audio = small_dataset.parent / "season" / "a3.flac"
+    audio.parent.mkdir()
+    (small_dataset / "train" / "a3.flac").rename(audio)
+    file = audio if absolute else "../season/a3.flac"
+    (small_dataset / "recordings.csv").write_text(f"recording_id,file\na3,{file}\n")
+    dataset = load_dataset(small_dataset)
+    assert list(dataset.train) == ["a0", "a1", "a2", "a4", "a5", "a3"]
+    assert file_of(dataset.train["a3"]).resolve() == audio
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("a3,../season/a3.flac", r"recordings\.csv line 2: recording 'a3' is also in train"),
+        (
+            "b,../season/b.m4a",
+            r"line 2: file '\.\./season/b\.m4a' is not a recording; \.flac, ",
+        ),
+    ],
+)
+def test_invalid_reference_to_audio_is_rejected(small_dataset: Path, row: str, message: str) -> None:
+    (small_dataset / "recordings.csv").write_text(f"recording_id,file\n{row}\n")
+    with pytest.raises(DatasetError, match=message):
+        load_dataset(small_dataset)
+
+
+def test_rows_of_recordings_csv_without_a_recording_are_a_warning(small_dataset: Path) -> None:
+    (small_dataset / "recordings.csv").write_text("recording_id,site\na0,pond\nA1,pond\n")
+    message = r"recordings\.csv: 1 of 2 rows belong to no recording, such as 'A1'"
+    with pytest.warns(UserWarning, match=message):
+        load_dataset(small_dataset)
