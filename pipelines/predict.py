@@ -15,9 +15,10 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
+from features.annotations.audacity import write_audacity
+from features.annotations.raven import write_raven
 from features.common.errors import UserError
 from features.common.files import replacing
-from features.data.annotations import write_audacity, write_raven
 from features.data.audio import AudioError
 from features.data.dataset import AUDIO_SUFFIXES, find_recordings
 from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS
