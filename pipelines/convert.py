@@ -24,8 +24,9 @@ from features.annotations.merging import PRESENCE, SPECIES
 from features.annotations.raven import write_raven
 from features.common.errors import UserError
 from features.common.files import replacing
-from features.data.dataset import Dataset, find_recordings, load_dataset
-from pipelines.core.cli import run
+from features.data.dataset import Dataset, load_dataset
+from features.data.recordings import find_recordings
+from pipelines.core.cli import add_follow_links_flag, run
 
 WRITERS = {"raven": (write_raven, ".Table.1.selections.txt"), "audacity": (write_audacity, ".txt")}
 
@@ -90,7 +91,7 @@ def main(args: argparse.Namespace) -> None:
         n = export_boxes(dataset, args.out, args.format)
         print(f"{args.out}: {n} boxes of {len(dataset.train)} recordings")
         return
-    recordings = find_recordings(args.source)
+    recordings = find_recordings(args.source, follow_links=args.follow_links)
     if not recordings:
         raise UserError(f"{args.source}: no recordings found; give a folder of recordings")
     report = import_labels(
@@ -101,7 +102,7 @@ def main(args: argparse.Namespace) -> None:
         copy=args.copy,
     )
     print("\n".join(report_lines(report)))
-    dataset = load_dataset(args.out)
+    dataset = load_dataset(args.out, follow_links=args.follow_links)
     print(
         f"{args.out}: {len(dataset.train)} recordings, {dataset.n_species} species, {len(dataset.tp)} TP and "
         f"{len(dataset.fp)} FP boxes"
@@ -127,6 +128,7 @@ if __name__ == "__main__":
     to_dataset.add_argument(
         "--copy", action="store_true", help="copy the audio files to DATA instead of referring to them"
     )
+    add_follow_links_flag(to_dataset)
     to_files = commands.add_parser("export", help="write the boxes of a data set as annotation files")
     to_files.add_argument("source", type=Path, metavar="DATA", help="folder of the data set")
     to_files.add_argument("--format", choices=WRITERS, default="raven", help="format of the files")

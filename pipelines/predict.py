@@ -1,4 +1,8 @@
-"""Score new recordings with a trained model; write scores, detections, and files for Raven and Audacity."""
+"""Score new recordings with a trained model; write scores, detections, and files for Raven and Audacity.
+
+Each recording is stored in OUT/predictions.db as soon as it is scored. After an interruption, the same
+command continues. Later, it only scores recordings that are new or have changed.
+"""
 
 import sys
 from pathlib import Path
@@ -7,139 +11,67 @@ if __name__ == "__main__":  # import from the repository root, so that no module
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+import time
+from collections.abc import Sequence
 
 import joblib
-import numpy as np
-import pandas as pd
 from tqdm import tqdm
 
-from features.annotations.audacity import write_audacity
-from features.annotations.raven import write_raven
 from features.common.errors import UserError
-from features.common.files import replacing
-from features.data.audio import AudioError
-from features.data.dataset import AUDIO_SUFFIXES, find_recordings
+from features.data.audio import warn_low_sample_rates
+from features.data.metadata import SiteTime, read_site_times
+from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
 from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS
-from pipelines.core.cli import HelpFormatter, positive, run
-from pipelines.core.detections import Detection, detection_table
-from pipelines.core.detector import Detector, ScoredRecording, score_recordings
+from pipelines.core.cli import HelpFormatter, add_follow_links_flag, lock_folder, positive, run
+from pipelines.core.detector import Detector
 from pipelines.core.external import add_scores_flag, read_new_scores
-from pipelines.core.failed_recordings import FAILED, write_failed
-from pipelines.core.priors import PRIOR_HELP, prevalence_rule, write_prevalence
+from pipelines.core.failed_recordings import FAILED
+from pipelines.core.prediction_files import FORMATS, PredictionFiles
+from pipelines.core.prediction_store import PredictionStore
+from pipelines.core.predictions import Predictions
+from pipelines.core.priors import PRIOR_HELP, prevalence_rule
+from pipelines.core.runs import model_digest
+
+MIN_INTERVAL = 300.0  # seconds between two writes of the tables while recordings are scored
 
 
-def recordings_of(paths: Sequence[Path]) -> dict[str, Path]:
-    """Return a dict from recording id to audio file, for audio files and folders of them.
+def recordings_of(
+    paths: Sequence[Path], *, follow_links: bool
+) -> tuple[dict[str, Path], dict[str, SiteTime]]:
+    """Return the audio file of each recording id, and the rows of recordings.csv in the given folders.
+
+    Parameters
+    ----------
+    paths : audio files, and folders of them.
+    follow_links : whether symbolic links may lead out of the folders.
 
     Raises
     ------
     UserError
-        A path does not exist, no recording is found, or two recordings share an id.
+        A path does not exist or is not a recording, no recording is found, or two recordings share an id.
     """
     found: dict[str, Path] = {}
+    site_times: dict[str, SiteTime] = {}
     for path in paths:
         if not path.exists():
             raise UserError(f"{path}: no such file or folder; correct the path")
-        for recording_id, file in (find_recordings(path) if path.is_dir() else {path.stem: path}).items():
+        if path.is_dir():
+            inside = find_recordings(path, follow_links=follow_links)
+            site_times |= read_site_times(path / "recordings.csv")
+        elif path.suffix.lower() in AUDIO_SUFFIXES:
+            inside = {path.stem: path}
+        else:
+            raise UserError(f"{path}: not a recording; {READABLE}, convert it")
+        for recording_id, file in inside.items():
             if recording_id in found:
                 raise UserError(
-                    f"{file}: same recording id '{recording_id}' as {found[recording_id]}; rename one of them"
+                    f"{file}: same recording id '{recording_id}' as {found[recording_id]}; give the folder "
+                    f"that contains both, or rename one of them"
                 )
             found[recording_id] = file
     if not found:
-        raise UserError(
-            f"{', '.join(map(str, paths))}: no recordings found; give {', '.join(AUDIO_SUFFIXES)} files, or "
-            f"folders of them"
-        )
-    return found
-
-
-def main(args: argparse.Namespace) -> None:
-    detector = Detector.load(args.model)
-    recordings = recordings_of(args.recordings)
-    species = detector.species
-    prior = prevalence_rule(args.prior, species)
-    external = read_new_scores(args.scores, detector.external_members, list(recordings), species=species)
-    precision = None if args.recall else args.precision
-    threshold = detector.thresholds.at(precision=precision, recall=args.recall)
-
-    scores: dict[str, np.ndarray] = {}
-    detections: dict[str, list[Detection]] = {}
-    waiting: dict[str, ScoredRecording] = {}  # adjusted once all recordings are scored
-    failed: dict[str, str] = {}
-    results = score_recordings(detector, recordings, external=external, n_jobs=args.jobs)
-    for recording_id, result in tqdm(results, desc="predict", total=len(recordings), unit="recording"):
-        if isinstance(result, AudioError):
-            if args.strict:
-                raise result
-            failed[recording_id] = str(result)
-            continue
-        scores[recording_id] = result.scores.recording
-        if prior is None:
-            detections[recording_id] = result.detect(threshold)
-        else:
-            windows = result.scores.windows.astype(np.float32)
-            waiting[recording_id] = replace(result, scores=result.scores._replace(windows=windows))
-    write_failed(args.out, {"test": failed})
-    for reason in failed.values():
-        print(f"no scores: {reason}", file=sys.stderr)
-
-    prevalence = np.full(len(species), detector.prior)
-    if prior is not None and waiting:
-        prevalence = prior(detector.probabilities(np.stack(list(scores.values()))), detector.prior)
-        for recording_id, result in waiting.items():
-            adjusted = result.at_prevalence(prevalence)
-            scores[recording_id] = adjusted.scores.recording
-            detections[recording_id] = adjusted.detect(threshold)
-        write_prevalence(args.out / "prior.csv", species, prevalence)
-    write_scores(args.out, species, scores, failed=failed, prior=prevalence)
-    write_detections(args.out, species, detections)
-    n = sum(map(len, detections.values()))
-    print(f"{args.out}: {len(scores)} recordings scored, {n} detections")
-    if failed:
-        print(f"{len(failed)} recordings could not be decoded and have no scores; see {args.out / FAILED}")
-
-
-def write_scores(
-    out: Path,
-    species: Sequence[str],
-    scores: Mapping[str, np.ndarray],
-    *,
-    failed: Mapping[str, str],
-    prior: np.ndarray,
-) -> None:
-    """Write `scores.csv`, with a column per species, and `submission.csv`, in the RFCX challenge format.
-
-    Parameters
-    ----------
-    scores : recording id -> (n_species,) scores.
-    failed : recordings without scores; the submission requires a row for each of them.
-    prior : (n_species,) scores to write for each failed recording.
-    """
-    P = np.array(list(scores.values())).reshape(len(scores), len(species))
-    with replacing(out / "scores.csv") as temporary:
-        table = pd.DataFrame(P, index=pd.Index(list(scores)), columns=list(species))
-        table.to_csv(temporary, index_label="recording_id")
-    rows = np.concatenate([P, np.tile(prior, (len(failed), 1))])
-    with replacing(out / "submission.csv") as temporary:
-        columns = [f"s{k}" for k in range(len(species))]
-        table = pd.DataFrame(rows, index=pd.Index([*scores, *failed]), columns=columns)
-        table.to_csv(temporary, index_label="recording_id")
-
-
-def write_detections(out: Path, species: Sequence[str], detections: Mapping[str, list[Detection]]) -> None:
-    """Write `detections.csv`, and a Raven and an Audacity file per recording."""
-    tables = {recording_id: detection_table(found, species) for recording_id, found in detections.items()}
-    columns = ["recording_id", *Detection._fields]
-    parts = [table.assign(recording_id=recording_id) for recording_id, table in tables.items() if len(table)]
-    with replacing(out / "detections.csv") as temporary:
-        found = pd.concat(parts)[columns] if parts else pd.DataFrame(columns=columns)
-        found.to_csv(temporary, index=False, float_format="%.6g")
-    for recording_id, table in tables.items():
-        write_raven(out / "raven" / f"{recording_id}.Table.1.selections.txt", table)
-        write_audacity(out / "audacity" / f"{recording_id}.txt", table)
+        raise UserError(f"{', '.join(map(str, paths))}: no recordings found; {READABLE}")
+    return found, site_times
 
 
 def level(text: str) -> float:
@@ -148,6 +80,47 @@ def level(text: str) -> float:
     if value not in LEVELS:
         raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(map(str, LEVELS))}")
     return value
+
+
+def main(args: argparse.Namespace) -> None:
+    detector = Detector.load(args.model)
+    recordings, site_times = recordings_of(args.recordings, follow_links=args.follow_links)
+    prior = prevalence_rule(args.prior, detector.species)
+    external = read_new_scores(
+        args.scores, detector.external_members, list(recordings), species=detector.species
+    )
+    precision = None if args.recall else args.precision
+    threshold = detector.thresholds.at(precision=precision, recall=args.recall)
+
+    lock_folder(args.out, "--out")
+    store = PredictionStore(
+        args.out / "predictions.db", model=model_digest(detector.folder), n_species=len(detector.species)
+    )
+    predictions = Predictions(detector, store, recordings, site_times, external)
+    files = PredictionFiles(args.out, predictions, prior, threshold, args.format, args.per_recording)
+    missing = predictions.missing()
+    if len(missing) < len(recordings):
+        print(f"{len(recordings) - len(missing)} of {len(recordings)} recordings are already scored")
+    failed: dict[str, str] = {}
+    written, cost = time.monotonic(), 0.0
+    errors = tqdm(predictions.score(missing, args.jobs), "predict", len(missing), unit="recording")
+    for recording_id, error in zip(missing, errors, strict=True):
+        if error is not None:
+            if args.strict:
+                raise error
+            failed[recording_id] = str(error)
+            print(f"no scores: {error}", file=sys.stderr)
+        if time.monotonic() > written + max(MIN_INTERVAL, 20 * cost):
+            started = time.monotonic()
+            files.write_tables()
+            written = time.monotonic()
+            cost = written - started
+    warn_low_sample_rates(store.read_sample_rates(), detector.sample_rate)
+    n_detections = files.write(failed)
+    n_scored = len(store.sources())
+    print(f"{args.out}: {n_scored} recordings scored, {n_detections} detections")
+    if failed:
+        print(f"{len(failed)} recordings could not be read and have no scores; see {args.out / FAILED}")
 
 
 if __name__ == "__main__":
@@ -167,15 +140,23 @@ if __name__ == "__main__":
         type=level,
         default=DEFAULT_PRECISION,
         metavar="P",
-        help=f"target precision of the detections; one of {', '.join(map(str, LEVELS))}",
+        help=f"target precision of the detections, one of {LEVELS}",
     )
     target.add_argument(
-        "--recall",
-        type=level,
-        metavar="R",
-        help="target recall; replaces --precision and accepts the same values",
+        "--recall", type=level, metavar="R", help="target recall, instead of a precision; the same range"
     )
     parser.add_argument("--prior", default="none", metavar="none|estimate|FILE", help=PRIOR_HELP)
+    parser.add_argument(
+        "--format",
+        choices=FORMATS,
+        default=FORMATS[0],
+        help="format of scores and detections; camtrap-dp adds a Camtrap DP package to the CSV files",
+    )
+    parser.add_argument(
+        "--per-recording",
+        action="store_true",
+        help="also write a Raven and an Audacity file for each recording with detections",
+    )
     add_scores_flag(
         parser,
         "scores of these recordings by another model in the blend: CSV file with recording_id and one column "
@@ -184,5 +165,6 @@ if __name__ == "__main__":
     parser.add_argument(
         "--strict", action="store_true", help="stop at the first recording that cannot be decoded"
     )
+    add_follow_links_flag(parser)
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")
-    run(main, parser)
+    run(main, parser, continues=True)

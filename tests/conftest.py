@@ -111,6 +111,12 @@ def run_command(name: str, *flags: str | Path) -> subprocess.CompletedProcess:
     return subprocess.CompletedProcess(arguments, status, stdout.getvalue(), stderr.getvalue())
 
 
+def read_scores(out: Path) -> pd.DataFrame:
+    """Return the scores that `predict` has written, indexed by recording id, with one column per species."""
+    table = pd.read_csv(out / "scores.csv", index_col="recording_id", dtype={"site": str, "time": str})
+    return table.drop(columns=["site", "time", "t_min", "t_max"])
+
+
 def error_message(done: subprocess.CompletedProcess) -> str:
     """Return the error message of a command, which must be one line with exit status 2."""
     assert done.returncode == 2

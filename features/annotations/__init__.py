@@ -1,1 +1,1 @@
-"""Boxes in the files of annotation software: reading, matching to recordings, and adding to a data set."""
+"""Boxes and detections in the files of other programs: reading, writing, and adding them to a data set."""

@@ -22,13 +22,16 @@ from features.annotations.boxes import COLUMNS, AnnotationError
 from features.annotations.formats import FORMATS, read_labels
 from features.annotations.matching import match_recordings
 from features.common.files import replacing, validate_inside_folder
+from features.data.dataset import training_recordings
 from features.data.tables import read_table
 
 LABEL_SUFFIXES = (".txt", ".csv", ".tsv")
 SPREADSHEET_SUFFIXES = (".xlsx", ".xls", ".ods")
 NOT_LABELS = (
-    *("species.csv", "presence.csv", "recordings.csv", "groups.csv", "scores.csv", "submission.csv"),
-    *("readme*", "config.txt", "*_summary.txt"),  # the last two are written by AudioMoth and Song Meter
+    *("species.csv", "presence.csv", "recordings.csv", "groups.csv", "readme*"),
+    *("scores.csv", "submission.csv", "prior.csv", "failed_recordings.csv"),  # written by predict
+    *("deployments.csv", "media.csv", "observations.csv"),  # Camtrap DP
+    *("config.txt", "*_summary.txt"),  # written by AudioMoth and Song Meter
 )
 """Names of text files, in any case, that are in folders of recordings and labels but are not label files."""
 
@@ -93,8 +96,10 @@ def import_labels(
         data set. The data set is then unchanged.
     DatasetError
         A table of the data set, species.csv or presence.csv is not valid.
+    AudioError
+        A recording that a box without frequencies needs cannot be opened.
     """
-    in_data_set = merging.existing_recordings(out)
+    in_data_set = training_recordings(out)
     copies = (out / "train").resolve(), (out / "test").resolve()
     recordings = {  # if the data set is inside the folder of recordings, its copies are no new recordings
         recording_id: path

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from features.annotations.boxes import AnnotationError
-from features.data.dataset import AUDIO_SUFFIXES
+from features.data.recordings import AUDIO_SUFFIXES, UNREADABLE_SUFFIXES
 
 LABEL_SUFFIX = re.compile(
     r"(\.BirdNET\.(results|selection\.table)(\.\w+)?|(\.Table\.\d+)?(\.selections)?)\.(txt|csv|tsv)$",
@@ -140,7 +140,7 @@ def path_parts(path: str) -> list[str]:
 def without_audio_suffix(name: str) -> str:
     """Return a file name without the suffix of an audio file."""
     stem, dot, suffix = name.rpartition(".")
-    return stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES else name
+    return stem if f"{dot}{suffix}".lower() in AUDIO_SUFFIXES + UNREADABLE_SUFFIXES else name
 
 
 def name_of_labels(path: Path) -> str:

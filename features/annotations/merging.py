@@ -12,11 +12,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import soundfile
 
 from features.annotations.boxes import BAND, TIMES, AnnotationError
-from features.data.audio import MP3_TOLERANCE
-from features.data.dataset import BOX_COLUMNS, find_recordings, load_dataset, species_names
+from features.data.audio import MP3_TOLERANCE, AudioError, stated_size
+from features.data.dataset import BOX_COLUMNS, load_dataset, species_names, training_recordings
 from features.data.tables import column_as_numbers, read_table, validate_unique
 
 TP, FP = "train_tp.csv", "train_fp.csv"
@@ -30,16 +29,6 @@ RECORDING_COLUMNS = ("recording_id", "site", "start", "latitude", "longitude", "
 SCORE_TABLES = ("sample_submission.csv", LABELS, "test_labels.csv")
 UNKNOWN_SONGTYPE = "1"
 TIME_DECIMALS = 6
-
-
-def existing_recordings(root: Path) -> dict[str, Path]:
-    """Return the audio file of each training recording, in train/ or in recordings.csv of a data set."""
-    found = find_recordings(root / "train")
-    table = _read(root / RECORDINGS, ("recording_id",))
-    if "file" in table:
-        files = table.loc[table["file"] != "", ["recording_id", "file"]]
-        found |= {key: root / file for key, file in files.itertuples(index=False)}
-    return found
 
 
 def existing_species(root: Path) -> list[str]:
@@ -120,7 +109,7 @@ def new_recordings(root: Path, recordings: Mapping[str, Path]) -> dict[str, Path
     AnnotationError
         A recording has the id of a different file of the data set, or is in the data set under another id.
     """
-    existing = existing_recordings(root)
+    existing = training_recordings(root)
     id_of = {path.resolve(): recording_id for recording_id, path in existing.items()}
     new = {}
     for recording_id, path in recordings.items():
@@ -295,8 +284,8 @@ def with_bands(boxes: pd.DataFrame, existing: pd.DataFrame, recordings: Mapping[
 
     Raises
     ------
-    AnnotationError
-        The full range is needed, but the recording cannot be read.
+    AudioError
+        The full range is needed, but the recording cannot be opened.
     """
     confirmed = pd.concat([existing, boxes])
     confirmed = confirmed[(confirmed["verified"] == "yes") & confirmed["f_min"].notna()]
@@ -306,7 +295,7 @@ def with_bands(boxes: pd.DataFrame, existing: pd.DataFrame, recordings: Mapping[
         band = (
             bands.loc[box.species_id].tolist()
             if box.species_id in bands.index
-            else [0.0, _nyquist(recordings[box.recording_id])]
+            else [0.0, stated_size(recordings[box.recording_id])[0] / 2]
         )
         boxes.loc[box.Index, list(BAND)] = band
     return boxes
@@ -367,21 +356,10 @@ def _relative(path: Path, root: Path) -> str:
 def _duration(path: Path) -> float:
     """Return the highest duration that a recording can have by its header, s; infinity if it is unknown."""
     try:
-        info = soundfile.info(path)
-    except (soundfile.LibsndfileError, OSError):
+        _, duration = stated_size(path)
+    except AudioError:
         return np.inf
-    return float(info.duration / (1 - MP3_TOLERANCE) if info.format == "MP3" else info.duration)
-
-
-def _nyquist(path: Path) -> float:
-    """Return the highest frequency of a recording, Hz."""
-    try:
-        return soundfile.info(path).samplerate / 2
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AnnotationError(
-            f"{path}: its header cannot be read, and a box needs its sample rate because its frequencies are "
-            f"unknown; replace the file or remove the box"
-        ) from error
+    return duration / (1 - MP3_TOLERANCE) if path.suffix.lower() == ".mp3" else duration
 
 
 def _rows(table: pd.DataFrame) -> Iterator[Any]:

@@ -1,5 +1,6 @@
 """Raven selection tables, as tab-separated or comma-separated text."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import pandas as pd
@@ -28,7 +29,6 @@ LABEL_COLUMNS = ("Species", "Annotation", "Label", "Code", "Common Name")
 AUDIO_COLUMNS = ("Begin Path", "Begin File")
 RAVEN_ONLY = ("Selection", "View", *AUDIO_COLUMNS)
 OFFSET = "File Offset (s)"
-TIME_DECIMALS = 6  # cumulative times of a season have 1e6 s, so that differences have errors up to 1e-9 s
 
 
 def write_raven(file: Path, boxes: pd.DataFrame) -> None:
@@ -99,17 +99,23 @@ def read_raven(file: LabelFile, label_column: str | None = None) -> pd.DataFrame
     boxes = without_half_bands(box_table(table, columns, file.path))
     offset = find_column(table, (OFFSET,))
     if offset is not None:
-        begin = as_numbers(table[[offset]], file.path)[offset]
-        elsewhere = begin != boxes["t_min"]
-        end = (begin + (boxes["t_max"] - boxes["t_min"])).round(TIME_DECIMALS)
-        boxes["t_max"] = boxes["t_max"].mask(elsewhere, end)
-        boxes["t_min"] = begin
+        boxes["t_min"] = as_numbers(table[[offset]], file.path)[offset]
+        complete = boxes[list(TIMES)].notna().all(axis=1)
+        times = table.loc[complete, [offset, str(columns["t_max"]), str(columns["t_min"])]]
+        boxes["t_max"] = pd.Series([_end_in_file(*texts) for texts in times.to_numpy()], times.index, float)
     elif (n_files := len(set(boxes["recording"]))) > 1:
         raise AnnotationError(
             f"{file.path}: selections of {n_files} audio files, but no column '{OFFSET}', so that the times "
             f"in the files are unknown; add the column in Raven and save the table again"
         )
     return _one_per_selection(boxes, table)
+
+
+def _end_in_file(offset: str, end: str, begin: str) -> float:
+    """Return the end of a selection in its file, s, from File Offset, End Time and Begin Time."""
+    # Cumulative times have many digits, and a difference of floats would not be exactly the time in the file.
+    start, stop, first = (Decimal(text.replace(",", ".")) for text in (offset, end, begin))
+    return float(start + stop - first)
 
 
 def _one_per_selection(boxes: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:

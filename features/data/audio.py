@@ -1,7 +1,9 @@
 """Decoding of audio files, block by block, mixed down to mono."""
 
+import os
 import re
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -38,9 +40,9 @@ class Recording:
     Raises
     ------
     AudioError
-        The file cannot be decoded, is shorter than the length that it states, contains no samples, or
-        contains NaN, infinite or implausibly large samples. A damaged recording is never replaced by silence
-        or shortened. The length of an OGG file is not checked, because the file does not state it.
+        The file does not exist, cannot be decoded, is shorter than the length that it states, contains no
+        samples, or contains NaN, infinite or implausibly large samples. A damaged recording is never replaced
+        by silence or shortened. The length of an OGG file is not checked, because the file does not state it.
 
     Examples
     --------
@@ -59,6 +61,8 @@ class Recording:
         try:
             self._file = soundfile.SoundFile(path)
         except (soundfile.LibsndfileError, OSError) as error:
+            if not path.exists():
+                raise _missing(path) from error
             raise self._undecodable(error) from error
         self.sr = self._file.samplerate
 
@@ -98,6 +102,59 @@ class Recording:
     def _undecodable(self, error: Exception) -> AudioError:
         reason = str(error).rstrip(".").rsplit(": ", 1)[-1]
         return AudioError(f"{self.path}: cannot be decoded ({reason}); replace or remove the file")
+
+
+def stated_size(path: Path) -> tuple[int, float]:
+    """Return the sample rate in Hz and the duration in s that an audio file states.
+
+    Raises
+    ------
+    AudioError
+        The file cannot be opened.
+    """
+    recording = Recording(path)
+    with recording._file as file:
+        return recording.sr, file.frames / recording.sr
+
+
+def warn_low_sample_rates(rates: Mapping[str, int], trained: int) -> None:
+    """Warn if recordings have a lower sample rate than a model's training recordings.
+
+    Parameters
+    ----------
+    rates : mapping of str to int
+        Sample rate of each recording, Hz, by recording id.
+    trained : int
+        Sample rate of the training recordings, Hz.
+    """
+    low = {recording_id: sr for recording_id, sr in rates.items() if sr < trained}
+    if low:
+        lowest = min(low, key=low.__getitem__)
+        warnings.warn(
+            f"{len(low)} of {len(rates)} recordings have a lower sample rate than the training recordings "
+            f"({trained} Hz), such as '{lowest}' with {low[lowest]} Hz; bands above {low[lowest] // 2} Hz "
+            f"are silent in it, so species that call there are missed",
+            stacklevel=2,
+        )
+
+
+def source_of(path: Path) -> tuple[int, int]:
+    """Return the size of an audio file in bytes and its modification time in ns.
+
+    Raises
+    ------
+    AudioError
+        The file does not exist.
+    """
+    try:
+        state = os.stat(path)
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    return state.st_size, state.st_mtime_ns
+
+
+def _missing(path: Path) -> AudioError:
+    return AudioError(f"{path}: missing (moved, renamed or deleted); restore the file")
 
 
 def validate_samples(y: np.ndarray, name: str) -> None:

@@ -1,16 +1,22 @@
 """The layout of a data set on disk, and `Dataset`, its validated content.
 
     DATA/
-      train/<recording_id>.<flac|wav|ogg|mp3>     test/<recording_id>.<...>    (test optional)
+      train/**/<name>.<flac|wav|ogg|mp3>     test/**/<...>    (test optional)
       train_tp.csv, train_fp.csv    recording_id,species_id,songtype_id,t_min,f_min,t_max,f_max
       sample_submission.csv         recording_id,s0..s{S-1}: defines the S species and the test recordings
       species.csv                   species_id,name
       train_labels.csv, test_labels.csv   recording_id,s0..: complete 0/1 labels
       groups.csv                    recording_id,group: recordings that share a background
+      recordings.csv                recording_id,site,start,latitude,longitude,file
 
-Only `train` and `train_tp.csv` are required. The RFCX challenge's download has this layout.
+The id of a recording is its path below `train` or `test` without suffix, with "/" as separator. In
+recordings.csv, all columns but recording_id are optional, and cells may be empty. A row with a `file` adds a
+training recording whose audio file is elsewhere; the path is relative to DATA or absolute.
+
+Only recordings and `train_tp.csv` are required. The RFCX challenge's download has this layout.
 """
 
+import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,16 +25,17 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
-from features.common.files import validate_inside_folder
+from features.data.metadata import SiteTime, read_site_times, site_of, site_time
+from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
 from features.data.tables import (
     DatasetError,
     column_as_numbers,
     read_table,
     validate_rows,
     validate_unique,
+    validate_values,
 )
 
-AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
 MAX_SPECIES_ID = 1_000_000
 BOX_COLUMNS = ("recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max")
 
@@ -52,7 +59,12 @@ class Dataset:
     train_labels, test_labels : np.ndarray, shape (n_recordings, n_species), or None
         Complete 0/1 labels in the order of `train` or `test`; None without the table.
     groups : np.ndarray, shape (n_train,)
-        Group of each training recording; without groups.csv, every recording is a group of its own.
+        Group of each training recording.
+    grouped_by : str
+        What the groups are: "groups.csv", "site" without this file if the recordings come from several sites,
+        else "recording".
+    site_times : dict of str to SiteTime
+        Site and time of recordings in recordings.csv.
     unscored : tuple of str
         Test recordings that `without` has removed.
     """
@@ -67,6 +79,8 @@ class Dataset:
     train_labels: np.ndarray | None
     test_labels: np.ndarray | None
     groups: np.ndarray
+    grouped_by: str
+    site_times: dict[str, SiteTime]
     unscored: tuple[str, ...] = ()
 
     @property
@@ -77,6 +91,11 @@ class Dataset:
         """Return the names of species without a TP box. No model can be trained for them."""
         seen = set(self.tp["species_id"])
         return [name for k, name in enumerate(self.species) if k not in seen]
+
+    def site_time(self, recording_id: str, split: str) -> SiteTime:
+        """Return the site and time of a recording; `split` is "train" or "test"."""
+        recordings = self.train if split == "train" else self.test
+        return site_time(recording_id, recordings[recording_id], self.site_times)
 
     def without(self, train: Collection[str], test: Collection[str]) -> Self:
         """Return the data set without some recordings, their boxes and their labels.
@@ -114,7 +133,7 @@ class Dataset:
         )
 
 
-def load_dataset(root: Path, name: str | None = None) -> Dataset:
+def load_dataset(root: Path, name: str | None = None, *, follow_links: bool = False) -> Dataset:
     """Return the data set in a folder, validated.
 
     Parameters
@@ -123,6 +142,8 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
         Folder with the layout described in `features.data.dataset`.
     name : str, optional
         Name of the data set; the default is the name of the folder.
+    follow_links : bool
+        Whether symbolic links may lead out of the folders of recordings.
 
     Returns
     -------
@@ -134,7 +155,7 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
         A file or a table does not follow the layout. The message names the file, the line, the value and the
         remedy.
     UserError
-        A file is a symbolic link that leads out of its folder.
+        A file is a symbolic link that leads out of its folder. For recordings, `follow_links` allows this.
 
     Examples
     --------
@@ -155,11 +176,10 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
     root = root.resolve()
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; give --data the folder that contains train_tp.csv")
-    train = find_recordings(root / "train")
+    site_times = read_site_times(root / "recordings.csv")
+    train = training_recordings(root, follow_links=follow_links)
     if not train:
-        raise DatasetError(
-            f"{root / 'train'}: contains no recordings; put {', '.join(AUDIO_SUFFIXES)} files there"
-        )
+        raise DatasetError(f"{root / 'train'}: contains no recordings; {READABLE}, put some there")
     submission = _score_table(root / "sample_submission.csv")
     train_truth = _score_table(root / "train_labels.csv")
     test_truth = _score_table(root / "test_labels.csv")
@@ -189,9 +209,11 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
             f"species to the other tables",
         )
 
-    test = find_recordings(root / "test")
+    test = find_recordings(root / "test", follow_links=follow_links)
     if test and submission is not None:
         test = _select(test, submission.index, table=root / "sample_submission.csv", folder=root / "test")
+    _warn_unknown(site_times, {**train, **test}, root / "recordings.csv")
+    groups, grouped_by = _groups(root / "groups.csv", train, site_times)
     train_labels = _labels(train_truth, train, root / "train_labels.csv")
     if train_labels is not None:
         _validate_agreement(tp, train_labels, recordings=train, root=root)
@@ -205,7 +227,9 @@ def load_dataset(root: Path, name: str | None = None) -> Dataset:
         fp=fp,
         train_labels=train_labels,
         test_labels=_labels(test_truth, test, root / "test_labels.csv") if test else None,
-        groups=_groups(root / "groups.csv", train),
+        groups=groups,
+        grouped_by=grouped_by,
+        site_times=site_times,
     )
 
 
@@ -229,31 +253,52 @@ def validate_boxes_begin_inside(dataset: Dataset, duration: Mapping[str, float])
         )
 
 
-def find_recordings(folder: Path) -> dict[str, Path]:
-    """Return the audio file of each recording id in a folder, sorted by id; empty if there is no folder.
+def training_recordings(root: Path, *, follow_links: bool = False) -> dict[str, Path]:
+    """Return the audio file of each training recording in a folder: those in train, then those elsewhere.
 
-    Hidden files and files whose suffix is not in `AUDIO_SUFFIXES` are ignored.
-
-    Raises
-    ------
-    DatasetError
-        Two files have the same id.
-    UserError
-        A file is a symbolic link that leads out of the folder.
+    Parameters and errors are those of `load_dataset`.
     """
-    found: dict[str, Path] = {}
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    for path in files:
-        if path.suffix.lower() not in AUDIO_SUFFIXES or path.name.startswith("."):
-            continue
-        if path.stem in found:
-            raise DatasetError(
-                f"{path}: duplicate recording id '{path.stem}' (also {found[path.stem].name}); "
-                f"keep one of the two files"
-            )
-        validate_inside_folder(path, folder)
-        found[path.stem] = path
-    return found
+    in_train = find_recordings(root / "train", follow_links=follow_links)
+    return in_train | _referenced_recordings(root / "recordings.csv", in_train)
+
+
+def _referenced_recordings(path: Path, in_train: Mapping[str, Path]) -> dict[str, Path]:
+    """Return the audio file of each recording in recordings.csv that has one, sorted by id.
+
+    Parameters
+    ----------
+    path : Path
+    in_train : mapping of str to Path
+        The recordings in the folder `train`, which must have other ids.
+    """
+    if not path.exists():
+        return {}
+    table = read_table(path, ("recording_id",))
+    if "file" not in table:
+        return {}
+    table = table[table["file"] != ""].sort_values("recording_id")
+    suffix = table["file"].map(lambda file: Path(file).suffix.lower())
+    unreadable = ~suffix.isin(AUDIO_SUFFIXES)
+    validate_values(table["file"], unreadable, path=path, problem=f"is not a recording; {READABLE}")
+    validate_rows(
+        table,
+        table["recording_id"].isin(list(in_train)),
+        path=path,
+        message="recording '{recording_id}' is also in train; clear its cell in the column file, or rename "
+        "one of the two",
+    )
+    return {r: path.parent / file for r, file in zip(table["recording_id"], table["file"], strict=True)}
+
+
+def _warn_unknown(site_times: dict[str, SiteTime], recordings: Mapping[str, Path], path: Path) -> None:
+    """Warn of the rows of recordings.csv that belong to no recording."""
+    unknown = [recording_id for recording_id in site_times if recording_id not in recordings]
+    if unknown:
+        warnings.warn(
+            f"{path}: {len(unknown)} of {len(site_times)} rows belong to no recording, such as "
+            f"'{unknown[0]}'; give the path below train or test without suffix",
+            stacklevel=3,
+        )
 
 
 def _boxes(path: Path, recordings: dict[str, Path]) -> pd.DataFrame:
@@ -397,10 +442,18 @@ def _validate_agreement(
     )
 
 
-def _groups(path: Path, recordings: dict[str, Path]) -> np.ndarray:
-    """Return the group of each recording as a number from 0 on, shape (n_recordings,)."""
+def _groups(
+    path: Path, recordings: Mapping[str, Path], site_times: Mapping[str, SiteTime]
+) -> tuple[np.ndarray, str]:
+    """Return the group of each recording, numbered from 0, shape (n_recordings,), and what groups are."""
     if not path.exists():
-        return np.arange(len(recordings))
+        site = pd.Series([site_of(recording_id, site_times) for recording_id in recordings])
+        codes, sites = pd.factorize(site)
+        if len(sites) > 1:
+            alone = (site == "").to_numpy()  # a recording without a site is a group of its own
+            codes[alone] = len(sites) + np.arange(alone.sum())
+            return np.unique(codes, return_inverse=True)[1], "site"
+        return np.arange(len(recordings)), "recording"
     table = read_table(path, ("recording_id", "group"))
     validate_unique(table, "recording_id", path)
     validate_rows(
@@ -411,4 +464,4 @@ def _groups(path: Path, recordings: dict[str, Path]) -> np.ndarray:
         if recording_id not in group.index:
             raise DatasetError(f"{path}: missing recording '{recording_id}'; add its line")
     codes, _ = pd.factorize(group[list(recordings)])
-    return np.asarray(codes)
+    return np.asarray(codes), "groups.csv"

@@ -24,7 +24,8 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     path : Path
         A CSV file, UTF-8 with or without a byte order mark.
     columns : tuple of str
-        Required columns; additional columns are kept. Values of "recording_id" must be valid file stems.
+        Required columns; additional columns are kept. Values of "recording_id" must be relative
+        paths without suffix.
 
     Raises
     ------
@@ -76,13 +77,13 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
                 f"separated by commas"
             )
     if "recording_id" in columns:
-        unsafe = table["recording_id"].str.contains(r"[/\\\0]|^\.*$", regex=True)
+        unsafe = table["recording_id"].str.contains(r"[\\\0]|(?:^|/)\.*(?:$|/)", regex=True)
         validate_rows(
             table,
             unsafe,
             path=path,
-            message="recording_id '{recording_id}' is not a file stem; give the file name without folder "
-            "and suffix",
+            message="recording_id '{recording_id}' is not a path below the folder of recordings; give folder "
+            "and file name without suffix, separated by /",
         )
     return table
 

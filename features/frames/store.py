@@ -1,19 +1,36 @@
 """Frames on disk, computed once per recording and settings."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from tqdm import tqdm
 
 from features.common.files import digest, read_arrays, replacing
 from features.common.parallel import in_parallel
-from features.data.audio import AudioError, Recording, validate_samples
+from features.data.audio import AudioError, Recording, source_of, validate_samples
 from features.frames.frames import Frames
 from features.frames.spectral import Spectra, SpectralSettings, compute_frames
 
-VERSION = 2  # increase it if the same settings give different frames, or the same frames different columns
+VERSION = 3  # increase it if files have other contents, or the same frames give different columns
+
+
+class Extent(NamedTuple):
+    """Size of a recording.
+
+    Attributes
+    ----------
+    n_frames : int
+    duration : float
+        Seconds.
+    sr : int
+        Sample rate of the audio file, Hz.
+    """
+
+    n_frames: int
+    duration: float
+    sr: int
 
 
 class FrameStore:
@@ -40,7 +57,7 @@ class FrameStore:
     >>> store.load("a", "train").levels.shape
     (51, 64)
     >>> store.extent("a", "train")
-    (51, 1.0)
+    Extent(n_frames=51, duration=1.0, sr=16000)
     """
 
     def __init__(self, folder: Path, settings: SpectralSettings) -> None:
@@ -96,10 +113,10 @@ class FrameStore:
         stored = read_arrays(self._file(recording_id, split), "frames")
         return _unpack(stored["frames"], self.settings)
 
-    def extent(self, recording_id: str, split: str) -> tuple[int, float]:
-        """Return a recording's number of frames and its duration in seconds."""
-        stored = read_arrays(self._file(recording_id, split), "n_frames", "duration")
-        return int(stored["n_frames"]), float(stored["duration"])
+    def extent(self, recording_id: str, split: str) -> Extent:
+        """Return the size of a recording; `compute` must have been called for it."""
+        stored = read_arrays(self._file(recording_id, split), "n_frames", "duration", "sr")
+        return Extent(int(stored["n_frames"]), float(stored["duration"]), int(stored["sr"]))
 
     def _file(self, recording_id: str, split: str) -> Path:
         return self.folder / split / f"{recording_id}.npz"
@@ -109,15 +126,9 @@ class FrameStore:
         if not file.exists():
             return False
         try:
-            return np.array_equal(read_arrays(file, "source")["source"], _source(path))
+            return np.array_equal(read_arrays(file, "source")["source"], source_of(path))
         except ValueError:  # the file is damaged
             return False
-
-
-def _source(path: Path) -> np.ndarray:
-    """Return the size of an audio file in bytes and its modification time in ns."""
-    state = os.stat(path)
-    return np.array([state.st_size, state.st_mtime_ns], np.int64)
 
 
 def frames_of(path: Path, settings: SpectralSettings) -> Frames:
@@ -185,21 +196,21 @@ def frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Fra
 
 def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> AudioError | None:
     """Write the frames of an audio file; return the error if it cannot be decoded."""
-    source = _source(path)
     try:
-        stored, duration = _read(path, settings)
+        source = source_of(path)
+        stored, extent = _read(path, settings)
     except AudioError as error:
         return error
     with replacing(file) as temporary:
-        np.savez(temporary, frames=stored, n_frames=len(stored), duration=duration, source=source)
+        np.savez(temporary, frames=stored, source=source, **extent._asdict())
     return None
 
 
-def _read(path: Path, settings: SpectralSettings) -> tuple[np.ndarray, float]:
-    """Return the packed frames of an audio file, and its duration in seconds."""
+def _read(path: Path, settings: SpectralSettings) -> tuple[np.ndarray, Extent]:
+    """Return the packed frames of an audio file, and its size."""
     recording = Recording(path)
-    frames = compute_frames(recording.blocks(), recording.sr, settings)
-    return _pack(frames), recording.n_samples / recording.sr
+    stored = _pack(compute_frames(recording.blocks(), recording.sr, settings))
+    return stored, Extent(len(stored), recording.n_samples / recording.sr, recording.sr)
 
 
 def _pack(spectra: Spectra) -> np.ndarray:

@@ -9,6 +9,7 @@ from functools import partial
 from importlib.metadata import version
 from itertools import cycle, islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,6 @@ from features.columns.sequences import window_sequences
 from features.columns.statistics import Statistics
 from features.columns.window_features import WindowFeatures
 from features.common.parallel import in_parallel
-from features.data.audio import AudioError
 from features.data.dataset import Dataset
 from features.data.synthetic import SyntheticSettings
 from features.frames.spectral import SpectralSettings
@@ -35,10 +35,14 @@ from models.scoring.aggregation import Aggregation
 from models.scoring.blending import Blend
 from models.scoring.calibration import PlattCalibrator
 from models.scoring.pooling import pool
+from models.scoring.prevalence import estimate_prevalence
 from models.scoring.thresholds import Thresholds
 from pipelines.benchmarks import reference_implementations as reference
 from pipelines.benchmarks.timing import Report, alternate, in_new_process
-from pipelines.core.detector import ALONE, Detector, TrainedMember, score_recordings
+from pipelines.core.detector import ALONE, Detector, TrainedMember
+from pipelines.core.prediction_files import PredictionFiles
+from pipelines.core.prediction_store import PredictionStore
+from pipelines.core.predictions import Predictions
 from pipelines.core.runs import median_bands
 from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
@@ -212,6 +216,8 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> R
         species=dataset.species,
         settings=task.store.settings,
         window=task.window,
+        longest=task.longest,
+        sample_rate=task.sample_rate,
         members=(TrainedMember("GBM", GBMScorer(windows.features, model), aggregation),),
         blend=ALONE,
         bands=median_bands(dataset),
@@ -318,9 +324,14 @@ def _file_columns(path: Path, features: WindowFeatures, window: WindowSettings) 
 
 
 def _scan_run(detector: Detector, recordings: dict[str, Path]) -> None:
-    for _, scored in score_recordings(detector, recordings, external={}, n_jobs=N_CORES):
-        if isinstance(scored, AudioError):
-            raise scored
+    with TemporaryDirectory() as folder:
+        store = PredictionStore(Path(folder) / "predictions.db", model="", n_species=len(detector.species))
+        predictions = Predictions(detector, store, recordings, {}, {})
+        for error in predictions.score(predictions.missing(), N_CORES):
+            if error is not None:
+                raise error
+        threshold = detector.thresholds.at()
+        PredictionFiles(Path(folder), predictions, estimate_prevalence, threshold, "csv", False).write({})
 
 
 def _time_epochs(

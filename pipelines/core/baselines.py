@@ -57,7 +57,7 @@ def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
         return oof, np.empty((0, task.dataset.n_species))
     X_test = task.compute("test", median_spectrum, "background")
     P = model.fit(X, task.known).predict_proba(X_test)
-    return oof, aggregation(P, np.arange(len(P)))
+    return oof, task.highest_of_recording(aggregation(P, np.arange(len(P))))
 
 
 def median_spectrum(frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:

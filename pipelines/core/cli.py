@@ -7,7 +7,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, TextIO
 
 import joblib
 from filelock import BaseFileLock, FileLock, Timeout
@@ -47,6 +47,7 @@ def run(
     args = parser.parse_args()
     message = "interrupted; run the same command again to continue" if continues else "interrupted"
     signal.signal(signal.SIGINT, lambda *_: _interrupt(message))
+    warnings.showwarning = _print_warning
     # When a command stops at an error, joblib warns about unfinished tasks. The error message is enough.
     warnings.filterwarnings("ignore", r"\d+ tasks (have been successfully|which were)", UserWarning)
     try:
@@ -69,6 +70,18 @@ def _interrupt(message: str) -> NoReturn:
     os._exit(130)
 
 
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print a warning as one line, without the code that raised it."""
+    print(f"warning: {message}", file=sys.stderr, flush=True)
+
+
 def _print_error(message: str) -> None:
     below_progress_bar = "\n" if sys.stderr.isatty() else ""
     print(f"{below_progress_bar}{message}", file=sys.stderr, flush=True)
@@ -82,7 +95,17 @@ def dataset_parser(description: str) -> argparse.ArgumentParser:
         "--results", type=Path, metavar="DIR", help="results folder (default: results/<name of the data set>)"
     )
     parser.add_argument("--seed", type=natural, default=0, help="random seed")
+    add_follow_links_flag(parser)
     return parser
+
+
+def add_follow_links_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag `--follow-links` to a parser."""
+    parser.add_argument(
+        "--follow-links",
+        action="store_true",
+        help="also read recordings behind symbolic links that lead out of the folder",
+    )
 
 
 def add_metric_flag(parser: argparse.ArgumentParser) -> None:
@@ -130,10 +153,10 @@ def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
     """
     results = results_folder(args)
     if args.data is not None:
-        dataset = load_dataset(args.data)
-        _lock(results)
+        dataset = load_dataset(args.data, follow_links=args.follow_links)
+        lock_folder(results, "--results")
         return dataset, results
-    _lock(results)
+    lock_folder(results, "--results")
     write_dataset(results / "data", n_jobs=joblib.cpu_count())
     return load_dataset(results / "data", name="synthetic"), results
 
@@ -152,24 +175,35 @@ def results_folder(args: argparse.Namespace) -> Path:
     return (args.results or root / "results" / name).resolve()
 
 
-def _lock(results: Path) -> None:
-    """Lock a results folder until this process ends."""
+def lock_folder(folder: Path, flag: str) -> None:
+    """Lock a folder until this process ends; create it if it does not exist.
+
+    Parameters
+    ----------
+    folder : results or output folder.
+    flag : the flag that sets the folder, for error messages.
+
+    Raises
+    ------
+    UserError
+        Another command has locked the folder, it cannot be written, or a link in it leads out of it.
+    """
     try:
-        results.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(results / ".lock", blocking=False, is_singleton=True)
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(folder / ".lock", blocking=False, is_singleton=True)
         lock.acquire()
     except Timeout as error:
         raise UserError(
-            f"{results}: another command is writing to this folder; wait, or give another --results"
+            f"{folder}: another command is writing to this folder; wait, or give another {flag}"
         ) from error
     except OSError as error:
         raise UserError(
-            f"{results}: cannot be written ({error.strerror}); give another folder with --results"
+            f"{folder}: cannot be written ({error.strerror}); give another folder with {flag}"
         ) from error
     _held_locks.append(lock)
-    for path in results.rglob("*"):
+    for path in folder.rglob("*"):
         if path.is_symlink():
-            validate_inside_folder(path, results)
+            validate_inside_folder(path, folder)
 
 
 _held_locks: list[BaseFileLock] = []  # a lock without a reference is released

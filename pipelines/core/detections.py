@@ -29,30 +29,47 @@ class Detection(NamedTuple):
 
 
 class ScoredWindows(NamedTuple):
-    """Scores of a recording and of its windows.
+    """Scores of a recording, of its segments and of their windows.
+
+    A recording that is not longer than those of training has one segment.
 
     Attributes
     ----------
-    recording : (n_species,) scores of the recording.
+    segments : (n_segments, n_species) scores of the segments.
+    first : (n_segments,) index of each segment's first window.
     windows : (n_windows, n_species) scores of the windows.
     start : (n_windows,) start of each window, s.
     length : window length, s.
     duration : duration of the recording, s.
     """
 
-    recording: np.ndarray
+    segments: np.ndarray
+    first: np.ndarray
     windows: np.ndarray
     start: np.ndarray
     length: float
     duration: float
 
+    @property
+    def recording(self) -> np.ndarray:
+        """Scores of the recording, (n_species,): the highest of its segments."""
+        return self.segments.max(axis=0)
+
+    def segment_times(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the start and the end of each segment, s."""
+        start = self.start[self.first]
+        last = np.append(self.first[1:], len(self.start)) - 1
+        end = self.start[last] + self.length
+        end[-1] = self.duration
+        return start, end
+
 
 def detect(scored: ScoredWindows, threshold: np.ndarray, bands: np.ndarray) -> list[Detection]:
     """Return the detections of a recording, sorted by start.
 
-    A species is reported if its score for the recording reaches its threshold. It is reported in all windows
-    whose score also reaches the threshold, or in the window with the highest score if there is none.
-    Overlapping windows form one detection.
+    A species is reported in the segments in which its score reaches its threshold. It is reported in all
+    windows of these segments whose score also reaches the threshold, or in the window with the highest score
+    of the segment if there is none. Overlapping and adjacent windows form one detection.
 
     Parameters
     ----------
@@ -60,9 +77,17 @@ def detect(scored: ScoredWindows, threshold: np.ndarray, bands: np.ndarray) -> l
     bands : (n_species, 2) lowest and highest frequency of each species, Hz.
     """
     found = []
+    windows_of_segment = np.split(np.arange(len(scored.windows)), scored.first[1:])
     for species in np.flatnonzero(scored.recording >= threshold):
         p = scored.windows[:, species]
-        hits = np.flatnonzero(p >= min(threshold[species], p.max()))
+        of_segments = [
+            rows[p[rows] >= min(threshold[species], p[rows].max())]
+            for rows, score in zip(windows_of_segment, scored.segments[:, species], strict=True)
+            if score >= threshold[species]
+        ]
+        # Sort by start, because the last segment can overlap the one before it.
+        hits = np.concatenate(of_segments)
+        hits = hits[np.argsort(scored.start[hits], kind="stable")]
         gaps = np.flatnonzero(scored.start[hits[1:]] > scored.start[hits[:-1]] + scored.length)
         for merged in np.split(hits, gaps + 1):
             end = min(scored.start[merged[-1]] + scored.length, scored.duration)

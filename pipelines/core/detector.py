@@ -1,6 +1,6 @@
 """`Detector`: a trained member or blend that scores new recordings."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from features.common.errors import UserError
-from features.common.parallel import in_parallel
-from features.data.audio import AudioError
+from features.data.audio import stated_size, warn_low_sample_rates
 from features.frames.frames import Frames
+from features.frames.segments import in_segments
 from features.frames.spectral import SpectralSettings
 from features.frames.store import VERSION as FEATURES_VERSION
 from features.frames.store import frames_of, frames_of_samples
@@ -69,6 +69,8 @@ class Detector:
     species : (n_species,) names.
     settings : settings of the frames.
     window : window length and hop.
+    longest : number of frames of the longest training recording. Longer recordings are scored in segments.
+    sample_rate : sample rate up to which the training recordings were used, Hz.
     members : the members of the blend, or the one member.
     blend : how the members' scores are combined.
     bands : (n_species, 2) median f_min and f_max of each species' boxes, Hz.
@@ -87,6 +89,8 @@ class Detector:
     species: tuple[str, ...]
     settings: SpectralSettings
     window: WindowSettings
+    longest: int
+    sample_rate: int
     members: tuple[TrainedMember, ...]
     blend: Blend
     bands: np.ndarray
@@ -163,11 +167,14 @@ class Detector:
         trained = [member.config for member in members if member.scorer is not None]
         if not trained:
             raise RunError(f"{folder}: only external scores have a weight, so there is no model to load")
-        settings, window = trained[0]["spectral"], trained[0]["window"]
+        keys = ("spectral", "window", "longest", "sample_rate")
+        settings, window, longest, sample_rate = (trained[0][key] for key in keys)
         if any(tuple(member.config["species"]) != species for member in members):
             raise ValueError("its members have different species")
-        if any((other["spectral"], other["window"]) != (settings, window) for other in trained):
-            raise ValueError("its members have different frame or window settings")
+        if any([other[key] for key in keys] != [trained[0][key] for key in keys] for other in trained):
+            raise ValueError("its members have different recordings, frame settings or window settings")
+        if not all(isinstance(value, int) and value > 0 for value in (longest, sample_rate)):
+            raise ValueError(f"its longest recording ({longest}) or sample rate ({sample_rate}) is not valid")
         for other in trained:
             if other["features_version"] != FEATURES_VERSION:
                 raise ValueError(f"its features have version {other['features_version']}")
@@ -179,6 +186,8 @@ class Detector:
             species=species,
             settings=SpectralSettings(**settings),
             window=WindowSettings(**window),
+            longest=longest,
+            sample_rate=sample_rate,
             members=members,
             blend=blend,
             bands=bands,
@@ -215,8 +224,21 @@ class Detector:
             The model returns scores that are not finite.
         UserError
             The scores of an external member are missing or not valid.
+
+        Warns
+        -----
+        UserWarning
+            The file has a lower sample rate than the training recordings.
         """
-        return self._score(frames_of(Path(recording), self.settings), external, Path(recording).name)
+        path = Path(recording)
+        warn_low_sample_rates({path.name: stated_size(path)[0]}, self.sample_rate)
+        return self.score_file(path, external)
+
+    def score_file(
+        self, path: Path, external: Mapping[str, ExternalScores] | None = None
+    ) -> "ScoredRecording":
+        """Return the scores of an audio file, like `score`, without warnings."""
+        return self._score(frames_of(path, self.settings), external, path.name)
 
     def score_array(
         self, y: np.ndarray, sr: int, external: Mapping[str, ExternalScores] | None = None
@@ -245,24 +267,38 @@ class Detector:
         """Return the scores of a recording from its frames; `external` as in `score`."""
         rate = self.settings.frame_rate
         length, hop = self.window.in_frames(rate)
-        starts = window_starts(len(frames), length, hop)
-        recording_scores, window_scores = [], []
+        segment_scores, window_scores, starts = [], [], []
+        for first, segment in in_segments(frames, self.longest):
+            starts.append(window_starts(len(segment), length, hop))
+            of_segment, of_windows = self._score_segment(segment, starts[-1], external)
+            segment_scores.append(of_segment)
+            window_scores.append(of_windows)
+            starts[-1] += first
+        scores = ScoredWindows(
+            segments=np.stack(segment_scores),
+            first=np.cumsum([0, *map(len, starts[:-1])]),
+            windows=np.concatenate(window_scores),
+            start=np.concatenate(starts) / rate,
+            length=length / rate,
+            duration=(len(frames) - 1) / rate,
+        )
+        return ScoredRecording(self, scores)
+
+    def _score_segment(
+        self, frames: Frames, starts: np.ndarray, external: Mapping[str, ExternalScores] | None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the scores of a segment, (n_species,), and of its windows, (n_windows, n_species)."""
+        length, _ = self.window.in_frames(self.settings.frame_rate)
+        segment_scores, window_scores = [], []
         for member in self.members:
             if member.scorer is None:
                 # External scores are given per recording, so all its windows get the same scores.
                 P = np.tile(self._external_scores(member.name, external), (len(starts), 1))
             else:
                 P = member.scorer.score(frames, starts, length)
-            recording_scores.append(member.aggregation(P, np.array([0])))
+            segment_scores.append(member.aggregation(P, np.array([0])))
             window_scores.append(member.aggregation(P, np.arange(len(P))))
-        scores = ScoredWindows(
-            recording=self.blend.apply(np.stack(recording_scores))[0],
-            windows=self.blend.apply(np.stack(window_scores)),
-            start=starts / rate,
-            length=length / rate,
-            duration=(len(frames) - 1) / rate,
-        )
-        return ScoredRecording(self, scores)
+        return self.blend.apply(np.stack(segment_scores))[0], self.blend.apply(np.stack(window_scores))
 
     def _external_scores(self, name: str, external: Mapping[str, ExternalScores] | None) -> np.ndarray:
         """Return the validated scores of an external member, (n_species,)."""
@@ -308,6 +344,14 @@ class ScoredRecording:
         return pd.Series(self.scores.recording, index=list(self.detector.species))
 
     @property
+    def segments(self) -> pd.DataFrame:
+        """Scores of the segments: one row per segment, with start and end in s and one column per species."""
+        start, end = self.scores.segment_times()
+        times = pd.DataFrame({"start": start, "end": end})
+        scores = pd.DataFrame(self.scores.segments, columns=list(self.detector.species))
+        return pd.concat([times, scores], axis=1)
+
+    @property
     def windows(self) -> pd.DataFrame:
         """Scores of the windows: one row per window, with start and end in s and one column per species."""
         start = self.scores.start
@@ -325,7 +369,10 @@ class ScoredRecording:
             `models.scoring.thresholds.LEVELS`. The default is 0.7.
         recall : target recall of each species on the out-of-fold scores; replaces `precision`.
         """
-        threshold = self.detector.thresholds.at(precision=precision, recall=recall)
+        return self.detections_at(self.detector.thresholds.at(precision=precision, recall=recall))
+
+    def detections_at(self, threshold: np.ndarray) -> pd.DataFrame:
+        """Return what `detections` returns, for thresholds of shape (n_species,)."""
         return detection_table(self.detect(threshold), self.detector.species)
 
     def detect(self, threshold: np.ndarray) -> list[Detection]:
@@ -335,36 +382,11 @@ class ScoredRecording:
     def at_prevalence(self, prevalence: np.ndarray) -> Self:
         """Return the recording with probabilities corrected for a prevalence of shape (n_species,)."""
         detector = self.detector
-        recording, windows = (
+        segments, windows = (
             with_prevalence(detector.probabilities(P), detector.prior, prevalence)
-            for P in (self.scores.recording[None], self.scores.windows)
+            for P in (self.scores.segments, self.scores.windows)
         )
-        return replace(self, scores=self.scores._replace(recording=recording[0], windows=windows))
-
-
-def score_recordings(
-    detector: Detector,
-    recordings: Mapping[str, Path],
-    *,
-    external: Mapping[str, np.ndarray],
-    n_jobs: int,
-) -> Iterator[tuple[str, ScoredRecording | AudioError]]:
-    """Yield the id of each recording, with its scores, or the error if it cannot be decoded.
-
-    Parameters
-    ----------
-    external : name of an external member -> its (n_recordings, n_species) scores.
-    n_jobs : number of recordings scored in parallel.
-    """
-
-    def score(row: int, path: Path) -> ScoredRecording | AudioError:
-        try:
-            return detector.score(path, {name: P[row] for name, P in external.items()})
-        except AudioError as error:
-            return error
-
-    scored = in_parallel(score, enumerate(recordings.values()), n_jobs)
-    yield from zip(recordings, scored, strict=True)
+        return replace(self, scores=self.scores._replace(segments=segments, windows=windows))
 
 
 def _load_member(folder: Path, config: dict[str, Any]) -> TrainedMember:

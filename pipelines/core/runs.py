@@ -353,6 +353,17 @@ def run_digest(folder: Path) -> str:
     return digest(*[file.read_bytes() if file.exists() else None for file in files])
 
 
+def model_digest(folder: Path) -> str:
+    """Return a digest of what determines the scores of new recordings: a run's settings and model files.
+
+    The digest of a blend includes its members.
+    """
+    results = ("oof.npz", "test.npz", "metrics.json", "submission.csv", "submission_prior.csv", "prior.csv")
+    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name not in results)
+    members = [model_digest(folder.parent / name) for name in read_config(folder).get("members", {})]
+    return digest(*members, *[(file.name, file.read_bytes()) for file in files])
+
+
 def outdated_blend(folder: Path) -> RunError:
     """Return the error for a blend with a member that has been trained again."""
     return RunError(f"{folder}: a member has been trained again; run 'python pipelines/blend.py' again")

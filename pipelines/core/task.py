@@ -12,20 +12,22 @@ from tqdm import tqdm
 
 from features.common.errors import UserError
 from features.common.parallel import in_parallel
+from features.data.audio import warn_low_sample_rates
 from features.data.dataset import Dataset, validate_boxes_begin_inside
 from features.frames.frames import Frames
+from features.frames.segments import divide, in_segments
 from features.frames.spectral import SpectralSettings
 from features.frames.store import VERSION as FEATURES_VERSION
-from features.frames.store import FrameStore
+from features.frames.store import Extent, FrameStore
 from features.frames.windows import WindowSettings, label_windows, window_starts
 from models.folds import make_folds
 from pipelines.core.cli import open_dataset
 from pipelines.core.failed_recordings import write_failed
 from pipelines.core.truth import presence, training_truth
 
-RowsOfRecording = Callable[[Frames, np.ndarray, int], np.ndarray]
-"""Function that returns one row per window of a recording, or a single row. Its arguments are the frames of
-the recording, the first frame of each window, and the window length in frames."""
+RowsOfSegment = Callable[[Frames, np.ndarray, int], np.ndarray]
+"""Function that returns one row per window of a segment, or a single row. Its arguments are the frames of the
+segment, the first frame of each window, and the window length in frames."""
 
 
 @dataclass(frozen=True)
@@ -78,31 +80,47 @@ class Task:
         return training_truth(self.dataset)
 
     def starts(self, split: str) -> list[np.ndarray]:
-        """Return the first frame of each window, as one array per recording of a split."""
+        """Return the first frame of each window, as one array per segment of a split.
+
+        Each training recording is one segment. A test recording that is longer than all training recordings
+        has several segments; frames count from the start of the segment.
+        """
         return self._starts[split]
 
-    @cached_property
-    def duration(self) -> dict[str, float]:
-        """Duration of each training recording, s."""
-        extents = zip(self.dataset.train, self._extents["train"], strict=True)
-        return {recording_id: seconds for recording_id, (_, seconds) in extents}
+    def extents(self, split: str) -> dict[str, Extent]:
+        """Return the size of each recording of a split."""
+        return self._extents[split]
 
     @cached_property
-    def _extents(self) -> dict[str, list[tuple[int, float]]]:
+    def longest(self) -> int:
+        """Number of frames of the longest training recording."""
+        return max(extent.n_frames for extent in self.extents("train").values())
+
+    @cached_property
+    def _extents(self) -> dict[str, dict[str, Extent]]:
         recordings = {"train": self.dataset.train, "test": self.dataset.test}
-        return {split: [self.store.extent(r, split) for r in ids] for split, ids in recordings.items()}
+        return {split: {r: self.store.extent(r, split) for r in ids} for split, ids in recordings.items()}
 
     @cached_property
     def _starts(self) -> dict[str, list[np.ndarray]]:
         return {
-            split: [window_starts(n_frames, self.length, self.hop) for n_frames, _ in extents]
+            split: [
+                window_starts(len(segment), self.length, self.hop)
+                for extent in extents.values()
+                for segment in divide(extent.n_frames, self.longest)
+            ]
             for split, extents in self._extents.items()
         }
 
     def first_windows(self, split: str) -> np.ndarray:
-        """Return the index of each recording's first window among all windows of a split, (n_recordings,)."""
+        """Return the index of each segment's first window among all windows of a split, (n_segments,)."""
         counts = [len(starts) for starts in self.starts(split)]
         return np.cumsum([0, *counts[:-1]])
+
+    def highest_of_recording(self, P: np.ndarray) -> np.ndarray:
+        """Return the highest score of each test recording, (n_test, n_species), from scores P of segments."""
+        counts = [len(divide(extent.n_frames, self.longest)) for extent in self.extents("test").values()]
+        return np.maximum.reduceat(P, np.cumsum([0, *counts[:-1]]), axis=0)
 
     def per_window(self, of_recording: np.ndarray) -> np.ndarray:
         """Return an array of values per window, from an array of values per training recording."""
@@ -117,11 +135,11 @@ class Task:
         absent = np.zeros((len(dataset.train), dataset.n_species), bool)
         if dataset.train_labels is not None:
             absent = dataset.train_labels == 0
-        parts = []
+        parts, duration = [], self.extents("train")
         for k, (recording_id, starts) in enumerate(zip(dataset.train, self.starts("train"), strict=True)):
             start = starts / rate
             end = start + self.length / rate
-            end[-1] = self.duration[recording_id]  # the last window reaches the end of the recording
+            end[-1] = duration[recording_id].duration  # the last window reaches the end of the recording
             own = tp.get(recording_id, none), fp.get(recording_id, none)
             parts.append(
                 label_windows(
@@ -133,6 +151,8 @@ class Task:
     def config(self) -> dict[str, Any]:
         """Return the settings that affect the scores, for a run's config.json."""
         return {
+            "longest": self.longest,
+            "sample_rate": self.sample_rate,
             "window": asdict(self.window),
             "spectral": asdict(self.store.settings),
             "features_version": FEATURES_VERSION,
@@ -140,21 +160,34 @@ class Task:
             "folds": self.n_folds,
         }
 
-    def compute(self, split: str, function: RowsOfRecording, description: str) -> np.ndarray:
-        """Return the rows that `function` returns for each recording of a split, concatenated.
+    @cached_property
+    def sample_rate(self) -> int:
+        """Sample rate up to which the training recordings were used, Hz.
+
+        It is their median sample rate, or that of the frames if this is lower.
+        """
+        rates = sorted(extent.sr for extent in self.extents("train").values())
+        return min(rates[(len(rates) - 1) // 2], self.store.settings.sr)
+
+    def compute(self, split: str, function: RowsOfSegment, description: str) -> np.ndarray:
+        """Return the rows that `function` returns for each segment of a split, concatenated.
 
         Parameters
         ----------
         split : "train" or "test".
-        function : called with a recording's frames, the first frames of its windows, and their length.
+        function : called with a segment's frames, the first frames of its windows, and their length.
         description : text of the progress bar.
         """
         ids = list(self.dataset.train if split == "train" else self.dataset.test)
 
-        def rows(recording_id: str, starts: np.ndarray) -> np.ndarray:
-            return function(self.store.load(recording_id, split), starts, self.length)
+        def rows(recording_id: str) -> np.ndarray:
+            parts = [
+                function(segment, window_starts(len(segment), self.length, self.hop), self.length)
+                for _, segment in in_segments(self.store.load(recording_id, split), self.longest)
+            ]
+            return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-        parts = in_parallel(rows, zip(ids, self.starts(split), strict=True), self.jobs)
+        parts = in_parallel(rows, ((recording_id,) for recording_id in ids), self.jobs)
         progress = tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording")
         return _concatenate(progress, len(ids))
 
@@ -194,6 +227,8 @@ def load_task(args: argparse.Namespace) -> Task:
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test recordings, "
         f"{dataset.n_species} species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes"
     )
+    if dataset.grouped_by == "site":
+        print("folds keep the recordings of a site together; write groups.csv to group them differently")
     without_tp = dataset.species_without_tp()
     if without_tp:
         print(f"{len(without_tp)} species have no TP box and cannot be learned: {', '.join(without_tp)}")
@@ -215,7 +250,9 @@ def load_task(args: argparse.Namespace) -> Task:
         jobs=args.jobs,
         fold=fold,
     )
-    validate_boxes_begin_inside(dataset, task.duration)
+    validate_boxes_begin_inside(dataset, {r: e.duration for r, e in task.extents("train").items()})
+    rates = {recording_id: extent.sr for recording_id, extent in task.extents("test").items()}
+    warn_low_sample_rates(rates, task.sample_rate)
     return task
 
 

@@ -44,7 +44,9 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
     if task.dataset.test:
         P = scorer.predict(task.compute("test", scorer.inputs, "windows"))
         first_test = task.first_windows("test")
-        test, pooled_test = aggregation(P, first_test), pool(P, first_test, aggregation.pooling)
+        test, pooled_test = map(
+            task.highest_of_recording, (aggregation(P, first_test), pool(P, first_test, aggregation.pooling))
+        )
     seconds = {"oof": cross_fit.seconds, "test": time.perf_counter() - started}
 
     calibration = calibration_by_split(task.dataset, (pooled, pooled_test), (oof, test))

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from features.annotations.importing import import_labels
-from features.data.dataset import BOX_COLUMNS, find_recordings, load_dataset
+from features.data.dataset import BOX_COLUMNS, load_dataset
+from features.data.recordings import find_recordings
 from pipelines.convert import export_boxes
 from tests.conftest import error_message, run_command
 

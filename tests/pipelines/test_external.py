@@ -18,7 +18,7 @@ from pipelines.core.external import external_run, read_external_scores
 from pipelines.core.runs import RunError, Scores, read_run
 from pipelines.core.truth import training_truth
 from tests import fuzz
-from tests.conftest import run_command
+from tests.conftest import read_scores, run_command
 
 SPECIES = ("coqui", "owl", "frog")
 
@@ -98,7 +98,7 @@ def test_blend_predicts_the_scores_of_training(blended: tuple[Path, Path], tmp_p
     flags = (data / "test", "--model", results / "blend", "--out", tmp_path / "out")
     status, _, stderr = call("predict", *flags, "--scores", f"other={tmp_path / 'new.csv'}")
     assert status == 0, stderr
-    scores = pd.read_csv(tmp_path / "out" / "scores.csv", index_col="recording_id")
+    scores = read_scores(tmp_path / "out")
     np.testing.assert_allclose(scores, Scores.load(results / "blend" / "test.npz").scores, atol=1e-6)
 
 

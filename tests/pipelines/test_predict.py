@@ -9,7 +9,7 @@ import pytest
 
 from pipelines.core.detector import Detector
 from pipelines.core.runs import Scores
-from tests.conftest import error_message, run_command
+from tests.conftest import error_message, read_scores, run_command
 
 MODELS = ("gbm", "gru", "blend")
 
@@ -22,7 +22,7 @@ def test_test_recordings_have_the_same_scores_as_in_training(
     done = run_command("predict", data / "test", "--model", results / model, "--out", tmp_path / "out")
     assert done.returncode == 0, done.stderr
     expected = Scores.load(results / model / "test.npz")
-    scores = pd.read_csv(tmp_path / "out" / "scores.csv", index_col="recording_id")
+    scores = read_scores(tmp_path / "out")
     assert list(scores.columns) == ["coqui", "owl", "frog"]
     assert list(scores.index) == list(expected.recording_id)
     np.testing.assert_allclose(scores, expected.scores, atol=1e-6)
@@ -44,7 +44,7 @@ def test_undecodable_recording_has_no_scores_and_the_prior_in_the_submission(
     assert done.returncode == 0
     assert "broken.flac: cannot be decoded" in done.stderr
     assert "2 recordings scored" in done.stdout
-    assert "1 recordings could not be decoded and have no scores" in done.stdout
+    assert "1 recordings could not be read and have no scores" in done.stdout
     out = tmp_path / "out"
     assert list(pd.read_csv(out / "scores.csv")["recording_id"]) == ["t0", "t1"]
     submission = pd.read_csv(out / "submission.csv", index_col="recording_id")
@@ -68,8 +68,8 @@ def test_lower_thresholds_give_more_detections(trained: tuple[Path, Path], tmp_p
         run_command("predict", data / "train", "--model", results / "gbm", "--out", tmp_path, *flag)
         n[flag] = len(pd.read_csv(tmp_path / "detections.csv"))
     lines = (tmp_path / "detections.csv").read_text().splitlines()
-    assert lines[0] == "recording_id,species,t_min,t_max,f_min,f_max,score,threshold"
-    assert all(len(number) <= len("0.123456") for line in lines[1:] for number in line.split(",")[2:])
+    assert lines[0] == "recording_id,site,time,species,t_min,t_max,f_min,f_max,score,threshold"
+    assert all(len(number) <= len("0.123456") for line in lines[1:] for number in line.split(",")[4:])
     assert n["--recall", "0.95"] >= n["--recall", "0.5"] > 0
     assert n["--recall", "0.95"] >= n["--precision", "0.95"]
 
@@ -82,7 +82,7 @@ def test_prior_can_be_estimated_or_given(trained: tuple[Path, Path], tmp_path: P
     for prior in ("none", "estimate", table):
         flags = ("--model", results / "blend", "--out", tmp_path / "out", "--prior", prior)
         assert run_command("predict", data / "test", *flags).returncode == 0
-        scores[prior] = pd.read_csv(tmp_path / "out" / "scores.csv", index_col="recording_id")
+        scores[prior] = read_scores(tmp_path / "out")
     detector = Detector.load(results / "blend")
     plain = detector.probabilities(scores["none"].to_numpy())
     given = scores[table].to_numpy()
@@ -125,7 +125,10 @@ def test_invalid_model_or_recordings_are_rejected(trained: tuple[Path, Path], tm
         ((data / "test", "--model", empty), "empty: no trained model here; give the folder of a run"),
         ((data / "test", "--model", bare), "bare: not a valid run of this version"),
         ((data / "test", "--model", alone), "alone/gbm: missing member of the blend"),
-        ((empty, "--model", results / "gbm"), "no recordings found; give .flac"),
+        (
+            (empty, "--model", results / "gbm"),
+            "no recordings found; .flac, .wav, .ogg and .mp3 files can be read",
+        ),
         ((tmp_path / "nowhere", "--model", results / "gbm"), "no such file or folder"),
         (
             (data / "test", data / "test" / "t0.flac", "--model", results / "gbm"),

@@ -10,9 +10,13 @@ import pandas as pd
 import pytest
 import soundfile
 
+from features.annotations.audacity import write_audacity
 from features.annotations.boxes import AnnotationError
 from features.annotations.importing import find_label_files, import_labels
+from features.annotations.raven import write_raven
+from features.annotations.raven_sequence import write_raven_sequence
 from features.common.errors import UserError
+from features.data.audio import AudioError
 from features.data.dataset import load_dataset
 from tests.features.annotations.conftest import WriteSeason
 
@@ -122,12 +126,16 @@ def test_only_reviewed_boxes_are_imported(tmp_path: Path, season: WriteSeason) -
 
 
 def test_data_set_of_unreviewed_detections_is_rejected(tmp_path: Path, season: WriteSeason) -> None:
-    (tmp_path / "labels").mkdir()
-    (tmp_path / "labels" / "detections.csv").write_text(
-        "recording_id,species,t_min,t_max,score\na,owl,1,2,0.9\n"
-    )
-    with pytest.raises(AnnotationError, match=r"no confirmed box \(0 rejected, 1 not reviewed\)"):
-        import_labels(season("a"), tmp_path / "labels", tmp_path / "data")
+    recordings = season("site1/a")
+    labels = tmp_path / "predicted"
+    box = {"species": "owl", "t_min": 1.0, "t_max": 2.0, "f_min": 5.0, "f_max": 9.0, "score": 0.9}
+    found = pd.DataFrame([box])
+    write_raven(labels / "raven" / "site1" / "a.Table.1.selections.txt", found)
+    write_audacity(labels / "audacity" / "site1" / "a.txt", found)
+    write_raven_sequence(labels / "detections.selections.txt", [(recordings["site1/a"], 10.0, found)])
+    found.assign(recording_id="site1/a").to_csv(labels / "detections.csv", index=False)
+    with pytest.raises(AnnotationError, match=r"no confirmed box \(0 rejected, 4 not reviewed\)"):
+        import_labels(recordings, labels, tmp_path / "data")
     assert not (tmp_path / "data").exists()
 
 
@@ -372,3 +380,14 @@ def test_link_out_of_the_folder_is_rejected(tmp_path: Path, season: WriteSeason)
     (tmp_path / "labels" / "link.csv").symlink_to(tmp_path / "outside.csv")
     with pytest.raises(UserError, match="links to a file outside"):
         import_labels(season("a"), tmp_path / "labels", tmp_path / "data")
+
+
+def test_unreadable_recording_only_matters_for_boxes_without_frequencies(
+    tmp_path: Path, season: WriteSeason
+) -> None:
+    recordings = season("a")
+    recordings["a"].write_bytes(b"damaged")
+    with pytest.raises(AudioError, match=r"a\.wav: cannot be decoded"):
+        import_labels(recordings, write(tmp_path / "labels", a="a,1,2,owl,,,yes\n"), tmp_path / "data")
+    import_labels(recordings, write(tmp_path / "labels", a="a,1,2,owl,5,9,yes\n"), tmp_path / "data")
+    assert len(load_dataset(tmp_path / "data").tp) == 1

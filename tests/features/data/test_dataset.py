@@ -93,7 +93,7 @@ INVALID = {
     ),
     "id is a path": (
         replace_text("train_tp.csv", "a3,", "../a3,"),
-        r"train_tp\.csv line 5: recording_id '\.\./a3' is not a file stem; give the file name",
+        r"train_tp\.csv line 5: recording_id '\.\./a3' is not a path below the folder of recordings",
     ),
     "duplicate id in a table": (
         replace_text("test_labels.csv", "t1,", "t0,"),
@@ -107,7 +107,7 @@ INVALID = {
         replace_text("train_tp.csv", "f_min", " t_min"),
         r"train_tp\.csv: duplicate column 't_min'; keep one",
     ),
-    "empty train set": (empty_train, r"train: contains no recordings; put \.flac"),
+    "empty train set": (empty_train, r"train: contains no recordings; \.flac"),
     "empty TP table": (
         lambda root: (root / "train_tp.csv").write_text(
             "recording_id,species_id,songtype_id,t_min,f_min,t_max,f_max\n"

@@ -42,7 +42,7 @@ def test_loaded_frames_equal_computed_frames_up_to_float16(
     store.compute(recordings, "train", 1)
     expected = spectra_of(recordings["b"])
     found = store.load("b", "train")
-    assert store.extent("b", "train") == (len(found), 1.0)
+    assert store.extent("b", "train") == (len(found), 1.0, SETTINGS.sr)
     assert len(found) == len(expected.log_mel)
     assert np.abs(found.log_mel - expected.log_mel).max() <= 0.0313
     assert np.abs(found.contrast - expected.contrast).max() <= 0.0313

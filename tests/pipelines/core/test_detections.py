@@ -8,7 +8,7 @@ from pipelines.core.detections import Detection, ScoredWindows, detect, detectio
 def scored(windows: list[list[float]], recording: list[float]) -> ScoredWindows:
     """Return scores of windows of 1 s with a hop of 0.5 s; the last window is cut to 0.8 s."""
     start = 0.5 * np.arange(len(windows))
-    return ScoredWindows(np.array(recording), np.array(windows), start, 1.0, start[-1] + 0.8)
+    return ScoredWindows(np.array([recording]), np.array([0]), np.array(windows), start, 1.0, start[-1] + 0.8)
 
 
 def test_overlapping_windows_above_the_threshold_are_merged() -> None:
@@ -32,6 +32,22 @@ def test_species_above_its_threshold_has_at_least_one_detection() -> None:
 
 def test_species_below_its_threshold_has_no_detection() -> None:
     assert detect(scored([[0.9]], [0.5]), np.array([0.6]), np.array([[0.0, 1.0]])) == []
+
+
+def test_species_is_reported_only_in_segments_that_reach_its_threshold() -> None:
+    """Segments of 4 windows; the last one overlaps the one before it by 2 windows."""
+    first, start = np.array([0, 4, 8]), np.array([0, 1, 2, 3, 4, 5, 6, 7, 6, 7, 8, 9]) / 2
+    p = np.array([0.1, 0.9, 0.1, 0.8, 0.9, 0.1, 0.1, 0.9, 0.1, 0.95, 0.9, 0.1])
+    windows = np.stack([p, np.where(start < 2, 0.9, 0.1)], axis=1)
+    segments = np.array([[0.5, 0.9], [0.8, 0.4], [0.9, 0.4]])
+    scores = ScoredWindows(segments, first, windows, start, 1.0, 5.5)
+    found = detect(scores, np.array([0.6, 0.6]), np.zeros((2, 2)))
+    assert [(d.species, d.t_min, d.t_max, d.score) for d in found] == [
+        (1, 0.0, 2.5, 0.9),
+        (0, 2.0, 3.0, 0.9),
+        (0, 3.5, 5.0, 0.95),
+    ]
+    assert [times.tolist() for times in scores.segment_times()] == [[0.0, 2.0, 3.0], [2.5, 4.5, 5.5]]
 
 
 def test_detections_are_sorted_by_start() -> None:

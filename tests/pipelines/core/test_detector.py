@@ -9,12 +9,14 @@ import soundfile
 
 from features.common.errors import UserError
 from features.data.audio import AudioError
+from features.frames.frames import Frames
+from features.frames.store import frames_of
 from models.logistic import IDENTITY
 from models.scoring.aggregation import Aggregation
 from models.scoring.blending import Blend
 from models.scoring.calibration import PlattCalibrator
 from models.scoring.thresholds import LEVELS
-from pipelines.core.detector import ALONE, Detector, ScoredRecording, TrainedMember, score_recordings
+from pipelines.core.detector import ALONE, Detector, ScoredRecording, TrainedMember
 from pipelines.core.runs import Scores
 from tests.conftest import load
 
@@ -157,22 +159,28 @@ def test_unknown_external_scores_can_be_zero(with_external: Detector, recording:
     assert (with_external.score(recording, zeros).recording <= 0.5).all()
 
 
-def test_recordings_are_scored_in_order_with_their_external_scores(
-    with_external: Detector, trained: tuple[Path, Path], tmp_path: Path
+def test_long_recording_is_scored_in_segments(
+    detector: Detector, trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    test = trained[0] / "test"
-    (tmp_path / "broken.wav").write_bytes(b"RIFF")
-    recordings = {"t1": test / "t1.flac", "broken": tmp_path / "broken.wav", "t0": test / "t0.flac"}
-    P = np.array([[0.1, 0.2, 0.3], [0.0, 0.0, 0.0], [0.7, 0.8, 0.9]])
-    found = dict(score_recordings(with_external, recordings, external={"other": P}, n_jobs=2))
-    assert list(found) == list(recordings)
-    assert isinstance(found["broken"], AudioError)
-    for row, name in ((0, "t1"), (2, "t0")):
-        result = found[name]
-        assert isinstance(result, ScoredRecording)
-        np.testing.assert_array_equal(
-            result.recording, with_external.score(recordings[name], {"other": P[row]}).recording
-        )
+    parts = [load(trained[0] / "train" / f"a{k}.flac") for k in range(3)]
+    sr = parts[0][1]
+    y = np.concatenate([y for y, _ in parts])[: 5 * sr]  # segments from 0, 2 and 3 s
+    soundfile.write(tmp_path / "long.wav", y, sr, subtype="FLOAT")
+    found = detector.score(tmp_path / "long.wav")
+    np.testing.assert_allclose(found.segments[["start", "end"]], [[0, 2], [2, 4], [3, 5]])
+    frames = frames_of(tmp_path / "long.wav", detector.settings)
+    for k, first in enumerate((0, 2, 3)):
+        part = slice(50 * first, 50 * first + 101)
+        alone = detector.score_frames(Frames.of(frames.log_mel[part], frames.contrast[part]))
+        np.testing.assert_array_equal(found.scores.segments[k], alone.scores.recording)
+    np.testing.assert_array_equal(found.recording, found.segments[SPECIES].max(axis=0))
+    assert found.windows["start"].iloc[-1] == pytest.approx(4.0)
+
+
+def test_recording_with_a_lower_sample_rate_is_a_warning(detector: Detector, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "low.wav", np.random.default_rng(0).normal(0, 0.1, 16_000), 8000)
+    with pytest.warns(UserWarning, match=r"lower sample rate .*16000 Hz\), such as 'low\.wav' with 8000 Hz"):
+        detector.score(tmp_path / "low.wav")
 
 
 def test_undecodable_recording_is_an_audio_error(detector: Detector, tmp_path: Path) -> None:

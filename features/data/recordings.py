@@ -1,0 +1,111 @@
+"""Recordings in a folder and its subfolders, and their ids."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from features.common.errors import UserError
+from features.data.tables import DatasetError
+
+AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
+UNREADABLE_SUFFIXES = (
+    *(".3gp", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".mp4", ".opus"),
+    *(".w4v", ".w64", ".wac", ".wma", ".zc"),
+)
+"""Suffixes of other audio formats. Most of them cannot be decoded by libsndfile."""
+READABLE = f"{', '.join(AUDIO_SUFFIXES[:-1])} and {AUDIO_SUFFIXES[-1]} files can be read"
+
+
+def find_recordings(folder: Path, *, follow_links: bool = False) -> dict[str, Path]:
+    """Return the audio file of each recording id in a folder, sorted by path; empty if there is no folder.
+
+    The folder is searched recursively. The id of a recording is its path below the folder without suffix,
+    with "/" as separator. Hidden files and folders, and files whose suffix is not in `AUDIO_SUFFIXES`, are
+    ignored. A link to a folder inside `folder` is ignored too, because its recordings have an id already.
+
+    Parameters
+    ----------
+    folder : Path
+    follow_links : bool
+        Whether symbolic links may lead out of the folder.
+
+    Raises
+    ------
+    DatasetError
+        Two files have the same id.
+    UserError
+        A symbolic link leads out of the folder, and `follow_links` is false.
+
+    Warns
+    -----
+    UserWarning
+        The folder contains audio files in formats that cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> season = Path(tempfile.mkdtemp())
+    >>> for name in ("ridge/20240315_053000.WAV", "river/20240315_053000.WAV", "notes.txt"):
+    ...     (season / name).parent.mkdir(exist_ok=True)
+    ...     (season / name).touch()
+    >>> list(find_recordings(season))
+    ['ridge/20240315_053000', 'river/20240315_053000']
+    """
+    found: dict[str, Path] = {}
+    unreadable: Counter[str] = Counter()
+    for path in _files(folder, folder.resolve(), follow_links=follow_links, parents=()):
+        suffix = path.suffix.lower()
+        if suffix in UNREADABLE_SUFFIXES:
+            unreadable[suffix] += 1
+        if suffix not in AUDIO_SUFFIXES:
+            continue
+        if path.is_symlink() and not follow_links:
+            _validate_link(path, folder.resolve())
+        recording_id = path.relative_to(folder).with_suffix("").as_posix()
+        if recording_id in found:
+            raise DatasetError(
+                f"{path}: duplicate recording id '{recording_id}' (also {found[recording_id].name}); keep "
+                f"one of the two files"
+            )
+        found[recording_id] = path
+    if unreadable:
+        listed = ", ".join(f"{n} {suffix}" for suffix, n in sorted(unreadable.items()))
+        warnings.warn(f"{folder}: ignored {listed} files; {READABLE}, convert them", stacklevel=2)
+    return found
+
+
+def _files(folder: Path, root: Path, *, follow_links: bool, parents: tuple[Path, ...]) -> Iterator[Path]:
+    """Yield the files below a folder, sorted by path.
+
+    Parameters
+    ----------
+    root : Path
+        The folder that the search began in, resolved.
+    parents : tuple of Path
+        The resolved folders from the root to this one. A link to one of them would never end.
+    """
+    if not folder.is_dir():
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if not path.is_dir():
+            yield path
+            continue
+        resolved = path.resolve()
+        if path.is_symlink():
+            if resolved.is_relative_to(root) or resolved in parents:
+                continue
+            if not follow_links:
+                _validate_link(path, root)
+        yield from _files(path, root, follow_links=follow_links, parents=(*parents, resolved))
+
+
+def _validate_link(path: Path, root: Path) -> None:
+    """Raise UserError if a symbolic link leads out of the folder `root`."""
+    if not path.resolve().is_relative_to(root):
+        raise UserError(
+            f"{path}: links to {path.resolve()}, outside the folder; copy it into the folder, or give "
+            f"--follow-links"
+        )

@@ -1,0 +1,192 @@
+"""The files that `predict` writes: scores, detections, a submission, and files for Raven and Audacity."""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.annotations.audacity import write_audacity
+from features.annotations.camtrap import write_camtrap
+from features.annotations.raven import write_raven
+from features.annotations.raven_sequence import write_raven_sequence
+from features.common.table_writer import write_table
+from features.data.metadata import later
+from pipelines.core.detections import detection_table
+from pipelines.core.failed_recordings import write_failed
+from pipelines.core.predictions import Predicted, Predictions
+from pipelines.core.priors import PrevalenceRule, write_prevalence
+
+BATCH = 1024  # rows per data frame
+FORMATS = ("csv", "parquet", "camtrap-dp")
+PLACE = ("recording_id", "site", "time")
+"""First columns of scores and detections. The time is the absolute time of t_min."""
+
+Read = Callable[[], Iterable[Predicted]]
+"""Function that returns the scored recordings in order."""
+
+
+@dataclass(frozen=True)
+class PredictionFiles:
+    """Writer of the files of one call of `predict`.
+
+    Each file is written from the stored scores, one recording after the other, so that memory does not grow
+    with the number of recordings.
+
+    Attributes
+    ----------
+    out : output folder.
+    predictions : the stored scores.
+    rule : prevalence to correct the scores for; None for uncorrected scores.
+    threshold : (n_species,) lowest score at which a species is reported.
+    form : one of `FORMATS`.
+    per_recording : whether to write a Raven and an Audacity file for each recording with detections.
+    """
+
+    out: Path
+    predictions: Predictions
+    rule: PrevalenceRule | None
+    threshold: np.ndarray
+    form: str
+    per_recording: bool
+
+    def write_tables(self) -> None:
+        """Write the scores and detections of the recordings that are scored so far."""
+        read = partial(self.predictions.read, self._prevalence())
+        self._write_scores(read)
+        self._write_detections(read)
+
+    def write(self, failed: Mapping[str, str]) -> int:
+        """Write all files, remove those of earlier calls that are not written again; return the detections.
+
+        Parameters
+        ----------
+        failed : why a recording has no scores, by recording id.
+        """
+        detector, prevalence = self.predictions.detector, self._prevalence()
+        read = partial(self.predictions.read, prevalence)
+        detections, n_detections = self._write_detections(read)
+        files = [self._write_scores(read), detections, self._write_raven(read)]
+        prior = np.full(len(self._species), detector.prior) if prevalence is None else prevalence
+        files.append(self._write_submission(read, failed, prior))
+        write_failed(self.out, {"test": failed})
+        if prevalence is not None:
+            files.append(self.out / "prior.csv")
+            write_prevalence(files[-1], self._species, prevalence)
+        if self.per_recording:
+            files += self._write_per_recording(read)
+        if self.form == "camtrap-dp":
+            files += self._write_camtrap(read)
+        self.predictions.store.replace_outputs(self.out, [file.relative_to(self.out) for file in files])
+        return n_detections
+
+    @property
+    def _species(self) -> tuple[str, ...]:
+        return self.predictions.detector.species
+
+    @property
+    def _suffix(self) -> str:
+        return ".parquet" if self.form == "parquet" else ".csv"
+
+    def _prevalence(self) -> np.ndarray | None:
+        """Return the prevalence to correct the scores for, (n_species,), or None."""
+        if self.rule is None:
+            return None
+        detector = self.predictions.detector
+        return self.rule(detector.probabilities(self.predictions.segment_scores()), detector.prior)
+
+    def _write_scores(self, read: Read) -> Path:
+        """Write one row per recording or, of a recording longer than those of training, one per segment."""
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for one in read():
+                start, end = one.scored.scores.segment_times()
+                for t_min, t_max, P in zip(start, end, one.scored.scores.segments, strict=True):
+                    yield *_place(one, t_min), float(t_min), float(t_max), *P.tolist()
+
+        file = self.out / f"scores{self._suffix}"
+        write_table(file, _tables(rows(), [*PLACE, "t_min", "t_max", *self._species]))
+        return file
+
+    def _write_detections(self, read: Read) -> tuple[Path, int]:
+        """Write one row per detection; return the file and the number of detections."""
+        n_detections = 0
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            nonlocal n_detections
+            for one in read():
+                for found in self._detections(one).itertuples(index=False):
+                    n_detections += 1
+                    yield *_place(one, found.t_min), *found  # type: ignore[arg-type]
+
+        file = self.out / f"detections{self._suffix}"
+        columns = [*PLACE, *detection_table([], self._species)]
+        write_table(file, _tables(rows(), columns), float_format="%.6g")
+        return file, n_detections
+
+    def _write_submission(self, read: Read, failed: Iterable[str], prior: np.ndarray) -> Path:
+        """Write the scores in the format of the RFCX challenge; failed recordings get the scores `prior`."""
+
+        def rows() -> Iterator[tuple[Any, ...]]:
+            for one in read():
+                yield one.recording_id, *one.scored.scores.recording.tolist()
+            for recording_id in failed:
+                yield recording_id, *prior.tolist()
+
+        file = self.out / "submission.csv"
+        write_table(file, _tables(rows(), ["recording_id", *(f"s{k}" for k in range(len(prior)))]))
+        return file
+
+    def _write_raven(self, read: Read) -> Path:
+        """Write the detections of all recordings as one Raven table."""
+        file = self.out / "detections.selections.txt"
+        write_raven_sequence(file, ((one.path, one.duration, self._detections(one)) for one in read()))
+        return file
+
+    def _write_per_recording(self, read: Read) -> list[Path]:
+        """Write a Raven and an Audacity file for each recording with detections."""
+        files = []
+        for one in read():
+            detections = self._detections(one)
+            if len(detections):
+                raven = self.out / "raven" / f"{one.recording_id}.Table.1.selections.txt"
+                audacity = self.out / "audacity" / f"{one.recording_id}.txt"
+                write_raven(raven, detections)
+                write_audacity(audacity, detections)
+                files += [raven, audacity]
+        return files
+
+    def _write_camtrap(self, read: Read) -> list[Path]:
+        """Write the detections of all recordings as a Camtrap DP package."""
+        folder = self.out / "camtrap-dp"
+        recordings = {
+            one.recording_id: {**one.site_time._asdict(), "file": one.path, "duration": one.duration}
+            for one in read()
+        }
+        write_camtrap(
+            folder,
+            name=self.out.resolve().name,
+            classified_by=f"Understory {self.predictions.detector.folder.name}",
+            recordings=pd.DataFrame.from_dict(recordings, orient="index"),
+            observations=(self._detections(one).assign(recording_id=one.recording_id) for one in read()),
+        )
+        return sorted(folder.iterdir())
+
+    def _detections(self, one: Predicted) -> pd.DataFrame:
+        return one.scored.detections_at(self.threshold)
+
+
+def _place(one: Predicted, seconds: float) -> tuple[str, str, str]:
+    """Return the id and the site of a recording, and the time some seconds after its start."""
+    return one.recording_id, one.site_time.site, later(one.site_time.start, seconds)
+
+
+def _tables(rows: Iterator[tuple[Any, ...]], columns: Sequence[str]) -> Iterator[pd.DataFrame]:
+    """Yield rows as data frames; the first one is empty, and names the columns if there are no rows."""
+    yield pd.DataFrame(columns=list(columns))
+    while batch := list(islice(rows, BATCH)):
+        yield pd.DataFrame(batch, columns=list(columns))

@@ -1,0 +1,118 @@
+"""Scores of new recordings: each recording is scored once, stored, and read back in order."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from features.common.files import digest
+from features.common.parallel import in_parallel
+from features.data.audio import AudioError, source_of, stated_size
+from features.data.metadata import SiteTime, recorder_time, with_table
+from pipelines.core.detector import Detector, ScoredRecording
+from pipelines.core.prediction_store import Prediction, PredictionStore
+
+
+class Predicted(NamedTuple):
+    """A scored recording.
+
+    Attributes
+    ----------
+    recording_id : id of the recording.
+    path : audio file.
+    site_time : site and time of the recording.
+    duration : duration of the recording, s.
+    scored : scores of the recording.
+    """
+
+    recording_id: str
+    path: Path
+    site_time: SiteTime
+    duration: float
+    scored: ScoredRecording
+
+
+@dataclass(frozen=True)
+class Predictions:
+    """Scores of recordings in a store.
+
+    Attributes
+    ----------
+    detector : scores the recordings.
+    store : holds the scores.
+    recordings : audio file of each recording id.
+    site_times : rows of recordings.csv.
+    external : name of an external member -> its (n_recordings, n_species) scores.
+    """
+
+    detector: Detector
+    store: PredictionStore
+    recordings: Mapping[str, Path]
+    site_times: Mapping[str, SiteTime]
+    external: Mapping[str, np.ndarray]
+
+    def missing(self) -> list[str]:
+        """Return the recordings that are new or have changed; remove vanished ones from the store."""
+        stored = self.store.sources()
+        self.store.remove(stored.keys() - self.recordings.keys())
+        return [r for row, r in enumerate(self.recordings) if not self._is_stored(stored.get(r), row, r)]
+
+    def _is_stored(self, source: str | None, row: int, recording_id: str) -> bool:
+        try:
+            return source == self._source(row, recording_id)
+        except AudioError:  # the file is missing; scoring it gives the error
+            return False
+
+    def score(self, recording_ids: Sequence[str], n_jobs: int) -> Iterator[AudioError | None]:
+        """Score recordings and yield None for each, or the error if it cannot be scored.
+
+        Each recording is stored as soon as it is scored.
+
+        Parameters
+        ----------
+        n_jobs : number of recordings scored in parallel.
+        """
+        row = {recording_id: k for k, recording_id in enumerate(self.recordings)}
+        return in_parallel(self._score_one, ((row[r], r) for r in recording_ids), n_jobs)
+
+    def _score_one(self, row: int, recording_id: str) -> AudioError | None:
+        path = self.recordings[recording_id]
+        try:
+            source = self._source(row, recording_id)
+            scored = self.detector.score_file(path, {name: P[row] for name, P in self.external.items()})
+            prediction = Prediction(scored.scores, recorder_time(recording_id, path), *stated_size(path))
+        except AudioError as error:
+            self.store.remove([recording_id])
+            return error
+        self.store.add(recording_id, source, prediction)
+        return None
+
+    def _source(self, row: int, recording_id: str) -> str:
+        """Return a digest of what the scores of a recording depend on, besides the model."""
+        external = [P[row] for P in self.external.values()]
+        return digest(source_of(self.recordings[recording_id]), *external)
+
+    def segment_scores(self) -> np.ndarray:
+        """Return the scores of the segments of all stored recordings, (n_segments, n_species)."""
+        parts = [self.store.read_segments(recording_id) for recording_id in self.store.sources()]
+        return np.concatenate([np.empty((0, len(self.detector.species))), *parts])
+
+    def read(self, prevalence: np.ndarray | None = None) -> Iterator[Predicted]:
+        """Yield the stored recordings in order.
+
+        Parameters
+        ----------
+        prevalence : (n_species,) prevalence to correct the scores for; None for uncorrected scores.
+        """
+        stored = self.store.sources()
+        for recording_id, path in self.recordings.items():
+            if recording_id in stored:
+                prediction = self.store.read(recording_id)
+                scored = ScoredRecording(self.detector, prediction.scores)
+                if prevalence is not None:
+                    scored = scored.at_prevalence(prevalence)
+                row = self.site_times.get(recording_id, SiteTime())
+                place = with_table(prediction.recorded, row)
+                yield Predicted(recording_id, path, place, prediction.duration, scored)
