@@ -66,6 +66,14 @@ RAVEN_VARIANTS = [
         OWL,
     ),
     Variant(
+        "selection of two views with different verdicts",
+        tabs(
+            f"{R} | Species | Verified\n{ROW} | owl | yes\n"
+            f"1 | Spectrogram 2 | 1 | 0.5 | 2.0 | 500 | 900 | owl | no"
+        ),
+        {2: " owl 0.5 2 500 900 yes", 3: " owl 0.5 2 500 900 no"},
+    ),
+    Variant(
         "same selection number, other times (two tables pasted together)",
         tabs(f"{R} | Species\n{ROW} | owl\n1 | Spectrogram 1 | 1 | 3 | 4 | 500 | 900 | owl"),
         {2: " owl 0.5 2 500 900 yes", 3: " owl 3 4 500 900 yes"},
@@ -74,9 +82,9 @@ RAVEN_VARIANTS = [
         "selection in a waveform view only",
         tabs(
             f"{R} | Species\n1 | Waveform 1 | 1 | 0.5 | 2.0 | 0 | 8000 | owl\n"
-            f"2 | Waveform 1 | 1 | 3 | 4 |  |  | owl"
+            f"2 | Waveform 1 | 1 | 3 | 4 |  |  | owl\n3 | Waveform 1 | 1 | 5 | 6 | 500 | 900 | owl"
         ),
-        {2: " owl 0.5 2 - - yes", 3: " owl 3 4 - - yes"},
+        {2: " owl 0.5 2 - - yes", 3: " owl 3 4 - - yes", 4: " owl 5 6 500 900 yes"},
     ),
     Variant(
         "Begin Path is preferred to Begin File",
@@ -114,6 +122,11 @@ RAVEN_VARIANTS = [
     Variant("UTF-16", tabs(f"{R} | Species\n{ROW} | búho").encode("utf-16"), {2: " búho 0.5 2 500 900 yes"}),
     Variant(
         "Latin-1", tabs(f"{R} | Species\n{ROW} | búho").encode("latin-1"), {2: " búho 0.5 2 500 900 yes"}
+    ),
+    Variant(
+        "quotation marks that seem to close",
+        tabs(f'{R} | Species\n{ROW} | "owl\n{ROW} | frog"'),
+        {2: ' "owl 0.5 2 500 900 yes', 3: ' frog" 0.5 2 500 900 yes'},
     ),
     Variant(
         "quotation mark in a label",

@@ -59,6 +59,15 @@ def test_unknown_or_ambiguous_recording_is_rejected(file: str, text: str, messag
         match_recordings(labels((file, text)), SITES, FOLDER)
 
 
+def test_recording_id_fits_only_its_recording() -> None:
+    recordings = {"0500": Path("/season/0500.WAV"), "site1/0500": Path("/season/site1/0500.WAV")}
+    table = labels(("all.csv", "0500"), ("all.csv", "site1/0500"), ("0500.txt", ""))
+    matched = match_recordings(table, recordings, FOLDER)
+    assert matched["recording_id"].tolist() == ["0500", "site1/0500", "0500"]
+    with pytest.raises(AnnotationError, match="can be any of 2 recordings"):
+        match_recordings(labels(("all.csv", "0500.WAV")), recordings, FOLDER)
+
+
 def test_labels_of_two_sites_are_not_given_to_one() -> None:
     one_site = {"0500": Path("/season/site1/0500.WAV")}
     both = labels(("all.txt", "site1/0500.WAV"), ("all.txt", "site2/0500.WAV"))
