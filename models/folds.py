@@ -26,7 +26,7 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int) ->
     Raises
     ------
     UserError
-        There are fewer groups than folds, or fewer than two folds.
+        There are fewer groups than folds, fewer than two folds, or fewer than two groups.
 
     References
     ----------
@@ -42,6 +42,11 @@ def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int) ->
     True
     """
     names, members = np.unique(groups, return_inverse=True)
+    if len(names) < 2:
+        raise UserError(
+            "cannot make folds of a single recording or group; add recordings, or give them different groups "
+            "in groups.csv"
+        )
     if not 2 <= n_folds <= len(names):
         raise UserError(
             f"cannot make {n_folds} folds of {len(names)} recordings or groups; "

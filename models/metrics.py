@@ -14,8 +14,9 @@ Metrics
 -------
 * `lrap`: label ranking average precision, the mean of `lrap_per_recording`.
 * `lwlrap`: LRAP weighted by the number of present species; the metric of the RFCX challenge.
-* `auc_per_species`: area under the ROC curve of each species.
+* `auc_per_species`: area under the ROC curve of each species; `macro_auc` is its mean over species.
 * `ap_per_species`: average precision of each species.
+* `precision_and_recall`: precision and recall of each species at its threshold.
 * `calibration_metrics`: Brier score, log loss and expected calibration error of probabilities.
 * `reliability`: points of the reliability diagram.
 
@@ -30,7 +31,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 N_BLOCKS = 10  # number of blocks of recordings in `difference_error`
 N_BOOTSTRAP = 2000
-MIN_POSITIVES = 5  # species with fewer positives do not count in the expected calibration error
+MIN_POSITIVES = 5
+"""Measures of a species with fewer positive recordings are arbitrary. It does not count in the expected
+calibration error, and its thresholds cannot be verified."""
 N_BINS = 10  # number of bins of the reliability diagram
 EPSILON = 1e-6  # for the log loss, probabilities are clipped to [EPSILON, 1 - EPSILON]
 BLOCK_SIZE = 512  # number of recordings ranked together; each needs n_species ** 2 bytes
@@ -134,9 +137,6 @@ def lwlrap(Y: np.ndarray, P: np.ndarray) -> float:
     return _mean(lrap_per_recording(Y, P), weights=(Y == 1).sum(axis=1))
 
 
-METRICS = {"lrap": lrap, "lwlrap": lwlrap}
-
-
 def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     """Return the area under the ROC curve of each species over its known recordings, (n_species,).
 
@@ -193,6 +193,82 @@ def ap_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     return _per_species(average_precision_score, Y, P)
 
 
+def macro_auc(Y: np.ndarray, P: np.ndarray) -> float:
+    """Return the mean of `auc_per_species` over the species that have an AUC.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+
+    Returns
+    -------
+    float
+        nan if no species has an AUC.
+
+    Raises
+    ------
+    ValueError
+        Y and P differ in shape, or P contains nan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Y = np.array([[1, 1], [0, np.nan], [0, 1]])
+    >>> macro_auc(Y, np.array([[0.5, 0.1], [0.9, 0.2], [0.1, 0.3]]))
+    0.5
+    """
+    return _mean(auc_per_species(Y, P))
+
+
+METRICS = {"lrap": lrap, "lwlrap": lwlrap, "auc": macro_auc}
+"""Metrics that can select parameters and weights, by the name in `--metric`."""
+
+
+def precision_and_recall(
+    Y: np.ndarray, P: np.ndarray, threshold: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the precision and the recall of each species at its threshold, both (n_species,).
+
+    A species is reported in a recording if its score is at least the threshold. The precision is the fraction
+    of the reported recordings that contain the species. The recall is the fraction of the recordings with the
+    species that are reported.
+
+    Parameters
+    ----------
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+    threshold : (n_species,).
+
+    Returns
+    -------
+    precision, recall : (n_species,) arrays
+        The precision is nan for a species that is never reported, the recall for one that is never present.
+
+    Raises
+    ------
+    ValueError
+        Y and P differ in shape, or P contains nan.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> Y = np.array([[1, 0], [0, 0], [1, 0]])
+    >>> P = np.array([[0.9, 0.1], [0.8, 0.2], [0.1, 0.3]])
+    >>> precision, recall = precision_and_recall(Y, P, np.array([0.5, 0.5]))
+    >>> precision.tolist(), recall.tolist()
+    ([0.5, nan], [0.5, nan])
+    """
+    validate_scores(Y, P)
+    present, reported = Y == 1, (threshold <= P) & ~np.isnan(Y)
+    hits = (present & reported).sum(axis=0)
+    precision, recall = (
+        np.divide(hits, n, out=np.full(len(n), np.nan), where=n > 0)
+        for n in (reported.sum(axis=0), present.sum(axis=0))
+    )
+    return precision, recall
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """Ranking metrics of a table of scores.
@@ -245,7 +321,7 @@ def evaluate(Y: np.ndarray, P: np.ndarray, seed: int) -> Evaluation:
         lrap_low=low,
         lrap_high=high,
         lwlrap=lwlrap(Y, P),
-        macro_auc=_mean(auc_per_species(Y, P)),
+        macro_auc=macro_auc(Y, P),
         macro_ap=_mean(ap_per_species(Y, P)),
     )
 
@@ -287,17 +363,26 @@ def difference_error(
     """Return the standard error of the paired difference metric(Y, P) - metric(Y, other).
 
     The recordings are divided into ten blocks. The standard error is estimated from the variation of the
-    difference between blocks.
+    difference between blocks. If the metric is undefined in more than half of the blocks, fewer and larger
+    blocks are used: the AUC of a species, for example, needs recordings with and without it in a block.
 
     Parameters
     ----------
     metric : function `metric(Y, P)` of truth and scores.
     Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
     P, other : (n_recordings, n_species) scores of the two models.
+
+    Returns
+    -------
+    float
+        nan if the metric is undefined for any number of blocks.
     """
-    blocks = [slice(k, None, N_BLOCKS) for k in range(min(N_BLOCKS, len(Y)))]
-    differences = [metric(Y[rows], P[rows]) - metric(Y[rows], other[rows]) for rows in blocks]
-    return float(np.nanstd(differences, ddof=1) / np.sqrt(len(blocks)))
+    for n_blocks in range(min(N_BLOCKS, len(Y)), 1, -1):
+        blocks = [slice(k, None, n_blocks) for k in range(n_blocks)]
+        differences = [metric(Y[rows], P[rows]) - metric(Y[rows], other[rows]) for rows in blocks]
+        if np.isfinite(differences).sum() >= max(n_blocks / 2, 2):
+            return float(np.nanstd(differences, ddof=1) / np.sqrt(n_blocks))
+    return float("nan")
 
 
 def validate_scores(Y: np.ndarray, P: np.ndarray) -> None:

@@ -21,7 +21,12 @@ from models.scoring.blending import blend_or_best
 from models.scoring.calibration import PlattCalibrator
 from models.scoring.prevalence import with_prevalence
 from pipelines.core.cli import add_metric_flag, dataset_parser, open_trained_dataset, run
-from pipelines.core.evaluation import calibration_by_split, lrap_difference
+from pipelines.core.evaluation import (
+    calibration_by_split,
+    lrap_difference,
+    print_unverifiable,
+    selection_metric,
+)
 from pipelines.core.external import add_scores_flag, external_run, read_external_scores, validate_names
 from pipelines.core.failed_recordings import print_failed
 from pipelines.core.leaderboard import WITH_PRIOR, print_leaderboard, update_leaderboard
@@ -53,11 +58,12 @@ def main(args: argparse.Namespace) -> None:
     given = dict(args.scores)
     runs = {name: read_member(results, name, dataset) for name in names if name not in given}
     fold = common_folds(results, runs)
+    metric = selection_metric(args.metric, dataset)
     # All files are read before a run is written, so an error in one leaves the results unchanged.
     recordings = [*dataset.train, *dataset.test]
     tables = {name: read_external_scores(file, recordings, dataset.species) for name, file in args.scores}
     for name, P in tables.items():
-        run_of_scores = external_run(name, P, dataset, fold=fold, metric=args.metric, seed=args.seed)
+        run_of_scores = external_run(name, P, dataset, fold=fold, metric=metric, seed=args.seed)
         write_run(results, dataset, run_of_scores)
         runs[name] = read_member(results, name, dataset)
     runs = {name: runs[name] for name in names}
@@ -65,7 +71,7 @@ def main(args: argparse.Namespace) -> None:
     oof_members = np.stack([member.oof.scores for member in runs.values()])
 
     started = time.perf_counter()
-    oof, chosen, fold_blends = blend_or_best(oof_members, truth, fold, metric=METRICS[args.metric])
+    oof, chosen, fold_blends = blend_or_best(oof_members, truth, fold, metric=METRICS[metric])
     seconds = {"oof": time.perf_counter() - started}
     listed = ", ".join(f"{weight:.2f} {name}" for name, weight in zip(names, chosen.weights, strict=True))
     print(f"blend: {listed}, in {chosen.space} space")
@@ -113,7 +119,7 @@ def main(args: argparse.Namespace) -> None:
         },
         "calibration": calibrator.coef_.tolist(),
         "prior_from": args.prior,
-        "metric": args.metric,
+        "metric": metric,
         "space": chosen.space,
         "fold_blends": [asdict(blend) for blend in fold_blends],
     }
@@ -140,6 +146,7 @@ def main(args: argparse.Namespace) -> None:
     plots.plot_species(ap, split, colour=colours, file=figures / "species.png")
     plots.plot_weights(chosen, fold_blends, names, colour=colours, file=figures / "weights.png")
     print_leaderboard(leaderboard, results)
+    print_unverifiable(dataset)
     for row in differences:
         print(
             f"{row['split']}: blend - {row['member']} LRAP {row['difference']:+.3f} "

@@ -21,7 +21,7 @@ from features.common.errors import UserError
 from features.data.audio import warn_low_sample_rates
 from features.data.metadata import SiteTime, read_site_times
 from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
-from models.scoring.thresholds import DEFAULT_PRECISION, LEVELS
+from models.scoring.thresholds import DEFAULT_PRECISION, MAX_LEVEL, MIN_LEVEL
 from pipelines.core.cli import HelpFormatter, add_follow_links_flag, lock_folder, positive, run
 from pipelines.core.detector import Detector
 from pipelines.core.external import add_scores_flag, read_new_scores
@@ -75,10 +75,10 @@ def recordings_of(
 
 
 def level(text: str) -> float:
-    """Return the value of a flag as a number, which must be one of `LEVELS`."""
+    """Return the value of a flag as a number, which must be from `MIN_LEVEL` to `MAX_LEVEL`."""
     value = float(text)
-    if value not in LEVELS:
-        raise argparse.ArgumentTypeError(f"{text} is not one of {', '.join(map(str, LEVELS))}")
+    if not MIN_LEVEL <= value <= MAX_LEVEL:  # also true for nan
+        raise argparse.ArgumentTypeError(f"{text} is not between {MIN_LEVEL} and {MAX_LEVEL}")
     return value
 
 
@@ -140,10 +140,13 @@ if __name__ == "__main__":
         type=level,
         default=DEFAULT_PRECISION,
         metavar="P",
-        help=f"target precision of the detections, one of {LEVELS}",
+        help=f"target precision of the detections, from {MIN_LEVEL} to {MAX_LEVEL}",
     )
     target.add_argument(
-        "--recall", type=level, metavar="R", help="target recall, instead of a precision; the same range"
+        "--recall",
+        type=level,
+        metavar="R",
+        help=f"target recall, from {MIN_LEVEL} to {MAX_LEVEL}; replaces --precision",
     )
     parser.add_argument("--prior", default="none", metavar="none|estimate|FILE", help=PRIOR_HELP)
     parser.add_argument(

@@ -1,10 +1,12 @@
 """Decoding of audio files, block by block, mixed down to mono."""
 
+import math
 import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import soundfile
@@ -22,12 +24,28 @@ class AudioError(UserError):
     """The error for audio that cannot be decoded or contains invalid samples."""
 
 
+class Clip(NamedTuple):
+    """A part of an audio file.
+
+    Attributes
+    ----------
+    path : Path
+        The audio file.
+    start, end : float
+        Start and end of the part, s.
+    """
+
+    path: Path
+    start: float
+    end: float
+
+
 class Recording:
-    """An audio file, mixed down to mono.
+    """An audio file or a part of it, mixed down to mono.
 
     Parameters
     ----------
-    path : Path
+    audio : Path or Clip
         A FLAC, WAV, OGG or MP3 file with any sample rate, length and number of channels.
 
     Attributes
@@ -55,8 +73,9 @@ class Recording:
     (16000, (16000,))
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, audio: Path | Clip) -> None:
+        self.path, self._start, self._end = audio if isinstance(audio, Clip) else (audio, 0.0, math.inf)
+        path = self.path
         self.n_samples = 0
         try:
             self._file = soundfile.SoundFile(path)
@@ -70,9 +89,16 @@ class Recording:
         """Yield the samples in blocks of (n,) float32, with full scale at 1."""
         with self._file as file:
             self._validate_data_size(file.extra_info)
-            while True:
+            stated = file.frames - round(self._start * self.sr)
+            wanted = math.inf
+            if math.isfinite(self._end):
+                wanted = stated = min(stated, round(self._end * self.sr) - round(self._start * self.sr))
+            while self.n_samples < wanted:
+                n = min(max(BLOCK // file.channels, 1), wanted - self.n_samples)
                 try:
-                    y = file.read(max(BLOCK // file.channels, 1), dtype="float32", always_2d=True)
+                    if self.n_samples == 0 and self._start:
+                        file.seek(round(self._start * self.sr))
+                    y = file.read(int(n), dtype="float32", always_2d=True)
                 except (soundfile.LibsndfileError, OSError) as error:
                     raise self._undecodable(error) from error
                 if len(y) == 0:
@@ -83,8 +109,8 @@ class Recording:
             if self.n_samples == 0:
                 raise AudioError(f"{self.path}: contains no samples; replace or remove the file")
             tolerance = MP3_TOLERANCE if file.format == "MP3" else 0
-            if self.n_samples < (1 - tolerance) * file.frames:
-                raise self._truncated(file.frames, self.n_samples, "samples")
+            if self.n_samples < (1 - tolerance) * stated:
+                raise self._truncated(stated, self.n_samples, "samples")
 
     def _validate_data_size(self, log: str) -> None:
         """Raise AudioError if libsndfile's log reports a WAV file with fewer bytes than it states."""
@@ -138,19 +164,25 @@ def warn_low_sample_rates(rates: Mapping[str, int], trained: int) -> None:
         )
 
 
-def source_of(path: Path) -> tuple[int, int]:
-    """Return the size of an audio file in bytes and its modification time in ns.
+def file_of(audio: Path | Clip) -> Path:
+    """Return the path of an audio file or of the file of a clip."""
+    return audio.path if isinstance(audio, Clip) else audio
+
+
+def source_of(audio: Path | Clip) -> tuple[float, ...]:
+    """Return the size of an audio file in bytes, its modification time in ns, and the times of a clip.
 
     Raises
     ------
     AudioError
         The file does not exist.
     """
+    path, *times = audio if isinstance(audio, Clip) else (audio,)
     try:
         state = os.stat(path)
     except FileNotFoundError as error:
         raise _missing(path) from error
-    return state.st_size, state.st_mtime_ns
+    return state.st_size, state.st_mtime_ns, *times
 
 
 def _missing(path: Path) -> AudioError:

@@ -25,6 +25,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from features.data.audio import Clip, file_of
 from features.data.metadata import SiteTime, read_site_times, site_of, site_time
 from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
 from features.data.tables import (
@@ -52,8 +53,9 @@ class Dataset:
         Folder of the data set.
     species : tuple of str
         Names of the species; "s0", "s1", ... without species.csv.
-    train, test : dict of str to Path
-        Audio file of each recording id. Test recordings are in the order of the sample submission.
+    train, test : mapping of str to Path
+        Audio file of each recording id, or a part of it. Test recordings are in the order of the sample
+        submission.
     tp, fp : pd.DataFrame
         Boxes with the columns `BOX_COLUMNS`, in seconds and Hz, indexed by line number in their table.
     train_labels, test_labels : np.ndarray, shape (n_recordings, n_species), or None
@@ -72,8 +74,8 @@ class Dataset:
     name: str
     root: Path
     species: tuple[str, ...]
-    train: dict[str, Path]
-    test: dict[str, Path]
+    train: Mapping[str, Path | Clip]
+    test: Mapping[str, Path]
     tp: pd.DataFrame
     fp: pd.DataFrame
     train_labels: np.ndarray | None
@@ -94,8 +96,8 @@ class Dataset:
 
     def site_time(self, recording_id: str, split: str) -> SiteTime:
         """Return the site and time of a recording; `split` is "train" or "test"."""
-        recordings = self.train if split == "train" else self.test
-        return site_time(recording_id, recordings[recording_id], self.site_times)
+        audio = (self.train if split == "train" else self.test)[recording_id]
+        return site_time(recording_id, file_of(audio), self.site_times)
 
     def without(self, train: Collection[str], test: Collection[str]) -> Self:
         """Return the data set without some recordings, their boxes and their labels.

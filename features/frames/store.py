@@ -9,7 +9,7 @@ from tqdm import tqdm
 
 from features.common.files import digest, read_arrays, replacing
 from features.common.parallel import in_parallel
-from features.data.audio import AudioError, Recording, source_of, validate_samples
+from features.data.audio import AudioError, Clip, Recording, source_of, validate_samples
 from features.frames.frames import Frames
 from features.frames.spectral import Spectra, SpectralSettings, compute_frames
 
@@ -65,14 +65,14 @@ class FrameStore:
         self.folder = folder / digest(VERSION, settings)
 
     def compute(
-        self, recordings: Mapping[str, Path], split: str, n_jobs: int, *, strict: bool = False
+        self, recordings: Mapping[str, Path | Clip], split: str, n_jobs: int, *, strict: bool = False
     ) -> dict[str, str]:
         """Compute the frames of recordings that are missing in the store or have changed.
 
         Parameters
         ----------
-        recordings : mapping of str to Path
-            Audio file of each recording id.
+        recordings : mapping of str to Path or Clip
+            Audio of each recording id.
         split : str
             "train" or "test".
         n_jobs : int
@@ -122,11 +122,11 @@ class FrameStore:
         return self.folder / split / f"{recording_id}.npz"
 
     @staticmethod
-    def _is_current(path: Path, file: Path) -> bool:
+    def _is_current(audio: Path | Clip, file: Path) -> bool:
         if not file.exists():
             return False
         try:
-            return np.array_equal(read_arrays(file, "source")["source"], source_of(path))
+            return np.array_equal(read_arrays(file, "source")["source"], source_of(audio))
         except ValueError:  # the file is damaged
             return False
 
@@ -194,11 +194,11 @@ def frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Fra
     return _unpack(_pack(compute_frames([y.astype(np.float32, copy=False)], sr, settings)), settings)
 
 
-def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> AudioError | None:
-    """Write the frames of an audio file; return the error if it cannot be decoded."""
+def _compute_file(audio: Path | Clip, file: Path, settings: SpectralSettings) -> AudioError | None:
+    """Write the frames of a recording; return the error if it cannot be decoded."""
     try:
-        source = source_of(path)
-        stored, extent = _read(path, settings)
+        source = source_of(audio)
+        stored, extent = _read(audio, settings)
     except AudioError as error:
         return error
     with replacing(file) as temporary:
@@ -206,9 +206,9 @@ def _compute_file(path: Path, file: Path, settings: SpectralSettings) -> AudioEr
     return None
 
 
-def _read(path: Path, settings: SpectralSettings) -> tuple[np.ndarray, Extent]:
-    """Return the packed frames of an audio file, and its size."""
-    recording = Recording(path)
+def _read(audio: Path | Clip, settings: SpectralSettings) -> tuple[np.ndarray, Extent]:
+    """Return the packed frames of a recording, and its size."""
+    recording = Recording(audio)
     stored = _pack(compute_frames(recording.blocks(), recording.sr, settings))
     return stored, Extent(len(stored), recording.n_samples / recording.sr, recording.sr)
 

@@ -69,8 +69,9 @@ def best_aggregation(
 ) -> tuple[Aggregation, np.ndarray, float]:
     """Return the first aggregation that is as good as the best, its out-of-fold scores and their metric.
 
-    An aggregation is as good as the best if their metrics differ by at most one standard error of the paired
-    difference, as in `blending.fit_blend`. Aggregations with one calibration curve per species come first,
+    An aggregation is as good as the best unless their metrics differ by more than one standard error of the
+    paired difference, as in `blending.fit_blend`. If the metric is undefined, the first aggregation is
+    returned. Aggregations with one calibration curve per species come first,
     then those with a common curve; both are in the order of `pooling.POOLINGS`. A common curve is better if,
     for example, no site is split between folds and a species occurs at one site only. The curve of this
     species, fitted on the other folds, is then unreliable.
@@ -101,6 +102,5 @@ def best_aggregation(
     return next(
         candidate
         for candidate in candidates
-        if candidate is best
-        or best[2] - candidate[2] <= difference_error(metric, Y, best[1], other=candidate[1])
+        if not best[2] - candidate[2] > difference_error(metric, Y, best[1], other=candidate[1])  # nan: equal
     )

@@ -149,10 +149,10 @@ def informative(members: np.ndarray, Y: np.ndarray) -> np.ndarray:
 def fit_blend(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
     """Return the simplest blend that is as good as the best.
 
-    A blend is as good as the best if their metrics differ by at most one standard error of the paired
-    difference over blocks of recordings [1]_. Choosing the best of all blends, in three spaces and with many
-    weights, would overfit. A blend is simpler if its space comes earlier in `SPACES` or, within a space, if
-    its weights are closer to equal weights.
+    A blend is as good as the best unless their metrics differ by more than one standard error of the paired
+    difference over blocks of recordings [1]_. If the metric is undefined, all blends are as good. Choosing
+    the best of all blends, in three spaces and with many weights, would overfit. A blend is simpler if its
+    space comes earlier in `SPACES` or, within a space, if its weights are closer to equal weights.
 
     Members that `informative` leaves out have weight 0 and do not affect how the others are blended.
 
@@ -180,14 +180,16 @@ def _fit_all(members: np.ndarray, Y: np.ndarray, metric: Metric) -> Blend:
     best = max(scored, key=scored.__getitem__)
     reference = best.apply(members)
     equal = 1 / len(members)
-    for blend in sorted(
+    simplest_first = sorted(
         scored,
         key=lambda blend: (list(SPACES).index(blend.space), max(abs(w - equal) for w in blend.weights)),
-    ):
-        P = blend.apply(members)
-        if scored[best] - scored[blend] <= difference_error(metric, Y, reference, other=P):
-            return blend
-    return best
+    )
+    return next(
+        blend
+        for blend in simplest_first
+        if not scored[best] - scored[blend]
+        > difference_error(metric, Y, reference, other=blend.apply(members))  # false for nan
+    )
 
 
 def cross_fit(
@@ -253,7 +255,7 @@ def blend_or_best(
     P, fold_blends = cross_fit(members, Y, fold, metric=metric)
     scores = np.array([metric(Y, member) for member in members])
     best = int(np.argmax(np.where(informative(members, Y), scores, -np.inf)))
-    if scores[best] - metric(Y, P) <= difference_error(metric, Y, members[best], other=P):
+    if not scores[best] - metric(Y, P) > difference_error(metric, Y, members[best], other=P):  # false for nan
         return P, fit_blend(members, Y, metric), fold_blends
     alone = Blend("probability", tuple(float(k == best) for k in range(len(members))))
     return members[best], alone, [alone] * len(fold_blends)

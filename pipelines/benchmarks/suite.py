@@ -21,6 +21,7 @@ from features.columns.sequences import window_sequences
 from features.columns.statistics import Statistics
 from features.columns.window_features import WindowFeatures
 from features.common.parallel import in_parallel
+from features.data.audio import file_of
 from features.data.dataset import Dataset
 from features.data.synthetic import SyntheticSettings
 from features.frames.spectral import SpectralSettings
@@ -108,7 +109,7 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchmarkSettings) 
         report.figures["openSMILE version"] = version("opensmile")
     with threadpool_limits(1):
         report.times = alternate(
-            implementations, list(dataset.train.values())[: settings.n_timed], settings.repeats
+            implementations, list(map(file_of, dataset.train.values()))[: settings.n_timed], settings.repeats
         )
     for name in implementations:
         if name not in (OURS, FLOOR):
@@ -287,7 +288,7 @@ def _capped(Y: np.ndarray, seed: int) -> np.ndarray:
 
 def _repeated(dataset: Dataset, n: int) -> dict[str, Path]:
     """Return `n` recordings, with files repeated as often as necessary."""
-    files = cycle([*dataset.train.values(), *dataset.test.values()])
+    files = cycle([*map(file_of, dataset.train.values()), *dataset.test.values()])
     return {f"{k:04d}": path for k, path in enumerate(islice(files, n))}
 
 

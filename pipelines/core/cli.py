@@ -14,6 +14,7 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from features.common.errors import UserError
 from features.common.files import validate_inside_folder
+from features.data.clips import in_clips
 from features.data.dataset import Dataset, load_dataset
 from features.data.synthetic import write_dataset
 from features.frames.windows import WindowSettings
@@ -21,6 +22,7 @@ from models.metrics import METRICS
 from pipelines.core.failed_recordings import read_failed
 
 ROOT = Path(__file__).resolve().parents[2]
+DEFAULT_FOLDS = 5
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -120,7 +122,12 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     window = WindowSettings()
     parser = dataset_parser(description)
     add_metric_flag(parser)
-    parser.add_argument("--folds", type=natural, default=5, help="number of cross-validation folds")
+    parser.add_argument(
+        "--folds",
+        type=natural,
+        help=f"number of cross-validation folds (default: {DEFAULT_FOLDS}, or the number of groups if there "
+        f"are fewer)",
+    )
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")
     parser.add_argument("--window", type=float, default=window.length, metavar="S", help="window length, s")
     parser.add_argument("--hop", type=float, default=window.hop, metavar="S", help="window hop, s")
@@ -149,11 +156,12 @@ def positive(text: str) -> int:
 def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
     """Return the data set and the results folder given by the flags; the folder is locked for this process.
 
-    The embedded data set is written first if it does not exist.
+    The embedded data set is written first if it does not exist. A single long training recording is divided
+    into clips.
     """
     results = results_folder(args)
     if args.data is not None:
-        dataset = load_dataset(args.data, follow_links=args.follow_links)
+        dataset = in_clips(load_dataset(args.data, follow_links=args.follow_links))
         lock_folder(results, "--results")
         return dataset, results
     lock_folder(results, "--results")

@@ -98,7 +98,16 @@ def detect(scored: ScoredWindows, threshold: np.ndarray, bands: np.ndarray) -> l
     return sorted(found, key=lambda detection: (detection.t_min, detection.species))
 
 
-def detection_table(detections: Sequence[Detection], species: Sequence[str]) -> pd.DataFrame:
-    """Return a table of detections with the fields of `Detection`; species are given by name."""
+def detection_table(
+    detections: Sequence[Detection], species: Sequence[str], verifiable: np.ndarray
+) -> pd.DataFrame:
+    """Return a table of detections with the fields of `Detection` and `verifiable`; species have names.
+
+    Parameters
+    ----------
+    species : names.
+    verifiable : (n_species,) bool, whether the threshold of a species is verifiable.
+    """
     table = pd.DataFrame(detections, columns=list(Detection._fields))
-    return table.assign(species=[species[detection.species] for detection in detections])
+    numbers = [detection.species for detection in detections]
+    return table.assign(species=[species[k] for k in numbers], verifiable=verifiable[numbers])

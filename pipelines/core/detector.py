@@ -76,7 +76,7 @@ class Detector:
     bands : (n_species, 2) median f_min and f_max of each species' boxes, Hz.
     prior : prevalence that the probabilities assume for every species.
     calibrator : turns scores into probabilities; None if scores are probabilities.
-    thresholds : lowest scores at which a species is reported.
+    thresholds : lowest scores at which a species is reported, for any precision or recall.
 
     Examples
     --------
@@ -361,19 +361,24 @@ class ScoredRecording:
         return pd.concat([times, scores], axis=1)
 
     def detections(self, precision: float | None = None, recall: float | None = None) -> pd.DataFrame:
-        """Return the detections: species, t_min, t_max, f_min, f_max, score and threshold, sorted by t_min.
+        """Return the detections as a table with one row each, sorted by t_min.
+
+        Columns are species, t_min, t_max, f_min, f_max, score, threshold, and verifiable: whether the species
+        had enough training recordings to verify its threshold.
 
         Parameters
         ----------
-        precision : target precision of each species on the out-of-fold scores; one of
-            `models.scoring.thresholds.LEVELS`. The default is 0.7.
-        recall : target recall of each species on the out-of-fold scores; replaces `precision`.
+        precision : target precision of each species on the out-of-fold scores, from 0.5 to 0.99. The default
+            is 0.7.
+        recall : target recall of each species on the out-of-fold scores, from 0.5 to 0.99; replaces
+            `precision`.
         """
         return self.detections_at(self.detector.thresholds.at(precision=precision, recall=recall))
 
     def detections_at(self, threshold: np.ndarray) -> pd.DataFrame:
         """Return what `detections` returns, for thresholds of shape (n_species,)."""
-        return detection_table(self.detect(threshold), self.detector.species)
+        detector = self.detector
+        return detection_table(self.detect(threshold), detector.species, detector.thresholds.verifiable)
 
     def detect(self, threshold: np.ndarray) -> list[Detection]:
         """Return the detections for thresholds of shape (n_species,)."""

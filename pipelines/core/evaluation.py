@@ -7,15 +7,43 @@ import pandas as pd
 
 from features.data.dataset import Dataset
 from models.metrics import (
+    MIN_POSITIVES,
     Evaluation,
     ap_per_species,
     auc_per_species,
     bootstrap_interval,
     calibration_metrics,
     evaluate,
+    lrap,
     lrap_per_recording,
 )
 from pipelines.core.truth import presence, training_truth
+
+
+def selection_metric(wanted: str, dataset: Dataset) -> str:
+    """Return the name of the metric that selects parameters and weights.
+
+    It is `wanted`, unless only one species has positive recordings. LRAP compares the species in a recording,
+    so it is then 1, or only tells whether that species is ranked above species that are never present. AUC
+    replaces it, and a line is printed.
+    """
+    n_present = training_truth(dataset).any(axis=0).sum()
+    if wanted == "auc" or n_present > 1:
+        return wanted
+    print(f"only one species has positive recordings, so AUC replaces {wanted.upper()} in all selections")
+    return "auc"
+
+
+def print_unverifiable(dataset: Dataset) -> None:
+    """Print the species with too few positive recordings for thresholds of their own, if there are any."""
+    rare = training_truth(dataset).sum(axis=0) < MIN_POSITIVES
+    if rare.any():
+        names = ", ".join(np.array(dataset.species)[rare])
+        have, their = ("has", "its") if rare.sum() == 1 else ("have", "their")
+        print(
+            f"{rare.sum()} species {have} fewer than {MIN_POSITIVES} positive recordings, so {their} "
+            f"thresholds cannot be verified: {names}"
+        )
 
 
 def evaluations(
@@ -86,6 +114,5 @@ def lrap_difference(Y: np.ndarray, P: np.ndarray, other: np.ndarray, *, seed: in
     P, other : (n_recordings, n_species) scores.
     seed : random seed of the interval.
     """
-    difference = lrap_per_recording(Y, P) - lrap_per_recording(Y, other)
-    low, high = bootstrap_interval(difference, seed)
-    return {"difference": float(np.nanmean(difference)), "low": low, "high": high}
+    low, high = bootstrap_interval(lrap_per_recording(Y, P) - lrap_per_recording(Y, other), seed)
+    return {"difference": lrap(Y, P) - lrap(Y, other), "low": low, "high": high}

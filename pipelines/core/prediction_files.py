@@ -16,7 +16,7 @@ from features.annotations.raven import write_raven
 from features.annotations.raven_sequence import write_raven_sequence
 from features.common.table_writer import write_table
 from features.data.metadata import later
-from pipelines.core.detections import detection_table
+from pipelines.core.detections import Detection
 from pipelines.core.failed_recordings import write_failed
 from pipelines.core.predictions import Predicted, Predictions
 from pipelines.core.priors import PrevalenceRule, write_prevalence
@@ -124,7 +124,7 @@ class PredictionFiles:
                     yield *_place(one, found.t_min), *found  # type: ignore[arg-type]
 
         file = self.out / f"detections{self._suffix}"
-        columns = [*PLACE, *detection_table([], self._species)]
+        columns = [*PLACE, *Detection._fields, "verifiable"]
         write_table(file, _tables(rows(), columns), float_format="%.6g")
         return file, n_detections
 

@@ -31,7 +31,7 @@ from pipelines.core.truth import training_truth
 T = TypeVar("T")
 INVALID = (LookupError, AttributeError, ArithmeticError, TypeError, ValueError, OSError)
 """Errors that reading a damaged file can raise."""
-FORMAT = 2  # increase it when run folders of earlier versions can no longer be read
+FORMAT = 3  # increase it when run folders of earlier versions can no longer be read
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
 BASELINE, MEMBER, EXTERNAL, BLEND = KINDS = ("baseline", "member", "external", "blend")
 BASELINES = ("prior", "background")

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from tqdm import tqdm
 
 from features.common.errors import UserError
 from features.common.parallel import in_parallel
-from features.data.audio import warn_low_sample_rates
+from features.data.audio import Clip, warn_low_sample_rates
 from features.data.dataset import Dataset, validate_boxes_begin_inside
+from features.data.tables import DatasetError
 from features.frames.frames import Frames
 from features.frames.segments import divide, in_segments
 from features.frames.spectral import SpectralSettings
@@ -21,13 +23,16 @@ from features.frames.store import VERSION as FEATURES_VERSION
 from features.frames.store import Extent, FrameStore
 from features.frames.windows import WindowSettings, label_windows, window_starts
 from models.folds import make_folds
-from pipelines.core.cli import open_dataset
+from pipelines.core.cli import DEFAULT_FOLDS, open_dataset
+from pipelines.core.evaluation import selection_metric
 from pipelines.core.failed_recordings import write_failed
 from pipelines.core.truth import presence, training_truth
 
 RowsOfSegment = Callable[[Frames, np.ndarray, int], np.ndarray]
 """Function that returns one row per window of a segment, or a single row. Its arguments are the frames of the
 segment, the first frame of each window, and the window length in frames."""
+GROUPS = {"groups.csv": "groups", "site": "sites", "recording": "recordings"}
+MAX_NAMED = 3  # number of recordings that an error message lists
 
 
 @dataclass(frozen=True)
@@ -213,7 +218,7 @@ def load_task(args: argparse.Namespace) -> Task:
     Raises
     ------
     UserError
-        The data set or a flag is invalid.
+        The data set or a flag is invalid, or the data set is too small to train and score a model.
     AudioError
         A recording cannot be decoded and `--strict` is given.
     """
@@ -227,8 +232,15 @@ def load_task(args: argparse.Namespace) -> Task:
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test recordings, "
         f"{dataset.n_species} species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes"
     )
+    clips = [audio for audio in dataset.train.values() if isinstance(audio, Clip)]
+    if clips:
+        print(
+            f"{clips[0].path.name} is divided into {len(clips)} clips of {clips[0].end:.3g} s, which act as "
+            f"recordings; they share a place and calls, so the scores are too high for other places"
+        )
     if dataset.grouped_by == "site":
-        print("folds keep the recordings of a site together; write groups.csv to group them differently")
+        n_sites = len(np.unique(dataset.groups))
+        print(f"folds group recordings by site ({n_sites} sites); write groups.csv to group them differently")
     without_tp = dataset.species_without_tp()
     if without_tp:
         print(f"{len(without_tp)} species have no TP box and cannot be learned: {', '.join(without_tp)}")
@@ -240,12 +252,15 @@ def load_task(args: argparse.Namespace) -> Task:
     if any(failed.values()):
         dataset = dataset.without(**failed)
         fold = _folds(dataset, args)
+    n_folds = int(fold.max()) + 1
+    if args.folds is None and n_folds < DEFAULT_FOLDS:
+        print(f"{n_folds} {GROUPS[dataset.grouped_by]}, so {n_folds} folds")
     task = Task(
         dataset=dataset,
         results=results,
         store=store,
         window=window,
-        metric=args.metric,
+        metric=selection_metric(args.metric, dataset),
         seed=args.seed,
         jobs=args.jobs,
         fold=fold,
@@ -257,7 +272,42 @@ def load_task(args: argparse.Namespace) -> Task:
 
 
 def _folds(dataset: Dataset, args: argparse.Namespace) -> np.ndarray:
-    return make_folds(training_truth(dataset), dataset.groups, args.folds, seed=args.seed)
+    """Return the fold of each training recording; DatasetError if a model could not be trained and scored."""
+    truth = training_truth(dataset)
+    n_folds = args.folds
+    if n_folds is None:
+        n_folds = min(DEFAULT_FOLDS, max(len(np.unique(dataset.groups)), 2))
+    fold = make_folds(truth, dataset.groups, n_folds, seed=args.seed)
+    _validate_contrast(dataset, truth)
+    _validate_boxes_in_two_folds(dataset, fold)
+    return fold
+
+
+def _validate_contrast(dataset: Dataset, truth: np.ndarray) -> None:
+    """Raise DatasetError if each species is present in all training recordings or in none.
+
+    Unknown windows count as absent in training, so a species needs no FP boxes. But calibration, thresholds
+    and prevalence need recordings with and without a species.
+    """
+    present = truth.any(axis=0)
+    if truth[:, present].all():
+        names = ", ".join(np.array(dataset.species)[present])
+        raise DatasetError(
+            f"{dataset.root / 'train'}: every recording contains {names}; add recordings without "
+            f"{'it' if present.sum() == 1 else 'one of them'} (FP boxes in these recordings are not enough)"
+        )
+
+
+def _validate_boxes_in_two_folds(dataset: Dataset, fold: np.ndarray) -> None:
+    """Raise DatasetError if one fold has all TP boxes, because its model would be trained without any."""
+    ids = dataset.tp["recording_id"].unique()
+    folds = pd.Series(fold, index=list(dataset.train))[ids]
+    if (folds == folds.iloc[0]).all():
+        named = ", ".join(ids[:MAX_NAMED]) + (", ..." if len(ids) > MAX_NAMED else "")
+        raise DatasetError(
+            f"{dataset.root / 'train_tp.csv'}: all TP boxes are in recordings of one fold ({named}), so a "
+            f"model of the other folds would have none; add TP boxes in other recordings or groups"
+        )
 
 
 def _validate_window(window: WindowSettings, frame_rate: float) -> None:

@@ -8,7 +8,7 @@ from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
 from pipelines.core.baselines import write_baselines
 from pipelines.core.cli import run, training_parser
-from pipelines.core.evaluation import calibration_by_split
+from pipelines.core.evaluation import calibration_by_split, print_unverifiable
 from pipelines.core.failed_recordings import print_failed
 from pipelines.core.leaderboard import print_leaderboard, update_leaderboard
 from pipelines.core.member import Member
@@ -68,6 +68,7 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
     )
     write_baselines(task)
     print_leaderboard(update_leaderboard(task.results), task.results)
+    print_unverifiable(task.dataset)
     if "study" in cross_fit.config:
         database = task.results / "optuna.db"
         print(f"\nto view the study: make dashboard, or optuna-dashboard 'sqlite:///{database}'")

@@ -124,9 +124,10 @@ def best_run(runs: Mapping[str, Run]) -> str:
 
 
 def best_member(runs: Mapping[str, Run]) -> str:
-    """Return the name of the trained member with the highest out-of-fold LRAP."""
+    """Return the name of the trained member with the highest out-of-fold LRAP; if it is equal, macro AUC."""
     trained = [name for name, run in runs.items() if run.kind == MEMBER]
-    return max(trained, key=lambda name: runs[name].metrics["oof"]["lrap"])
+    oof = {name: runs[name].metrics["oof"] for name in trained}
+    return max(trained, key=lambda name: (oof[name]["lrap"], oof[name]["macro_auc"]))
 
 
 def study_values(database: Path, name: str) -> np.ndarray | None:

@@ -62,7 +62,7 @@ def count_false_alarms(
     noises : kind of noise -> recordings.
     n_jobs : number of recordings scored in parallel.
     """
-    threshold = detector.thresholds.precision[DEFAULT_PRECISION]
+    threshold = detector.thresholds.at(precision=DEFAULT_PRECISION)
     rows = []
     for kind, recordings in noises.items():
         scored = list(in_parallel(detector.score_frames, [(frames,) for frames in recordings], n_jobs))

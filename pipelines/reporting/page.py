@@ -12,7 +12,7 @@ import pandas as pd
 from features.common.files import replacing
 from features.data.dataset import Dataset
 from features.frames.store import FrameStore
-from models.metrics import reliability
+from models.metrics import MIN_POSITIVES, precision_and_recall, reliability
 from models.scoring.thresholds import DEFAULT_PRECISION
 from pipelines.core.detector import Detector
 from pipelines.core.failed_recordings import read_failed
@@ -88,22 +88,32 @@ def _leaderboard(contents: Contents) -> str:
 
 
 def _species(contents: Contents) -> str:
-    dataset, detector = contents.dataset, contents.detector
+    dataset, thresholds = contents.dataset, contents.detector.thresholds
     table = pd.DataFrame({"species": dataset.species})
     for name, boxes in (("TP", dataset.tp), ("FP", dataset.fp)):
         table[name] = np.bincount(boxes["species_id"], minlength=dataset.n_species)
+    table["positive recordings, oof"] = thresholds.n_positive
+    if contents.split_name == "test":
+        table["positive recordings, test"] = (contents.truth == 1).sum(axis=0)
     for split in ("oof", "test"):
         for name, run in contents.runs.items():
             values = [row.get(f"{split}_ap") for row in run.metrics["per_species"]]
             if any(value is not None for value in values):
                 table[f"{name} AP, {split}"] = np.array(values, float)
-    table["threshold"] = detector.thresholds.precision[DEFAULT_PRECISION]
+    threshold = thresholds.at(precision=DEFAULT_PRECISION)
+    table["threshold"] = [
+        value if verifiable else f"{value:.3f} (not verifiable)"
+        for value, verifiable in zip(threshold.tolist(), thresholds.verifiable, strict=True)
+    ]
+    achieved = precision_and_recall(contents.truth, contents.scores()[contents.best], threshold)
+    for name, of_species in zip(("precision", "recall"), achieved, strict=True):
+        table[f"{name}, {contents.split_name}"] = of_species
     for name, scorer in contents.explained.items():
         table[f"decisive columns, {name}"] = [
             "; ".join(decisive.column for decisive in found) or "-"
             for found in decisive_columns(scorer, dataset.species)
         ]
-    text = f"<p>{SPECIES.format(DEFAULT_PRECISION)}</p>"
+    text = f"<p>{SPECIES.format(escape(contents.best), DEFAULT_PRECISION, MIN_POSITIVES)}</p>"
     return html.section("Species", html.table(table, sortable=True), text)
 
 
@@ -233,10 +243,12 @@ PRIOR_ESTIMATED = (
 PRIOR_TABLE = " <b>blend+prior</b> is the blend, corrected for the prevalence in {0}."
 PARTIAL = " In oof, a species without a box in a recording counts as absent, so LRAP is pessimistic."
 SPECIES = (
-    "AP is the average precision over recordings. A species is reported if its score reaches its threshold. "
-    "At this threshold, its precision on the out-of-fold scores is at least {0:g}. If no threshold gives "
-    "this precision, the threshold is just above the scores of all recordings without the species. Click a "
-    "column heading to sort."
+    "AP is the average precision over recordings. A species is reported in a recording if its score reaches "
+    "its threshold. The thresholds are those of {0} for a precision of {1:g} on the out-of-fold scores. If "
+    "no threshold gives this precision, the threshold is just above the scores of all recordings without "
+    "the species. The columns precision and recall show what the thresholds achieve. A threshold is <b>not "
+    "verifiable</b> if fewer than {2} training recordings contain the species. It is then set on the scores "
+    "of all species together. Click a column heading to sort."
 )
 CALIBRATION = (
     "Brier score, log loss and expected calibration error (ECE, over species with at least five "

@@ -48,6 +48,13 @@ def test_invalid_number_of_folds_is_rejected(n_folds: int) -> None:
         make_folds(np.ones((6, 2)), np.array([0, 0, 1, 1, 2, 2]), n_folds, seed=0)
 
 
+def test_single_group_is_rejected_with_a_remedy() -> None:
+    with pytest.raises(
+        UserError, match="a single recording or group; add recordings, or give them different"
+    ):
+        make_folds(np.ones((6, 2)), np.zeros(6), 2, seed=0)
+
+
 class LinearScores(LinearRegression):
     predict_proba = LinearRegression.predict
 

@@ -3,6 +3,7 @@ import pytest
 from sklearn.metrics import label_ranking_average_precision_score, roc_auc_score
 
 from models.metrics import (
+    METRICS,
     ap_per_species,
     auc_per_species,
     bootstrap_interval,
@@ -12,6 +13,8 @@ from models.metrics import (
     lrap,
     lrap_per_recording,
     lwlrap,
+    macro_auc,
+    precision_and_recall,
     reliability,
 )
 
@@ -107,6 +110,28 @@ def test_species_metrics_use_known_recordings_and_are_nan_for_one_class() -> Non
     assert np.isnan(ap_per_species(Y, P)).tolist() == [False, True, False]
 
 
+def test_macro_auc_is_the_mean_over_species_that_have_both_classes() -> None:
+    assert METRICS["auc"] is macro_auc
+    rng = np.random.default_rng(0)
+    Y, P = (rng.random((50, 4)) < 0.4).astype(float), rng.random((50, 4))
+    Y[:, 1], Y[:, 3] = 1, 0
+    expected = [roc_auc_score(Y[:, k], P[:, k]) for k in (0, 2)]
+    assert macro_auc(Y, P) == pytest.approx(np.mean(expected))
+    assert np.isnan(macro_auc(Y[:, [1, 3]], P[:, [1, 3]]))
+
+
+def test_precision_and_recall_equal_counts_over_known_recordings() -> None:
+    for seed, (Y, P) in enumerate(TABLES):
+        Y, threshold = Y.copy(), np.random.default_rng(seed).random(Y.shape[1]).round(1)
+        Y[np.random.default_rng(seed).random(Y.shape) < 0.3] = np.nan
+        for k, (precision, recall) in enumerate(zip(*precision_and_recall(Y, P, threshold), strict=True)):
+            cells = [(y, p >= threshold[k]) for y, p in zip(Y[:, k], P[:, k], strict=True) if not np.isnan(y)]
+            hits = sum(y == 1 and reported for y, reported in cells)
+            n_reported, n_present = sum(reported for _, reported in cells), sum(y == 1 for y, _ in cells)
+            assert precision == pytest.approx(hits / n_reported if n_reported else np.nan, nan_ok=True)
+            assert recall == pytest.approx(hits / n_present if n_present else np.nan, nan_ok=True)
+
+
 def test_bootstrap_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     covered = 0
@@ -131,6 +156,27 @@ def test_difference_error_is_close_to_standard_error_of_mean() -> None:
     expected = np.nanstd(difference) / np.sqrt(np.isfinite(difference).sum())
     assert 0.5 * expected < difference_error(lrap, Y, P, other=Q) < 2 * expected
     assert difference_error(lrap, Y, P, other=P) == 0
+
+
+def test_difference_error_uses_larger_blocks_if_the_metric_is_undefined_in_most() -> None:
+    rng = np.random.default_rng(0)
+    Y = np.isin(np.arange(24), [0, 7, 14, 21]).astype(float)[:, None]  # only four of ten blocks have one
+    P, Q = (Y + rng.normal(0, 1, Y.shape) for _ in range(2))
+    found = difference_error(macro_auc, Y, P, other=Q)
+    n_defined = {
+        n: [macro_auc(Y[k::n], P[k::n]) - macro_auc(Y[k::n], Q[k::n]) for k in range(n)] for n in range(2, 11)
+    }
+    n_blocks = max(n for n, found in n_defined.items() if np.isfinite(found).sum() >= max(n / 2, 2))
+    assert n_blocks == 8
+    assert found == pytest.approx(np.nanstd(n_defined[n_blocks], ddof=1) / np.sqrt(n_blocks))
+    assert found > 0
+
+
+def test_difference_error_is_nan_if_the_metric_is_undefined() -> None:
+    P = np.random.default_rng(0).random((2, 20, 1))
+    assert np.isnan(difference_error(macro_auc, np.ones((20, 1)), P[0], other=P[1]))
+    assert np.isnan(difference_error(macro_auc, np.eye(1, 20).T, P[0], other=P[1]))  # one positive recording
+    assert np.isnan(difference_error(lrap, np.ones((1, 1)), P[0, :1], other=P[1, :1]))
 
 
 def test_calibrated_probabilities_have_low_errors() -> None:

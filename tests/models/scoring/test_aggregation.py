@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.special import expit
 
-from models.metrics import lrap
+from models.metrics import lrap, macro_auc
 from models.scoring.aggregation import Aggregation, best_aggregation
 from models.scoring.pooling import POOLINGS, pool
 
@@ -58,6 +58,15 @@ def test_species_have_separate_curves_only_if_they_rank_better() -> None:
     x = 2 * Y + rng.normal(size=Y.shape) + rng.normal(0, 2, (5, 4))[fold]
     aggregation, _, _ = best_aggregation(expit(x), np.arange(300), Y, fold=fold, metric=lrap)
     assert np.ptp(aggregation.calibrator.coef_, axis=0).max() == 0
+
+
+def test_first_aggregation_is_used_if_the_metric_is_undefined() -> None:
+    P, first, Y, fold = windows()
+    aggregation, oof, score = best_aggregation(P, first, np.ones_like(Y), fold=fold, metric=macro_auc)
+    assert np.isnan(score)
+    assert aggregation.pooling == POOLINGS[0]
+    # Without recordings of both classes, calibration leaves the scores unchanged.
+    np.testing.assert_allclose(oof, pool(P, first, POOLINGS[0]))
 
 
 def test_config_round_trip_keeps_the_scores() -> None:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from models.metrics import lrap
+from models.metrics import lrap, macro_auc
 from models.scoring.blending import (
     MAX_WEIGHTS,
     SPACES,
@@ -80,6 +80,27 @@ def test_weights_are_equal_unless_unequal_weights_rank_better() -> None:
     best = max(candidates(2), key=lambda blend: lrap(truth, blend.apply(both)))
     assert 0.5 < chosen.weights[0] <= best.weights[0]
     assert lrap(truth, chosen.apply(both)) > lrap(truth, best.apply(both)) - 0.02
+
+
+def test_weights_are_equal_if_the_metric_is_undefined() -> None:
+    scores, truth, fold = members(noises=(1.0, 3.0))
+    present = np.ones_like(truth)
+    P, chosen, fold_blends = blend_or_best(scores, present, fold, metric=macro_auc)
+    assert [chosen, *fold_blends] == [Blend("logit", (0.5, 0.5))] * 6
+    np.testing.assert_array_equal(P, chosen.apply(scores))
+
+
+def test_one_species_is_blended_by_auc() -> None:
+    scores, truth, fold = members(n=200, noises=(0.5, 4.0))
+    scores, truth = scores[:, :, :1], truth[:, :1]
+    chosen = fit_blend(scores, truth, macro_auc)
+    assert chosen.weights[0] > chosen.weights[1]
+    assert macro_auc(truth, chosen.apply(scores)) >= macro_auc(
+        truth, Blend("logit", (0.5, 0.5)).apply(scores)
+    )
+    # A fold without positives does not change the weights of the others.
+    P, _, _ = blend_or_best(scores, np.where((fold == 0)[:, None], 0, truth), fold, metric=macro_auc)
+    assert np.isfinite(P).all()
 
 
 def test_space_is_logit_unless_another_space_ranks_clearly_better() -> None:

@@ -57,7 +57,9 @@ def test_detections_are_sorted_by_start() -> None:
 
 
 def test_table_has_the_fields_of_a_detection_and_names_of_species() -> None:
-    table = detection_table([Detection(1, 0.5, 2.0, 500.0, 900.0, 0.9, 0.6)], ("coqui", "owl"))
-    assert list(table.columns) == ["species", "t_min", "t_max", "f_min", "f_max", "score", "threshold"]
-    assert table.to_numpy().tolist() == [["owl", 0.5, 2.0, 500.0, 900.0, 0.9, 0.6]]
-    assert list(detection_table([], ("coqui", "owl")).columns) == list(table.columns)
+    species, verifiable = ("coqui", "owl"), np.array([True, False])
+    table = detection_table([Detection(1, 0.5, 2.0, 500.0, 900.0, 0.9, 0.6)], species, verifiable)
+    expected = ["species", "t_min", "t_max", "f_min", "f_max", "score", "threshold", "verifiable"]
+    assert list(table.columns) == expected
+    assert table.to_numpy().tolist() == [["owl", 0.5, 2.0, 500.0, 900.0, 0.9, 0.6, False]]
+    assert list(detection_table([], species, verifiable).columns) == expected

@@ -15,7 +15,6 @@ from models.logistic import IDENTITY
 from models.scoring.aggregation import Aggregation
 from models.scoring.blending import Blend
 from models.scoring.calibration import PlattCalibrator
-from models.scoring.thresholds import LEVELS
 from pipelines.core.detector import ALONE, Detector, ScoredRecording, TrainedMember
 from pipelines.core.runs import Scores
 from tests.conftest import load
@@ -90,36 +89,38 @@ def test_tables_have_the_documented_columns(scored: ScoredRecording) -> None:
     np.testing.assert_allclose(scored.windows["start"], [0.0, 0.5, 1.0], atol=0.02)
     np.testing.assert_allclose(scored.windows["end"], [1.0, 1.5, 2.0], atol=0.02)
     np.testing.assert_array_equal(scored.windows[SPECIES], scored.scores.windows)
-    columns = ["species", "t_min", "t_max", "f_min", "f_max", "score", "threshold"]
+    columns = ["species", "t_min", "t_max", "f_min", "f_max", "score", "threshold", "verifiable"]
     assert list(scored.detections(recall=0.5).columns) == columns
 
 
 def test_detections_are_those_at_the_threshold_of_the_level(scored: ScoredRecording) -> None:
     thresholds = scored.detector.thresholds
-    found = scored.detections(recall=0.95)
+    found = scored.detections(recall=0.975)
+    expected = thresholds.at(recall=0.975)
     reported = [
         name
-        for name, score, threshold in zip(SPECIES, scored.recording, thresholds.recall[0.95], strict=True)
+        for name, score, threshold in zip(SPECIES, scored.recording, expected, strict=True)
         if score >= threshold
     ]
     assert reported
     assert sorted(set(found["species"])) == sorted(reported)
     for name, threshold in zip(found["species"], found["threshold"], strict=True):
-        assert threshold == thresholds.recall[0.95][SPECIES.index(name)]
+        assert threshold == expected[SPECIES.index(name)]
     assert scored.detections().equals(scored.detections(precision=0.7))
 
 
-def test_every_level_has_a_threshold(detector: Detector) -> None:
-    assert tuple(detector.thresholds.precision) == tuple(detector.thresholds.recall) == LEVELS
-
-
-def test_unknown_level_is_an_error(scored: ScoredRecording) -> None:
-    with pytest.raises(UserError, match=r"level 0\.75 is not one of 0\.5, 0\.6, .*; give one of these"):
-        scored.detections(precision=0.75)
-    with pytest.raises(UserError, match=r"level 1\.5 is not one of"):
+def test_level_outside_the_range_is_an_error(scored: ScoredRecording) -> None:
+    with pytest.raises(UserError, match=r"level 0\.49 is outside 0\.5 to 0\.99"):
+        scored.detections(precision=0.49)
+    with pytest.raises(UserError, match=r"level 1\.5 is outside 0\.5 to 0\.99"):
         scored.detections(recall=1.5)
     with pytest.raises(UserError, match=r"precision 0\.7 and recall 0\.5 are both given"):
         scored.detections(precision=0.7, recall=0.5)
+
+
+def test_species_with_few_positive_recordings_is_not_verifiable(detector: Detector) -> None:
+    assert detector.thresholds.n_positive.tolist() == [2, 2, 2]
+    assert not detector.thresholds.verifiable.any()
 
 
 def test_prevalence_of_training_leaves_probabilities_unchanged(scored: ScoredRecording) -> None:

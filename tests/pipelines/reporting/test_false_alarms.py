@@ -1,5 +1,6 @@
 """False alarms in recordings without calls."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from features.data.dataset import load_dataset
 from features.frames.frames import Frames
 from features.frames.store import FrameStore
-from models.scoring.thresholds import DEFAULT_PRECISION
+from models.scoring.thresholds import ThresholdSteps
 from pipelines.core.detector import Detector
 from pipelines.reporting.false_alarms import count_false_alarms, noise_recordings
 
@@ -31,14 +32,14 @@ def test_there_are_ten_minutes_of_noise(noises: dict[str, list[Frames]]) -> None
 
 def test_detections_are_counted_per_hour(trained: tuple[Path, Path], noises: dict[str, list[Frames]]) -> None:
     detector = Detector.load(trained[1] / "blend")
-    threshold = detector.thresholds.precision[DEFAULT_PRECISION]
-    threshold[:] = 0.0
-    alarms = count_false_alarms(detector, noises, 2)
+    steps = ThresholdSteps(np.ones(1), np.zeros(1))
+    thresholds = replace(detector.thresholds, precision=(steps,) * 3)
+    alarms = count_false_alarms(replace(detector, thresholds=thresholds), noises, 2)
     assert list(alarms["noise"]) == list(noises)
     assert (alarms["detections per hour"] >= 60 * 3).all()  # every species in every minute
     assert set(alarms["species without a detection"]) == {"0 of 3"}
-    threshold[:] = 1.01
-    alarms = count_false_alarms(detector, noises, 2)
+    thresholds = replace(thresholds, precision=(steps._replace(threshold=np.array([1.01])),) * 3)
+    alarms = count_false_alarms(replace(detector, thresholds=thresholds), noises, 2)
     assert (alarms["detections per hour"] == 0).all()
     assert set(alarms["species without a detection"]) == {"3 of 3"}
     assert set(alarms["reported most often, per hour"]) == {"none"}

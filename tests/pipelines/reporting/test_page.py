@@ -111,8 +111,9 @@ def test_report_without_a_run_is_an_error(small_dataset: Path, tmp_path: Path) -
 def test_blend_is_shown_or_else_the_best_trained_member() -> None:
     nothing = Scores(np.empty(0), np.empty(0), np.empty((0, 0)))
 
-    def run(name: str, kind: str, lrap: float) -> Run:
-        return Run(name, {"kind": kind}, {"oof": {"lrap": lrap}}, nothing, None)
+    def run(name: str, kind: str, lrap: float, macro_auc: float = 0.5) -> Run:
+        oof = {"lrap": lrap, "macro_auc": macro_auc}
+        return Run(name, {"kind": kind}, {"oof": oof}, nothing, None)
 
     runs = {
         "gbm": run("gbm", MEMBER, 0.6),
@@ -120,6 +121,7 @@ def test_blend_is_shown_or_else_the_best_trained_member() -> None:
         "birdnet": run("birdnet", EXTERNAL, 0.9),
     }
     assert best_run(runs) == "gru"
+    assert best_run({"gbm": run("gbm", MEMBER, 1.0, 0.8), "gru": run("gru", MEMBER, 1.0, 0.7)}) == "gbm"
     blend = run("blend", BLEND, 0.5)
     blend.config["members"] = {"gbm": {"weight": 0.3}, "birdnet": {"weight": 0.7}}
     assert best_run({**runs, "blend": blend}) == "blend"
