@@ -33,8 +33,8 @@ def is_birdnet(file: LabelFile) -> bool:
 def read_birdnet(file: LabelFile, label_column: str | None = None) -> pd.DataFrame:
     """Return the boxes of a file of BirdNET-Analyzer.
 
-    The frequencies in its selection tables are those of its filter, the same in all rows. The frequencies of
-    the call are unknown, unless a reviewer has changed them in Raven.
+    The frequencies in its selection tables are those of its filter: bands that begin at 0 Hz, and the widest
+    band of the table. The frequencies of these calls are unknown. Other bands are those of a reviewer.
 
     Parameters
     ----------
@@ -50,7 +50,8 @@ def read_birdnet(file: LabelFile, label_column: str | None = None) -> pd.DataFra
     if is_raven(file):
         boxes = read_raven(file, label_column)
         band = boxes[list(BAND)]
-        is_filter = (band["f_min"] <= 0) | (len(band.drop_duplicates()) == 1)
+        width = band["f_max"] - band["f_min"]
+        is_filter = (band["f_min"] <= 0) | (width == width.max())
         boxes[list(BAND)] = band.mask(is_filter)
         return boxes
     names = (label_column,) if label_column else COMMON_NAMES

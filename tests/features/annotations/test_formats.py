@@ -185,7 +185,7 @@ BIRDNET_VARIANTS = [
             f"1 | Spectrogram 1 | 1 | 3.0 | 6.0 | 150 | 12000 | owl | own | 0.9 | a.wav | 3.0 | yes\n"
             f"2 | Spectrogram 1 | 1 | 63.0 | 65.0 | 500 | 900 | owl | own | 0.8 | b.wav | 3.0 | no"
         ),
-        {2: "a.wav owl 3 6 150 12000 yes", 3: "b.wav owl 3 5 500 900 no"},
+        {2: "a.wav owl 3 6 - - yes", 3: "b.wav owl 3 5 500 900 no"},
     ),
     Variant(
         "selection table with one filter band in all rows",
