@@ -1,7 +1,10 @@
-"""Convert Raven or Audacity files to a data set (import), or a data set to such files (export).
+"""Add labels of annotation software to a data set (import), or write its boxes to such files (export).
 
-convert.py import RECORDINGS --boxes DIR --out DATA
+convert.py import RECORDINGS --boxes TABLES --out DATA
 convert.py export DATA --out DIR
+
+Import reads Raven selection tables, output of BirdNET-Analyzer, Audacity label tracks, Kaleidoscope tables,
+detections.csv of predict, and tables of recording, start, end and label. Only reviewed labels become boxes.
 """
 
 import sys
@@ -11,30 +14,21 @@ if __name__ == "__main__":  # import from the repository root, so that no module
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
-import shutil
 
 import numpy as np
 import pandas as pd
 
+from features.annotations.audacity import write_audacity
+from features.annotations.importing import ImportReport, import_labels
+from features.annotations.merging import PRESENCE, SPECIES
+from features.annotations.raven import write_raven
+from features.common.errors import UserError
 from features.common.files import replacing
-from features.data.annotations import (
-    AnnotationError,
-    read_audacity,
-    read_raven,
-    rejected,
-    write_audacity,
-    write_raven,
-)
-from features.data.dataset import BOX_COLUMNS, Dataset, load_dataset, species_names
+from features.data.dataset import Dataset, load_dataset
 from features.data.recordings import find_recordings
-from features.data.tables import read_table
-from pipelines.core.cli import run
+from pipelines.core.cli import add_follow_links_flag, run
 
-SUFFIXES = (".Table.1.selections.txt", ".selections.txt", ".txt")
-WRITERS = {"raven": (write_raven, SUFFIXES[0]), "audacity": (write_audacity, SUFFIXES[2])}
-PRESENCE = "presence.csv"
-SPECIES = "species.csv"
-UNKNOWN_SONGTYPE = "1"
+WRITERS = {"raven": (write_raven, ".Table.1.selections.txt"), "audacity": (write_audacity, ".txt")}
 
 
 def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
@@ -56,7 +50,8 @@ def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
         found = by_recording.get(recording_id, boxes.iloc[:0])
         write(out / f"{recording_id}{suffix}", found.sort_values(["t_min", "species_id"]))
     species = pd.DataFrame({"species_id": range(dataset.n_species), "name": dataset.species})
-    _write(out / SPECIES, species)
+    with replacing(out / SPECIES) as temporary:
+        species.to_csv(temporary, index=False)
     if dataset.train_labels is not None:
         table = pd.DataFrame(dataset.train_labels, index=list(dataset.train), columns=list(dataset.species))
         with replacing(out / PRESENCE) as temporary:
@@ -64,72 +59,30 @@ def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
     return len(boxes)
 
 
-def import_boxes(recordings: Path, folder: Path, out: Path) -> Dataset:
-    """Copy recordings, write the tables of a data set from annotation files, and return the data set.
-
-    Parameters
-    ----------
-    recordings : folder of recordings.
-    folder : folder of annotation files, either one per recording with the name of the recording, or Raven
-        tables with a column Begin File. Optional: `presence.csv` has complete 0/1 labels, with one column per
-        species name; `species.csv` sets the numbers of the species.
-    out : folder of the data set.
-
-    Raises
-    ------
-    AnnotationError
-        There are no recordings or no annotation files, or a file is invalid.
-    """
-    audio = find_recordings(recordings)
-    if not audio:
-        raise AnnotationError(f"{recordings}: no recordings found; give a folder of recordings")
-    parts = []
-    for file in sorted(path for path in folder.glob("*.txt") if not path.name.startswith(".")):
-        raven = file.read_bytes().removeprefix(b"\xef\xbb\xbf").startswith(b"Selection\t")
-        boxes = (read_raven if raven else read_audacity)(file)
-        if "recording_id" not in boxes:
-            suffix = next(suffix for suffix in SUFFIXES if file.name.endswith(suffix))
-            boxes["recording_id"] = file.name.removesuffix(suffix)
-        for recording_id in boxes["recording_id"]:
-            if recording_id not in audio:
-                raise AnnotationError(
-                    f"{file}: recording '{recording_id}' has no audio file in {recordings}; add the file"
-                )
-        parts.append(boxes)
-    if not parts:
-        raise AnnotationError(f"{folder}: no .txt annotation files found; export them from Raven or Audacity")
-    boxes = pd.concat(parts, ignore_index=True)
-    presence = read_table(folder / PRESENCE, ("recording_id",)) if (folder / PRESENCE).exists() else None
-    named = set(boxes["species"]) | set([] if presence is None else presence.columns[1:])
-    species = sorted(named)
-    if (folder / SPECIES).exists():
-        species = species_names(folder / SPECIES)
-        for name in sorted(named - set(species)):
-            raise AnnotationError(
-                f"{folder / SPECIES}: missing species '{name}' of the boxes; add it, or correct the name"
-            )
-    boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)})
-    songtype = boxes.get("songtype", pd.Series("", boxes.index)).fillna("").replace("", UNKNOWN_SONGTYPE)
-    boxes["songtype_id"] = songtype
-
-    for path in audio.values():
-        (out / "train").mkdir(parents=True, exist_ok=True)
-        with replacing(out / "train" / path.name) as temporary:
-            shutil.copy2(path, temporary)
-    is_rejected = rejected(boxes)
-    for name, part in (("train_tp.csv", boxes[~is_rejected]), ("train_fp.csv", boxes[is_rejected])):
-        _write(out / name, part[list(BOX_COLUMNS)])
-    _write(out / SPECIES, pd.DataFrame({"species_id": range(len(species)), "name": species}))
-    if presence is not None:
-        labels = presence.reindex(columns=["recording_id", *species], fill_value="0")
-        labels.columns = pd.Index(["recording_id", *(f"s{k}" for k in range(len(species)))])
-        _write(out / "train_labels.csv", labels)
-    return load_dataset(out)
-
-
-def _write(file: Path, table: pd.DataFrame) -> None:
-    with replacing(file) as temporary:
-        table.to_csv(temporary, index=False)
+def report_lines(report: ImportReport) -> list[str]:
+    """Return what an import did, in sentences for the terminal."""
+    lines = [
+        f"{name}: files {row.files}, boxes {row.boxes}; imported: TP {row.tp}, FP {row.fp}; "
+        f"duplicate: {row.duplicates}; not reviewed: {row.not_reviewed}"
+        for name, row in report.formats.iterrows()
+    ]
+    if report.formats["not_reviewed"].sum():
+        lines.append(
+            "boxes that were not reviewed are not imported; write 'yes' or 'no' in a column 'Verified'"
+        )
+    if report.without_band:
+        lines.append(
+            f"boxes without frequencies: {report.without_band} (imported with the median band of the "
+            f"species, or the full range)"
+        )
+    if report.other_folders:
+        listed = ", ".join(report.other_folders)
+        lines.append(f"recordings found by file name, in another folder than the labels state: {listed}")
+    if report.ignored:
+        lines.append(f"not label files: {', '.join(sorted({path.name for path in report.ignored}))}")
+    if report.new_species:
+        lines.append(f"new species: {len(report.new_species)} ({', '.join(report.new_species)})")
+    return [*lines, f"new recordings: {report.n_new_recordings}"]
 
 
 def main(args: argparse.Namespace) -> None:
@@ -137,12 +90,23 @@ def main(args: argparse.Namespace) -> None:
         dataset = load_dataset(args.source)
         n = export_boxes(dataset, args.out, args.format)
         print(f"{args.out}: {n} boxes of {len(dataset.train)} recordings")
-    else:
-        dataset = import_boxes(args.source, args.boxes or args.source, args.out)
-        print(
-            f"{args.out}: {len(dataset.train)} recordings, {dataset.n_species} species, "
-            f"{len(dataset.tp)} TP and {len(dataset.fp)} FP boxes"
-        )
+        return
+    recordings = find_recordings(args.source, follow_links=args.follow_links)
+    if not recordings:
+        raise UserError(f"{args.source}: no recordings found; give a folder of recordings")
+    report = import_labels(
+        recordings,
+        args.boxes or args.source,
+        args.out,
+        label_column=args.label_column,
+        copy=args.copy,
+    )
+    print("\n".join(report_lines(report)))
+    dataset = load_dataset(args.out, follow_links=args.follow_links)
+    print(
+        f"{args.out}: {len(dataset.train)} recordings, {dataset.n_species} species, {len(dataset.tp)} TP and "
+        f"{len(dataset.fp)} FP boxes"
+    )
 
 
 if __name__ == "__main__":
@@ -150,12 +114,21 @@ if __name__ == "__main__":
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="what", required=True)
-    to_dataset = commands.add_parser("import", help="convert recordings and annotation files to a data set")
+    to_dataset = commands.add_parser("import", help="add recordings and label files to a data set")
     to_dataset.add_argument("source", type=Path, metavar="RECORDINGS", help="folder of recordings")
     to_dataset.add_argument(
-        "--boxes", type=Path, metavar="DIR", help="folder of annotation files (default: RECORDINGS)"
+        "--boxes", type=Path, metavar="DIR", help="folder of label files (default: RECORDINGS)"
     )
     to_dataset.add_argument("--out", type=Path, required=True, metavar="DATA", help="folder of the data set")
+    to_dataset.add_argument(
+        "--label-column",
+        metavar="NAME",
+        help="column of the species (default: Species, Annotation, Label, ...)",
+    )
+    to_dataset.add_argument(
+        "--copy", action="store_true", help="copy the audio files to DATA instead of referring to them"
+    )
+    add_follow_links_flag(to_dataset)
     to_files = commands.add_parser("export", help="write the boxes of a data set as annotation files")
     to_files.add_argument("source", type=Path, metavar="DATA", help="folder of the data set")
     to_files.add_argument("--format", choices=WRITERS, default="raven", help="format of the files")

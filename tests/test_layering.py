@@ -102,6 +102,8 @@ def test_imports_have_no_cycle() -> None:
     [
         ("features.frames.store", "features.data.audio", True),
         ("features.data.audio", "features.frames.store", False),
+        ("features.annotations.raven", "features.data.tables", True),
+        ("features.data.dataset", "features.annotations.raven", False),
         ("features.columns.block", "models.metrics", False),
         ("models.scoring.blending", "models.metrics", True),
         ("models.scoring.blending", "models.estimators.gru", False),

@@ -1,1 +1,1 @@
-"""Boxes and detections in the file formats of other programs."""
+"""Boxes and detections in the files of other programs: reading, writing, and adding them to a data set."""

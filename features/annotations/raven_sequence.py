@@ -16,11 +16,11 @@ from typing import Any
 
 import pandas as pd
 
+from features.annotations.raven import BOX
 from features.common.files import replacing
-from features.data.annotations import RAVEN_BOX
 
 COLUMNS = (
-    *("Selection", "View", "Channel", *RAVEN_BOX),
+    *("Selection", "View", "Channel", *BOX.values()),
     *("Begin File", "Begin Path", "File Offset (s)", "Species"),
 )
 EXTRA = {"score": "Score", "threshold": "Threshold", "verified": "Verified", "songtype": "Songtype"}

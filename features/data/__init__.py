@@ -1,1 +1,1 @@
-"""Data sets on disk: audio decoding, tables, annotations and the embedded data set."""
+"""Data sets on disk: audio decoding, tables and the embedded data set."""

@@ -179,8 +179,7 @@ def load_dataset(root: Path, name: str | None = None, *, follow_links: bool = Fa
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; give --data the folder that contains train_tp.csv")
     site_times = read_site_times(root / "recordings.csv")
-    train = find_recordings(root / "train", follow_links=follow_links)
-    train |= _referenced_recordings(root / "recordings.csv", train)
+    train = training_recordings(root, follow_links=follow_links)
     if not train:
         raise DatasetError(f"{root / 'train'}: contains no recordings; {READABLE}, put some there")
     submission = _score_table(root / "sample_submission.csv")
@@ -254,6 +253,15 @@ def validate_boxes_begin_inside(dataset: Dataset, duration: Mapping[str, float])
             message="t_min {t_min:g} is past the end of '{recording_id}' ({end:g} s); "
             "correct or remove the box",
         )
+
+
+def training_recordings(root: Path, *, follow_links: bool = False) -> dict[str, Path]:
+    """Return the audio file of each training recording in a folder: those in train, then those elsewhere.
+
+    Parameters and errors are those of `load_dataset`.
+    """
+    in_train = find_recordings(root / "train", follow_links=follow_links)
+    return in_train | _referenced_recordings(root / "recordings.csv", in_train)
 
 
 def _referenced_recordings(path: Path, in_train: Mapping[str, Path]) -> dict[str, Path]:

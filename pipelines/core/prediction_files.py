@@ -10,10 +10,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features.annotations.audacity import write_audacity
 from features.annotations.camtrap import write_camtrap
+from features.annotations.raven import write_raven
 from features.annotations.raven_sequence import write_raven_sequence
 from features.common.table_writer import write_table
-from features.data.annotations import write_audacity, write_raven
 from features.data.metadata import later
 from pipelines.core.detections import Detection
 from pipelines.core.failed_recordings import write_failed

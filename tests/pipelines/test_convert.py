@@ -1,4 +1,4 @@
-"""The command `convert` writes boxes to Raven and Audacity files, and reads them back."""
+"""The command `convert` exports boxes to Raven and Audacity files, and imports them into a data set."""
 
 import shutil
 from pathlib import Path
@@ -7,20 +7,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.data.annotations import (
-    AnnotationError,
-    read_audacity,
-    read_raven,
-    rejected,
-    write_audacity,
-    write_raven,
-)
+from features.annotations.importing import import_labels
 from features.data.dataset import BOX_COLUMNS, load_dataset
-from pipelines.convert import export_boxes, import_boxes
-
-RAVEN_COLUMNS = (
-    *("Selection", "View", "Channel", "Begin Time (s)", "End Time (s)", "Low Freq (Hz)", "High Freq (Hz)"),
-)
+from features.data.recordings import find_recordings
+from pipelines.convert import export_boxes
+from tests.conftest import error_message, run_command
 
 
 @pytest.mark.parametrize("form", ["raven", "audacity"])
@@ -30,7 +21,8 @@ def test_import_restores_an_exported_data_set(small_dataset: Path, tmp_path: Pat
     boxes.to_csv(small_dataset / "train_tp.csv", index=False)
     dataset = load_dataset(small_dataset)
     export_boxes(dataset, tmp_path / "files", form)
-    again = import_boxes(small_dataset / "train", tmp_path / "files", tmp_path / "again")
+    import_labels(find_recordings(small_dataset / "train"), tmp_path / "files", tmp_path / "again")
+    again = load_dataset(tmp_path / "again")
     assert again.species == dataset.species
     for before, after in ((dataset.tp, again.tp), (dataset.fp, again.fp)):
         keys = ["recording_id", "t_min", "species_id"]
@@ -44,112 +36,47 @@ def test_import_restores_an_exported_data_set(small_dataset: Path, tmp_path: Pat
     assert list(again.train) == list(dataset.train)
 
 
-def raven_table(*rows: tuple[object, ...], extra: tuple[str, ...] = ("Species",)) -> str:
-    """Return a Raven selection table with the columns of Raven Pro and the columns `extra`."""
-    return "\n".join("\t".join(map(str, row)) for row in ((*RAVEN_COLUMNS, *extra), *rows)) + "\n"
-
-
-def test_written_files_have_the_formats_of_raven_and_audacity(tmp_path: Path) -> None:
-    boxes = pd.DataFrame(
-        {
-            "species": ["owl"],
-            "t_min": [0.5],
-            "t_max": [2.0],
-            "f_min": [500.0],
-            "f_max": [900.0],
-            "score": [0.9],
-        }
+def test_import_says_what_it_did(small_dataset: Path, tmp_path: Path) -> None:
+    labels = tmp_path / "labels"
+    labels.mkdir()
+    (labels / "README.txt").write_text("Labels of the first week.\n")
+    (labels / "a0.txt").write_text("0.5\t1.0\towl\n\\\t500\t900\n1.2\t1.5\towl\n")
+    (labels / "a1.txt").write_text("0.5\t1.0\tfrog | rejected\n\\\t500\t900\n0.5\t1.0\tfrog | rejected\n")
+    (labels / "season.csv").write_text(
+        "file,start,end,species,score\nSD7/a2.wav,0,1,owl,0.9\nSD7/a2.wav,0,1,owl,\n"
     )
-    write_raven(tmp_path / "x.txt", boxes)
-    assert (tmp_path / "x.txt").read_text().splitlines() == [
-        "\t".join((*RAVEN_COLUMNS, "Species", "Score")),
-        "1\tSpectrogram 1\t1\t0.5\t2.0\t500.0\t900.0\towl\t0.9",
+    flags = ("import", small_dataset / "train", "--boxes", labels, "--out", tmp_path / "data")
+    first, second = run_command("convert", *flags), run_command("convert", *flags)
+    assert (first.returncode, first.stderr) == (0, "")
+    assert first.stdout.splitlines() == [
+        "Audacity label track: files 2, boxes 4; imported: TP 2, FP 1; duplicate: 1; not reviewed: 0",
+        "table of recording, start, end and label: files 1, boxes 2; imported: TP 1, FP 0; duplicate: 0; "
+        "not reviewed: 1",
+        "boxes that were not reviewed are not imported; write 'yes' or 'no' in a column 'Verified'",
+        "boxes without frequencies: 2 (imported with the median band of the species, or the full range)",
+        "recordings found by file name, in another folder than the labels state: SD7 -> train",
+        "not label files: README.txt",
+        "new species: 2 (frog, owl)",
+        "new recordings: 6",
+        f"{tmp_path / 'data'}: 6 recordings, 2 species, 3 TP and 1 FP boxes",
     ]
-    write_audacity(tmp_path / "y.txt", boxes)
-    assert (tmp_path / "y.txt").read_text() == "0.5\t2.0\towl\n\\\t500.0\t900.0\n"
-    for read in (read_raven(tmp_path / "x.txt"), read_audacity(tmp_path / "y.txt")):
-        assert not rejected(read).any()
-        assert read[["species", "t_min", "t_max", "f_min", "f_max"]].to_numpy().tolist() == [
-            ["owl", 0.5, 2.0, 500.0, 900.0]
-        ]
+    assert "imported: TP 0, FP 0; duplicate: 4" in second.stdout
+    assert second.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
 
 
-def test_selection_is_read_once_and_a_rejected_one_is_an_fp_box(small_dataset: Path, tmp_path: Path) -> None:
-    files = tmp_path / "files"
-    files.mkdir()
-    (files / "a0.Table.1.selections.txt").write_text(
-        raven_table(
-            (1, "Waveform 1", 1, 0.2, 0.9, 0, 8000, "owl", "yes"),
-            (1, "Spectrogram 1", 1, 0.2, 0.9, 500, 900, "owl", "yes"),
-            (2, "Spectrogram 1", 1, 1.2, 1.9, 500, 900, "frog", "Rejected"),
-            extra=("Species", "Verified"),
-        )
+def test_folder_without_recordings_is_rejected(tmp_path: Path) -> None:
+    done = run_command("convert", "import", tmp_path, "--out", tmp_path / "data")
+    assert f"{tmp_path}: no recordings found; give a folder" in error_message(done)
+
+
+def test_labels_are_beside_the_recordings_by_default(small_dataset: Path, tmp_path: Path) -> None:
+    shutil.copytree(small_dataset / "train", tmp_path / "season")
+    (tmp_path / "season" / "a0.FLAC.Table.1.selections.txt").write_text(
+        "Selection\tBegin Time (s)\tEnd Time (s)\tCall\n1\t0.5\t1.0\thoot\n"
     )
-    dataset = import_boxes(small_dataset / "train", files, tmp_path / "data")
-    assert dataset.species == ("frog", "owl")
-    assert dataset.tp[["recording_id", "species_id", "f_min"]].to_numpy().tolist() == [["a0", 1, 500.0]]
-    assert dataset.fp[["recording_id", "species_id", "t_max"]].to_numpy().tolist() == [["a0", 0, 1.9]]
-
-
-def test_table_of_several_recordings_is_split_by_file(small_dataset: Path, tmp_path: Path) -> None:
-    files = tmp_path / "files"
-    files.mkdir()
-    (files / "all.selections.txt").write_text(
-        raven_table(
-            (1, "Spectrogram 1", 1, 0.2, 0.9, 500, 900, "owl", "a0.flac", 0.2),
-            (2, "Spectrogram 1", 1, 2.5, 3.0, 500, 900, "owl", "a1.flac", 0.5),
-            extra=("Species", "Begin File", "File Offset (s)"),
-        )
-    )
-    dataset = import_boxes(small_dataset / "train", files, tmp_path / "data")
-    assert dataset.tp[["recording_id", "t_min", "t_max"]].to_numpy().tolist() == [
-        ["a0", 0.2, 0.9],
-        ["a1", 0.5, 1.0],
-    ]
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("", r"no \.txt annotation files found"),
-        (raven_table((1, "Spectrogram 1", 1, "x", 1, 5, 9, "owl")), r"Begin Time \(s\) 'x' is not a number"),
-        (raven_table((1, "Spectrogram 1", 1, 0, 1, 5, 9, "")), "selection 1 has no species"),
-        (raven_table((1, "Spectrogram 1", 1, 0, 1, 5, 9), extra=()), "missing column 'Species'"),
-        (
-            raven_table((1, "Spectrogram 1", 1, 0, 1, 5, 9, "owl", "maybe"), extra=("Species", "Verified")),
-            "has 'maybe' in column verified; write 'yes' for a confirmed box",
-        ),
-        ("0.1\t0.2\towl\n0.3\t0.4\towl\n", "missing line of frequencies after '0.1 0.2 owl'"),
-        ("\x00\xff", "not a label track|missing line of frequencies"),
-    ],
-)
-def test_invalid_annotation_file_is_rejected(
-    small_dataset: Path, tmp_path: Path, content: str, message: str
-) -> None:
-    files = tmp_path / "files"
-    files.mkdir()
-    (files / "a0.txt").write_text(content)
-    if not content:
-        (files / "a0.txt").unlink()
-    with pytest.raises(AnnotationError, match=message):
-        import_boxes(small_dataset / "train", files, tmp_path / "data")
+    flags = ("import", tmp_path / "season", "--out", tmp_path / "data", "--copy", "--label-column")
+    assert "missing column 'Song'" in error_message(run_command("convert", *flags, "Song"))
     assert not (tmp_path / "data").exists()
-
-
-def test_boxes_of_a_recording_without_audio_are_rejected(small_dataset: Path, tmp_path: Path) -> None:
-    files = tmp_path / "files"
-    export_boxes(load_dataset(small_dataset), files, "raven")
-    shutil.copy(files / "a0.Table.1.selections.txt", files / "b0.Table.1.selections.txt")
-    with pytest.raises(AnnotationError, match=r"b0.*: recording 'b0' has no audio"):
-        import_boxes(small_dataset / "train", files, tmp_path / "data")
-
-
-def test_species_are_numbered_by_name_or_as_in_species_csv(small_dataset: Path, tmp_path: Path) -> None:
-    files = tmp_path / "files"
-    export_boxes(load_dataset(small_dataset), files, "raven")
-    (files / "species.csv").unlink()
-    dataset = import_boxes(small_dataset / "train", files, tmp_path / "data")
-    assert dataset.species == ("coqui", "frog", "owl")
-    (files / "species.csv").write_text("species_id,name\n0,owl\n1,coqui\n")
-    with pytest.raises(AnnotationError, match=r"species\.csv: missing species 'frog'"):
-        import_boxes(small_dataset / "train", files, tmp_path / "data")
+    assert run_command("convert", *flags, "call").returncode == 0
+    assert load_dataset(tmp_path / "data").species == ("hoot",)
+    assert (tmp_path / "data" / "train" / "a0.flac").exists()

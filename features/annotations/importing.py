@@ -1,0 +1,237 @@
+"""Import of label files into a data set: what is read, added and reported.
+
+A killed import leaves a valid data set, and the same import, repeated, finishes it. All tables are written to
+temporary files first, and then moved in the order species.csv, train_labels.csv, audio files, recordings.csv,
+train_fp.csv, train_tp.csv. A table can then only refer to what the tables before it contain: species and
+labels without recordings, recordings without boxes, and FP boxes without TP boxes are valid. A new data set
+exists once train_tp.csv does.
+"""
+
+import shutil
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from functools import partial
+from pathlib import Path
+
+import pandas as pd
+
+from features.annotations import merging
+from features.annotations.boxes import COLUMNS, AnnotationError
+from features.annotations.formats import FORMATS, read_labels
+from features.annotations.matching import match_recordings
+from features.common.files import replacing, validate_inside_folder
+from features.data.dataset import training_recordings
+from features.data.tables import read_table
+
+LABEL_SUFFIXES = (".txt", ".csv", ".tsv")
+SPREADSHEET_SUFFIXES = (".xlsx", ".xls", ".ods")
+NOT_LABELS = (
+    *("species.csv", "presence.csv", "recordings.csv", "groups.csv", "readme*"),
+    *("scores.csv", "submission.csv", "prior.csv", "failed_recordings.csv"),  # written by predict
+    *("deployments.csv", "media.csv", "observations.csv"),  # Camtrap DP
+    *("config.txt", "*_summary.txt"),  # written by AudioMoth and Song Meter
+)
+"""Names of text files, in any case, that are in folders of recordings and labels but are not label files."""
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import did.
+
+    Attributes
+    ----------
+    formats : pd.DataFrame
+        Number of files, boxes, tp, fp, duplicates and not_reviewed boxes of each format, indexed by its name.
+    new_species : tuple of str
+    n_new_recordings : int
+    without_band : int
+        Number of imported boxes whose frequencies were unknown.
+    other_folders : tuple of str
+        Folders that labels state for recordings that were found elsewhere by their file name, with the folder
+        in which they were found.
+    ignored : tuple of Path
+        Files in `NOT_LABELS`.
+    """
+
+    formats: pd.DataFrame
+    new_species: tuple[str, ...]
+    n_new_recordings: int
+    without_band: int
+    other_folders: tuple[str, ...]
+    ignored: tuple[Path, ...]
+
+
+def import_labels(
+    recordings: Mapping[str, Path],
+    folder: Path,
+    out: Path,
+    *,
+    label_column: str | None = None,
+    copy: bool = False,
+) -> ImportReport:
+    """Add recordings and the boxes of label files to a data set, and return a report.
+
+    Reviewed boxes become TP or FP boxes. All recordings become training recordings.
+
+    Parameters
+    ----------
+    recordings : mapping of str to Path
+        Audio file of each recording id.
+    folder : Path
+        Folder of label files; subfolders are searched. Optional: `presence.csv` has complete 0/1 labels, with
+        one column per species name; `species.csv` sets the numbers of the species.
+    out : Path
+        Folder of the data set; it is created if it does not exist.
+    label_column : str, optional
+        Column of the species, as in `read_labels`.
+    copy : bool
+        Whether to copy the audio files to the data set; by default recordings.csv refers to them.
+
+    Raises
+    ------
+    AnnotationError
+        There are no labels, a label file is not valid, or it contradicts another one or the
+        data set. The data set is then unchanged.
+    DatasetError
+        A table of the data set, species.csv or presence.csv is not valid.
+    AudioError
+        A recording that a box without frequencies needs cannot be opened.
+    """
+    in_data_set = training_recordings(out)
+    copies = (out / "train").resolve(), (out / "test").resolve()
+    recordings = {  # if the data set is inside the folder of recordings, its copies are no new recordings
+        recording_id: path
+        for recording_id, path in recordings.items()
+        if recording_id in in_data_set or not any(path.resolve().is_relative_to(parent) for parent in copies)
+    }
+    files, ignored = find_label_files(folder, out)
+    labels, n_files = _read_all(files, folder, label_column)
+    boxes = labels[labels["verified"] != ""].reset_index(drop=True)
+    boxes = boxes.join(match_recordings(boxes, recordings, folder))
+    presence = folder / merging.PRESENCE
+    present = read_table(presence, ("recording_id",)).columns[1:] if presence.exists() else ()
+    existing_species = merging.existing_species(out)
+    species = merging.merged_species(out, [*boxes["species"], *present], folder / merging.SPECIES)
+    boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)}).astype(int)
+    boxes["songtype_id"] = boxes["songtype"].replace("", merging.UNKNOWN_SONGTYPE).astype(float)
+
+    new = merging.new_recordings(out, recordings)
+    merging.validate_begin(boxes, recordings)
+    existing = merging.existing_boxes(out)
+    unique = merging.unique_boxes(boxes, existing)
+    added = merging.with_bands(boxes[unique], existing, recordings)
+    is_tp = added["verified"] == "yes"
+    if not is_tp.any() and not (out / merging.TP).exists():
+        n_skipped = len(labels) - len(boxes)
+        raise AnnotationError(
+            f"{folder}: no confirmed box ({len(boxes)} rejected, {n_skipped} not reviewed), but a data set "
+            f"needs one; review the boxes and write 'yes' or 'no' in a column 'Verified'"
+        )
+    label_table = merging.label_table(
+        out,
+        presence,
+        species=species,
+        recordings=[*in_data_set, *new],
+        boxes=boxes,
+    )
+    tables = {
+        merging.SPECIES: merging.species_table(out, species),
+        merging.LABELS: label_table,
+        merging.RECORDINGS: None if copy else merging.recording_table(out, new),
+        merging.FP: merging.table_of_boxes(out, merging.FP, added[~is_tp]),
+        merging.TP: merging.table_of_boxes(out, merging.TP, added[is_tp]),
+    }
+    _write(out, tables, copied=new if copy else {})
+    return ImportReport(
+        formats=_counts(labels, n_files, boxes.assign(duplicate=~unique)),
+        new_species=tuple(species[len(existing_species) :]),
+        n_new_recordings=len(new),
+        without_band=int(boxes.loc[unique, "f_min"].isna().sum()),
+        other_folders=_other_folders(boxes),
+        ignored=tuple(ignored),
+    )
+
+
+def find_label_files(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
+    """Return the label files in a folder and its subfolders, and the ignored text files, each sorted.
+
+    Hidden files and folders, and the tables of the data set, are left out.
+
+    Raises
+    ------
+    AnnotationError
+        There are no label files, or a file is a spreadsheet in a binary format.
+    UserError
+        A file is a symbolic link that leads out of the folder.
+    """
+    files: list[Path] = []
+    ignored: list[Path] = []
+    for path in sorted(folder.rglob("*")):
+        suffix = path.suffix.lower()
+        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if hidden or not path.is_file() or path.resolve().parent == out.resolve():
+            continue
+        if suffix in SPREADSHEET_SUFFIXES:
+            raise AnnotationError(f"{path}: spreadsheets are not read; save it as CSV, or move it elsewhere")
+        if suffix in LABEL_SUFFIXES:
+            validate_inside_folder(path, folder)
+            is_other = any(fnmatch(path.name.lower(), pattern) for pattern in NOT_LABELS)
+            (ignored if is_other else files).append(path)
+    if not files:
+        raise AnnotationError(
+            f"{folder}: no label files found; give a folder with {', '.join(LABEL_SUFFIXES)} files"
+        )
+    return files, ignored
+
+
+def _read_all(files: list[Path], folder: Path, label_column: str | None) -> tuple[pd.DataFrame, pd.Series]:
+    """Return the boxes of all files, with file, line and format, and the number of files of each format."""
+    parts = []
+    names = []
+    for path in files:
+        name, boxes = read_labels(path, label_column)
+        names.append(name)
+        parts.append(boxes.assign(file=str(path), line=boxes.index, format=name))
+    columns = [*COLUMNS, "file", "line", "format"]
+    found = [part for part in parts if len(part)]
+    labels = pd.concat(found, ignore_index=True) if found else pd.DataFrame(columns=columns)
+    return labels, pd.Series(names).value_counts()
+
+
+def _counts(labels: pd.DataFrame, n_files: pd.Series, boxes: pd.DataFrame) -> pd.DataFrame:
+    """Return `ImportReport.formats`."""
+    names = [known.name for known in FORMATS if known.name in n_files.index]
+    new = boxes[~boxes["duplicate"]]
+    counts = {
+        "files": n_files,
+        "boxes": labels["format"].value_counts(),
+        "tp": new.loc[new["verified"] == "yes", "format"].value_counts(),
+        "fp": new.loc[new["verified"] == "no", "format"].value_counts(),
+        "duplicates": boxes.loc[boxes["duplicate"], "format"].value_counts(),
+        "not_reviewed": labels.loc[labels["verified"] == "", "format"].value_counts(),
+    }
+    return pd.DataFrame({name: count.reindex(names, fill_value=0) for name, count in counts.items()})
+
+
+def _other_folders(boxes: pd.DataFrame) -> tuple[str, ...]:
+    """Return a description of each folder that differs from the folder of the recording."""
+    elsewhere = boxes.loc[boxes["other_folder"] != "", ["other_folder", "folder"]]
+    return tuple(
+        f"{stated} -> {found}" for stated, found in sorted(set(elsewhere.itertuples(index=False, name=None)))
+    )
+
+
+def _write(out: Path, tables: Mapping[str, pd.DataFrame | None], copied: Mapping[str, Path]) -> None:
+    """Replace tables and copy audio files in the order of `features.annotations.importing`."""
+    writes: list[tuple[Path, Callable[[Path], object]]] = []
+    for name, table in tables.items():
+        if name == merging.RECORDINGS:
+            for recording_id, path in copied.items():
+                writes.append((out / "train" / f"{recording_id}{path.suffix}", partial(shutil.copy2, path)))
+        if table is not None:
+            writes.append((out / name, partial(table.to_csv, index=False)))
+    with ExitStack() as moves:  # the file that is entered last is moved first
+        for file, write in reversed(writes):
+            write(moves.enter_context(replacing(file)))
