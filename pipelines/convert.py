@@ -15,48 +15,36 @@ if __name__ == "__main__":  # import from the repository root, so that no module
 
 import argparse
 
-import numpy as np
-import pandas as pd
-
-from features.annotations.audacity import write_audacity
+from features.annotations.exporting import (
+    PER_RECORDING,
+    export_camtrap,
+    export_per_recording,
+    export_raven,
+)
 from features.annotations.importing import ImportReport, import_labels
-from features.annotations.merging import PRESENCE, SPECIES
-from features.annotations.raven import write_raven
 from features.common.errors import UserError
-from features.common.files import replacing
 from features.data.dataset import Dataset, load_dataset
-from features.data.recordings import find_recordings
-from pipelines.core.cli import add_follow_links_flag, run
+from features.data.recordings import READABLE, find_recordings
+from pipelines.core.cli import add_follow_links_flag, lock_folder, run
 
-WRITERS = {"raven": (write_raven, ".Table.1.selections.txt"), "audacity": (write_audacity, ".txt")}
+FORMATS = (*PER_RECORDING, "camtrap-dp")
 
 
-def export_boxes(dataset: Dataset, out: Path, form: str) -> int:
-    """Write an annotation file for each training recording; return the number of boxes.
-
-    `species.csv` is written to the same folder, and also `presence.csv` if the data set has complete labels.
-    With these tables, an import restores the data set.
-
-    Parameters
-    ----------
-    form : a key of `WRITERS`.
-    """
-    write, suffix = WRITERS[form]
-    boxes = pd.concat([dataset.tp.assign(verified="yes"), dataset.fp.assign(verified="no")])
-    boxes["species"] = np.array(dataset.species)[boxes["species_id"]]
-    boxes = boxes.rename(columns={"songtype_id": "songtype"})
-    by_recording = dict(list(boxes.groupby("recording_id")))
-    for recording_id in dataset.train:
-        found = by_recording.get(recording_id, boxes.iloc[:0])
-        write(out / f"{recording_id}{suffix}", found.sort_values(["t_min", "species_id"]))
-    species = pd.DataFrame({"species_id": range(dataset.n_species), "name": dataset.species})
-    with replacing(out / SPECIES) as temporary:
-        species.to_csv(temporary, index=False)
-    if dataset.train_labels is not None:
-        table = pd.DataFrame(dataset.train_labels, index=list(dataset.train), columns=list(dataset.species))
-        with replacing(out / PRESENCE) as temporary:
-            table.to_csv(temporary, index_label="recording_id")
-    return len(boxes)
+def export(dataset: Dataset, args: argparse.Namespace) -> None:
+    """Write the boxes of a data set in the format given by the flags."""
+    if args.format == "camtrap-dp":
+        if args.per_recording:
+            raise UserError(
+                "--per-recording: a Camtrap DP package is one for all recordings; remove the flag"
+            )
+        export_camtrap(dataset, args.out)
+    elif args.per_recording:
+        export_per_recording(dataset, args.out, args.format)
+    elif args.format == "audacity":
+        raise UserError("--format audacity: a label track belongs to one recording; add --per-recording")
+    else:
+        export_raven(dataset, args.out)
+    print(f"{args.out}: {len(dataset.tp) + len(dataset.fp)} boxes of {len(dataset.train)} recordings")
 
 
 def report_lines(report: ImportReport) -> list[str]:
@@ -87,13 +75,13 @@ def report_lines(report: ImportReport) -> list[str]:
 
 def main(args: argparse.Namespace) -> None:
     if args.what == "export":
-        dataset = load_dataset(args.source)
-        n = export_boxes(dataset, args.out, args.format)
-        print(f"{args.out}: {n} boxes of {len(dataset.train)} recordings")
+        export(load_dataset(args.source, follow_links=args.follow_links), args)
         return
     recordings = find_recordings(args.source, follow_links=args.follow_links)
     if not recordings:
-        raise UserError(f"{args.source}: no recordings found; give a folder of recordings")
+        raise UserError(f"{args.source}: no recordings found; {READABLE}, give a folder of such files")
+    if args.out.exists():
+        lock_folder(args.out, "--out")
     report = import_labels(
         recordings,
         args.boxes or args.source,
@@ -131,6 +119,12 @@ if __name__ == "__main__":
     add_follow_links_flag(to_dataset)
     to_files = commands.add_parser("export", help="write the boxes of a data set as annotation files")
     to_files.add_argument("source", type=Path, metavar="DATA", help="folder of the data set")
-    to_files.add_argument("--format", choices=WRITERS, default="raven", help="format of the files")
+    to_files.add_argument("--format", choices=FORMATS, default="raven", help="format of the files")
+    to_files.add_argument(
+        "--per-recording",
+        action="store_true",
+        help="write a file for each recording with boxes instead of one table for all",
+    )
+    add_follow_links_flag(to_files)
     to_files.add_argument("--out", type=Path, required=True, metavar="DIR", help="output folder")
     run(main, parser)

@@ -80,7 +80,7 @@ def test_readme_python_example_runs(trained: tuple[Path, Path], tmp_path: Path) 
     assert list(recording.index) == ["coqui", "owl", "frog"]
     assert recording.between(0, 1).all()
     assert list(windows.columns) == ["start", "end", "coqui", "owl", "frog"]
-    columns = "species, t_min, t_max, f_min, f_max, score, threshold"
+    columns = "species, t_min, t_max, f_min, f_max, score, threshold, verifiable"
     assert f"DataFrame: {columns}" in code
     assert list(detections.columns) == columns.split(", ")
 

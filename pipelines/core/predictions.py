@@ -97,7 +97,7 @@ class Predictions:
     def segment_scores(self) -> np.ndarray:
         """Return the scores of the segments of all stored recordings, (n_segments, n_species)."""
         stored = self.store.sources()
-        # In the order of the recordings: the last bits of sums over them would depend on the order of scoring.
+        # In the order of the recordings, because the last bits of a sum depend on the order.
         parts = [self.store.read_segments(r) for r in self.recordings if r in stored]
         return np.concatenate([np.empty((0, len(self.detector.species))), *parts])
 

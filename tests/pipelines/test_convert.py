@@ -10,17 +10,22 @@ import pytest
 from features.annotations.importing import import_labels
 from features.data.dataset import BOX_COLUMNS, load_dataset
 from features.data.recordings import find_recordings
-from pipelines.convert import export_boxes
 from tests.conftest import error_message, run_command
 
+FORMATS = [("--format", "raven"), ("--format", "raven", "--per-recording")]
+FORMATS.append(("--format", "audacity", "--per-recording"))
 
-@pytest.mark.parametrize("form", ["raven", "audacity"])
-def test_import_restores_an_exported_data_set(small_dataset: Path, tmp_path: Path, form: str) -> None:
+
+@pytest.mark.parametrize("flags", FORMATS)
+def test_import_restores_an_exported_data_set(
+    small_dataset: Path, tmp_path: Path, flags: tuple[str, ...]
+) -> None:
     boxes = pd.read_csv(small_dataset / "train_tp.csv")
     boxes.loc[0, ["t_min", "f_max", "songtype_id"]] = 1 / 3, 2999.123456789, 4
     boxes.to_csv(small_dataset / "train_tp.csv", index=False)
     dataset = load_dataset(small_dataset)
-    export_boxes(dataset, tmp_path / "files", form)
+    done = run_command("convert", "export", small_dataset, "--out", tmp_path / "files", *flags)
+    assert done.stdout == f"{tmp_path / 'files'}: 12 boxes of 6 recordings\n"
     import_labels(find_recordings(small_dataset / "train"), tmp_path / "files", tmp_path / "again")
     again = load_dataset(tmp_path / "again")
     assert again.species == dataset.species
@@ -34,6 +39,50 @@ def test_import_restores_an_exported_data_set(small_dataset: Path, tmp_path: Pat
     assert again.train_labels is not None
     np.testing.assert_array_equal(again.train_labels, dataset.train_labels)
     assert list(again.train) == list(dataset.train)
+
+
+def test_recordings_without_boxes_have_no_file(small_dataset: Path, tmp_path: Path) -> None:
+    for name in ("train_tp.csv", "train_fp.csv"):
+        boxes = pd.read_csv(small_dataset / name)
+        boxes[~boxes["recording_id"].isin(["a1", "a4"])].to_csv(small_dataset / name, index=False)
+    for flags in FORMATS[1:]:
+        out = tmp_path / flags[1]
+        run_command("convert", "export", small_dataset, "--out", out, *flags)
+        names = {file.name.split(".")[0] for file in out.glob("*.txt")}
+        assert names == {"a0", "a2", "a3", "a5"}
+
+
+def test_combined_table_has_all_recordings_in_sequence(small_dataset: Path, tmp_path: Path) -> None:
+    run_command("convert", "export", small_dataset, "--out", tmp_path)
+    table = pd.read_csv(tmp_path / "boxes.selections.txt", sep="\t")
+    assert len(table) == 12
+    row = table[table["Begin File"] == "a3.flac"].iloc[0]
+    assert row["Begin Path"] == str(small_dataset / "train" / "a3.flac")
+    assert row["File Offset (s)"] == 0.2
+    assert row["Begin Time (s)"] == 6.2  # after three recordings of 2 s
+
+
+def test_camtrap_package_needs_time_and_place(small_dataset: Path, tmp_path: Path) -> None:
+    flags = ("convert", "export", small_dataset, "--out", tmp_path / "package", "--format", "camtrap-dp")
+    message = error_message(run_command(*flags))
+    assert "6 of 6 recordings have no start with a UTC offset (first: 'a0')" in message
+    assert not (tmp_path / "package").exists()
+    rows = [f"a{k},pond,2024-03-15T05:3{k}:00-04:00,18.3,-65.8" for k in range(6)]
+    table = "\n".join(["recording_id,site,start,latitude,longitude", *rows])
+    (small_dataset / "recordings.csv").write_text(table)
+    assert run_command(*flags).returncode == 0
+    observations = pd.read_csv(tmp_path / "package" / "observations.csv")
+    assert len(observations) == 6  # the TP boxes
+    assert set(observations["classificationMethod"]) == {"human"}
+    assert set(observations["scientificName"]) == {"coqui", "owl", "frog"}
+    assert pd.read_csv(tmp_path / "package" / "deployments.csv")["locationName"].tolist() == ["pond"]
+
+
+def test_formats_per_recording_need_the_flag(small_dataset: Path, tmp_path: Path) -> None:
+    flags = ("convert", "export", small_dataset, "--out", tmp_path / "files", "--format")
+    assert "add --per-recording" in error_message(run_command(*flags, "audacity"))
+    done = run_command(*flags, "camtrap-dp", "--per-recording")
+    assert "remove the flag" in error_message(done)
 
 
 def test_import_says_what_it_did(small_dataset: Path, tmp_path: Path) -> None:
@@ -66,7 +115,9 @@ def test_import_says_what_it_did(small_dataset: Path, tmp_path: Path) -> None:
 
 def test_folder_without_recordings_is_rejected(tmp_path: Path) -> None:
     done = run_command("convert", "import", tmp_path, "--out", tmp_path / "data")
-    assert f"{tmp_path}: no recordings found; give a folder" in error_message(done)
+    assert f"{tmp_path}: no recordings found; .flac, .wav, .ogg and .mp3 files can be read" in error_message(
+        done
+    )
 
 
 def test_labels_are_beside_the_recordings_by_default(small_dataset: Path, tmp_path: Path) -> None:
