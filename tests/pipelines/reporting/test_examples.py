@@ -135,7 +135,8 @@ def test_missed_call_is_shown_where_its_box_is(
         ([(1.9, 2.8)], 2),  # 0.5 s of the call in window 1, 0.8 s in window 2
         ([(2.1, 2.2)], 1),  # in windows 1 and 2; window 1 has the higher score
         ([(1.9, 2.8), (0.2, 0.4)], 0),  # only the second call is completely in a window
-        ([(2.8, 99.0)], 3),  # the box extends past the end of the recording, 3.2 s
+        # Half of the first call is in window 0; all of the second is in window 3, which ends at 3.2 s.
+        ([(0.5, 1.5), (3.0, 99.0)], 3),
     ],
 )
 def test_best_window_overlaps_a_call_most(calls: Sequence[tuple[float, float]], expected: int) -> None:
