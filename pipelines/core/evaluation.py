@@ -27,11 +27,15 @@ def selection_metric(wanted: str, dataset: Dataset) -> str:
     so it is then 1, or only tells whether that species is ranked above species that are never present. AUC
     replaces it, and a line is printed.
     """
-    n_present = training_truth(dataset).any(axis=0).sum()
-    if wanted == "auc" or n_present > 1:
+    if wanted == "auc" or compares_species(dataset):
         return wanted
     print(f"only one species has positive recordings, so AUC replaces {wanted.upper()} in all selections")
     return "auc"
+
+
+def compares_species(dataset: Dataset) -> bool:
+    """Return whether several species have positive recordings; otherwise LRAP has nothing to compare."""
+    return int(training_truth(dataset).any(axis=0).sum()) > 1
 
 
 def print_unverifiable(dataset: Dataset) -> None:

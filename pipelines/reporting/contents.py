@@ -6,9 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import optuna
+import pandas as pd
 from sqlalchemy.exc import SQLAlchemyError
 
 from features.data.dataset import Dataset
+from features.frames.store import FrameStore
+from models.scoring.thresholds import DEFAULT_PRECISION
 from pipelines.core.detector import Detector
 from pipelines.core.member import ColumnScorer
 from pipelines.core.runs import (
@@ -21,7 +24,40 @@ from pipelines.core.runs import (
     validate_same_data,
     warn_left_out,
 )
-from pipelines.core.truth import training_truth
+from pipelines.core.truth import presence
+
+
+@dataclass(frozen=True)
+class ScoredSplit:
+    """Recordings of a split with their frames, scores and truth.
+
+    Attributes
+    ----------
+    name : "train" or "test".
+    dataset : the data set.
+    store : frames of the recordings.
+    scores : (n_recordings, n_species).
+    known : (n_recordings, n_species) presence: 1, 0, or nan for unknown.
+    threshold : (n_species,) score from which each species is reported.
+    """
+
+    name: str
+    dataset: Dataset
+    store: FrameStore
+    scores: np.ndarray
+    known: np.ndarray
+    threshold: np.ndarray
+
+    @property
+    def recordings(self) -> list[str]:
+        """Ids of the recordings."""
+        return list(self.dataset.train if self.name == "train" else self.dataset.test)
+
+    def calls(self, recording_id: str, species: int) -> pd.DataFrame:
+        """Return the TP boxes of a species in a recording; none for a test recording."""
+        tp = self.dataset.tp
+        boxed = (tp["recording_id"] == recording_id) & (tp["species_id"] == species)
+        return tp[boxed & (self.name == "train")]
 
 
 @dataclass(frozen=True)
@@ -33,21 +69,23 @@ class Contents:
     results : results folder.
     dataset : the data set, without recordings that cannot be decoded.
     runs : runs of members and blend, by name.
+    prior : run of the baseline "prior"; None if it does not exist.
     best : name of the run used for examples: the blend, or else the best member.
     detector : detector of the best run.
     explained : trained members that explain their scores, by name.
     split : "test" if its truth is known, else "train".
-    truth : (n_recordings, n_species) truth of the split.
+    known : (n_recordings, n_species) presence of the species in the split: 1, 0, or nan for unknown.
     """
 
     results: Path
     dataset: Dataset
     runs: Mapping[str, Run]
+    prior: Run | None
     best: str
     detector: Detector
     explained: Mapping[str, ColumnScorer]
     split: str
-    truth: np.ndarray
+    known: np.ndarray
 
     @classmethod
     def of(cls, results: Path, dataset: Dataset) -> "Contents":
@@ -68,6 +106,7 @@ class Contents:
                 warn_left_out(str(error))
             else:
                 runs[name] = run
+        prior = runs.get("prior")
         runs = {name: run for name, run in runs.items() if run.kind != BASELINE}
         if not any(run.kind == MEMBER for run in runs.values()):
             raise RunError(
@@ -80,18 +119,17 @@ class Contents:
             scorer = member.scorer
             if isinstance(scorer, ColumnScorer) and member.name in runs:
                 explained[member.name] = scorer
-        truth = training_truth(dataset)
-        if dataset.test_labels is not None:
-            truth = dataset.test_labels.astype(float)
+        known = presence(dataset) if dataset.test_labels is None else dataset.test_labels.astype(float)
         return cls(
             results=results,
             dataset=dataset,
             runs=runs,
+            prior=prior,
             best=best,
             detector=detector,
             explained=explained,
             split="train" if dataset.test_labels is None else "test",
-            truth=truth,
+            known=known,
         )
 
     @property
@@ -99,10 +137,36 @@ class Contents:
         """Name of the split on the leaderboard."""
         return "test" if self.split == "test" else "oof"
 
+    @property
+    def truth(self) -> np.ndarray:
+        """Truth that the scores are compared with, (n_recordings, n_species): unknown species are absent."""
+        return np.nan_to_num(self.known)
+
+    @property
+    def threshold(self) -> np.ndarray:
+        """Score from which the best run reports each species by default, (n_species,)."""
+        return self.detector.thresholds.at(precision=DEFAULT_PRECISION)
+
     def scores(self) -> dict[str, np.ndarray]:
         """Return the scores of the split, shape (n_recordings, n_species), by run."""
-        found = {name: run.test if self.split == "test" else run.oof for name, run in self.runs.items()}
-        return {name: scores.scores for name, scores in found.items() if scores is not None}
+        return {name: self.scores_of(run) for name, run in self.runs.items()}
+
+    def scores_of(self, run: Run) -> np.ndarray:
+        """Return the scores of a run in the split, shape (n_recordings, n_species)."""
+        scores = run.oof if self.split == "train" else run.test
+        assert scores is not None  # runs without scores of the test recordings are left out
+        return scores.scores
+
+    def scored_split(self, store: FrameStore) -> ScoredSplit:
+        """Return the split with the scores and thresholds of the best run."""
+        return ScoredSplit(
+            name=self.split,
+            dataset=self.dataset,
+            store=store,
+            scores=self.scores()[self.best],
+            known=self.known,
+            threshold=self.threshold,
+        )
 
     @property
     def figures(self) -> Path:

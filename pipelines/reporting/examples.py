@@ -1,60 +1,52 @@
-"""Examples for the report: highest scores of present and absent species, lowest scores of present ones."""
+"""Examples for the report: species that are reported rightly, reported wrongly, and missed."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 import numpy as np
+import pandas as pd
 
+from features.data.metadata import later
 from features.frames.frames import Frames
-from features.frames.store import FrameStore
-from features.frames.windows import window_starts
+from features.frames.segments import in_segments
+from features.frames.windows import overlap_share
+from pipelines.core.detections import ScoredWindows
 from pipelines.core.detector import Detector
 from pipelines.core.member import ColumnScorer
+from pipelines.reporting.contents import ScoredSplit
 from pipelines.reporting.explain import Decisive, decisive_for_window
+from pipelines.reporting.plots import Box
 
+BOXED = "The window is the one that overlaps a boxed call most."
+NOT_BOXED = "No box shows where the call is, so the window is the one with the highest score."
 N_EXAMPLES = 3  # per kind, each of a different species
 MARGIN = 2.0  # seconds shown before and after the window
 
 
 @dataclass(frozen=True)
 class Example:
-    """The window of a recording in which a species has its highest score, with a margin on both sides.
+    """A window of a recording, with a margin on both sides.
 
     Attributes
     ----------
-    title : caption.
+    title : species, score, and whether it is right.
+    place : recording, site, absolute time, and time in the recording.
+    note : whether the window of a missed species shows a boxed call; "" for a reported species.
     frames : frames of the excerpt.
-    start : start of the window, s from the start of the excerpt.
-    length : window length, s.
-    band : lowest and highest frequency of the species, Hz.
+    start : start of the excerpt in the recording, s.
+    window : the window, in the band of the species.
+    calls : boxed calls of the species in the recording.
     decisive : columns that raise the score most; empty if no member explains its scores.
     """
 
     title: str
+    place: str
+    note: str
     frames: Frames
     start: float
-    length: float
-    band: tuple[float, float]
+    window: Box
+    calls: list[Box]
     decisive: list[Decisive]
-
-
-@dataclass(frozen=True)
-class ScoredSplit:
-    """Recordings of a split with their frames, scores and truth.
-
-    Attributes
-    ----------
-    name : "train" or "test".
-    recordings : ids.
-    store : frames of the recordings.
-    scores, truth : (n_recordings, n_species).
-    """
-
-    name: str
-    recordings: Sequence[str]
-    store: FrameStore
-    scores: np.ndarray
-    truth: np.ndarray
 
 
 def find_examples(
@@ -62,58 +54,122 @@ def find_examples(
 ) -> dict[str, list[Example]]:
     """Return the examples under each heading: most certain and right, most certain and wrong, missed.
 
+    Unknown species count as absent. The window of a missed species is the one that overlaps one of its boxed
+    calls most. All other windows, and those of missed species without a box, have the highest score.
+
     Parameters
     ----------
     detector : scores the windows of the examples.
     explained : the member that explains its scores, if there is one.
     split : the recordings to choose from.
     """
-    P, Y = split.scores, split.truth
-    wrong = "wrong, as far as is known" if split.name == "train" else "wrong"
+    P = split.scores
+    present, reported = split.known == 1, split.threshold <= P
     kinds = {
-        "Most certain and right": ("right", np.where(Y == 1, -P, np.inf)),
-        "Most certain and wrong": (wrong, np.where(Y == 0, -P, np.inf)),
-        "Missed": ("missed", np.where(Y == 1, P, np.inf)),
+        "Most certain and right": np.where(present & reported, -P, np.inf),
+        "Most certain and wrong": np.where(~present & reported, -P, np.inf),
+        "Missed": np.where(present & ~reported, P, np.inf),
     }
-    found: dict[str, list[Example]] = {}
-    for heading, (verdict, order) in kinds.items():
-        found[heading] = []
-        shown: set[int] = set()
-        for cell in np.argsort(order, axis=None):
-            row, species = map(int, np.unravel_index(cell, order.shape))
-            if not np.isfinite(order[row, species]) or len(shown) == N_EXAMPLES:
-                break
-            if species in shown:
-                continue
-            shown.add(species)
-            title = (
-                f"{detector.species[species]} in {split.recordings[row]}: {P[row, species]:.2f}, {verdict}"
-            )
-            frames = split.store.load(split.recordings[row], split.name)
-            found[heading].append(_example(detector, explained, frames, species=species, title=title))
-    return found
+    return {
+        heading: [_example(detector, explained, split, cell=cell) for cell in _first_cells(order)]
+        for heading, order in kinds.items()
+    }
+
+
+def _first_cells(order: np.ndarray) -> list[tuple[int, int]]:
+    """Return the recordings and species of the lowest finite values, each of a different species."""
+    found: dict[int, int] = {}
+    for cell in np.argsort(order, axis=None):
+        row, species = map(int, np.unravel_index(cell, order.shape))
+        if np.isfinite(order[row, species]) and len(found) < N_EXAMPLES:
+            found.setdefault(species, row)
+    return [(row, species) for species, row in found.items()]
 
 
 def _example(
-    detector: Detector, explained: ColumnScorer | None, frames: Frames, *, species: int, title: str
+    detector: Detector, explained: ColumnScorer | None, split: ScoredSplit, *, cell: tuple[int, int]
 ) -> Example:
+    row, species = cell
+    recording_id, score, threshold = split.recordings[row], split.scores[cell], split.threshold[species]
+    frames = split.store.load(recording_id, split.name)
     # External scores are the same for all windows of a recording, so the best window does not need them.
     scores = detector.score_frames(frames, detector.zero_external_scores()).scores
-    rate = detector.settings.frame_rate
-    best = int(scores.windows[:, species].argmax())
+    calls = split.calls(recording_id, species)
+    missed = score < threshold
+    shown = best_window(scores, species, calls if missed else calls.iloc[:0])
+    t_min = float(scores.start[shown])
+    t_max = min(t_min + scores.length, scores.duration)
     decisive = []
     if explained is not None:
-        length, hop = detector.window.in_frames(rate)
-        X = explained.inputs(frames, window_starts(len(frames), length, hop)[[best]], length)
-        decisive = decisive_for_window(explained, X, species, names=detector.species)
+        decisive = _decisive(detector, explained, frames, scores=scores, window=shown, species=species)
+    rate = detector.settings.frame_rate
     n_frames = min(round((scores.length + 2 * MARGIN) * rate), len(frames))
-    first = min(max(round((scores.start[best] - MARGIN) * rate), 0), len(frames) - n_frames)
-    low, high = detector.bands[species]
+    first = min(max(round((t_min - MARGIN) * rate), 0), len(frames) - n_frames)
     return Example(
-        title=title,
+        title=f"{detector.species[species]}, score {score:.2f} (threshold {threshold:.2f}): "
+        f"{_verdict(split.known[cell], missed)}",
+        place=place_in_words(split, recording_id, t_min=t_min, t_max=t_max),
+        note="" if not missed else NOT_BOXED if calls.empty else BOXED,
         frames=frames.excerpt(first, n_frames),
-        start=float(scores.start[best]) - first / rate,
-        length=scores.length,
-        band=(low, high),
+        start=first / rate,
+        window=Box(t_min, t_max, *map(float, detector.bands[species])),
+        calls=[Box(*map(float, call)) for call in calls[list(Box._fields)].to_numpy()],
         decisive=decisive,
     )
+
+
+def best_window(scores: ScoredWindows, species: int, calls: pd.DataFrame) -> int:
+    """Return the window that overlaps a boxed call most; of equal ones, that with the highest score.
+
+    Parameters
+    ----------
+    scores : scores of a recording.
+    species : number of the species.
+    calls : TP boxes of the species in the recording. Without a box, all windows are equal.
+    """
+    of_species = scores.windows[:, species]
+    share = np.zeros(len(of_species))
+    if not calls.empty:
+        end = np.minimum(scores.start + scores.length, scores.duration)
+        t_max = np.minimum(calls["t_max"].to_numpy(), scores.duration)  # a box can extend past the end
+        shares = overlap_share(scores.start, end, t_min=calls["t_min"].to_numpy(), t_max=t_max)
+        share = shares.max(axis=1)
+    return max(range(len(share)), key=lambda k: (share[k], of_species[k]))
+
+
+def place_in_words(split: ScoredSplit, recording_id: str, *, t_min: float, t_max: float) -> str:
+    """Return recording, site and absolute time where they are known, and the time in the recording."""
+    site, start, *_ = split.dataset.site_time(recording_id, split.name)
+    parts = [f"Recording {recording_id}"]
+    if site:
+        parts.append(f"site {site}")
+    if start:
+        time = datetime.fromisoformat(later(start, t_min))
+        clock = time.replace(tzinfo=None).isoformat(" ", "seconds")
+        parts.append(f"{clock} ({time.tzname() or 'clock of the recorder'})")
+    parts.append(f"from {t_min:.1f} s to {t_max:.1f} s of the recording")
+    return ", ".join(parts)
+
+
+def _verdict(known: float, missed: bool) -> str:
+    if known == 1:
+        return "missed" if missed else "right"
+    return "wrong" if known == 0 else "wrong, as far as is known"
+
+
+def _decisive(
+    detector: Detector,
+    explained: ColumnScorer,
+    frames: Frames,
+    *,
+    scores: ScoredWindows,
+    window: int,
+    species: int,
+) -> list[Decisive]:
+    """Return the columns that raise the score of a window most."""
+    rate = detector.settings.frame_rate
+    length, _ = detector.window.in_frames(rate)
+    k = int(np.searchsorted(scores.first, window, side="right")) - 1
+    first, segment = list(in_segments(frames, detector.longest))[k]
+    X = explained.inputs(segment, np.array([round(scores.start[window] * rate) - first]), length)
+    return decisive_for_window(explained, X, species, names=detector.species)

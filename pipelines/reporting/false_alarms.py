@@ -1,57 +1,90 @@
-"""False alarms: what a detector reports in silence, in white noise and in the quietest moments."""
+"""False alarms: false reports in recordings without a species, and detections in silence and white noise."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 import pandas as pd
 
 from features.common.parallel import in_parallel
-from features.data.dataset import Dataset
-from features.frames.frames import Frames, concatenate
-from features.frames.spectral import compute_frames
-from features.frames.store import FrameStore
+from features.frames.frames import Frames
+from features.frames.spectral import SpectralSettings, compute_frames
 from models.scoring.thresholds import DEFAULT_PRECISION
 from pipelines.core.detector import Detector
 
 N_NAMED = 3  # species named per kind of noise
 NOISE_MINUTES = 10
-QUIET_SECONDS = 2.0  # per training recording
 
 
-def noise_recordings(store: FrameStore, dataset: Dataset, seed: int) -> dict[str, list[Frames]]:
-    """Return recordings without calls, by kind: silence, white noise, and quiet moments of the data set.
+@dataclass(frozen=True)
+class FalseReports:
+    """How often each species is reported in recordings that are known not to contain it.
 
-    They are one minute long, unless the data set has too few recordings.
+    Attributes
+    ----------
+    n_reports : (n_species,) number of recordings without the species in which it is reported.
+    hours : (n_species,) duration of all recordings without the species.
+    total_hours : duration of all recordings that are known not to contain at least one species.
+    """
+
+    n_reports: np.ndarray
+    hours: np.ndarray
+    total_hours: float
+
+    @classmethod
+    def count(cls, known: np.ndarray, P: np.ndarray, *, threshold: np.ndarray, hours: np.ndarray) -> Self:
+        """Return the false reports of a split.
+
+        Parameters
+        ----------
+        known : (n_recordings, n_species) presence: 1, 0, or nan for unknown.
+        P : (n_recordings, n_species) scores.
+        threshold : (n_species,) score from which each species is reported.
+        hours : (n_recordings,) durations.
+        """
+        absent = known == 0
+        return cls(
+            n_reports=(absent & (threshold <= P)).sum(axis=0),
+            hours=hours @ absent,
+            total_hours=float(hours[absent.any(axis=1)].sum()),
+        )
+
+    @property
+    def per_hour(self) -> np.ndarray:
+        """False reports of each species per hour, (n_species,); nan if it is nowhere known to be absent."""
+        rate = np.full(len(self.hours), np.nan)
+        return np.divide(self.n_reports, self.hours, out=rate, where=self.hours > 0)
+
+    @property
+    def n_species(self) -> int:
+        """Number of species that are known to be absent from at least one recording."""
+        return int((self.hours > 0).sum())
+
+    @property
+    def total_per_hour(self) -> float:
+        """Expected number of false reports per hour of audio, over these species."""
+        return float(np.nansum(self.per_hour))
+
+
+def noise_recordings(settings: SpectralSettings, seed: int) -> dict[str, list[Frames]]:
+    """Return recordings of one minute without calls, by kind: silence and white noise.
 
     Parameters
     ----------
-    store : frames of the training recordings.
-    seed : random seed of the white noise and of the choice of training recordings.
+    seed : random seed of the white noise.
     """
-    rng, settings = np.random.default_rng(seed), store.settings
+    rng = np.random.default_rng(seed)
     n = 60 * settings.sr
     silence = Frames.of(*compute_frames([np.zeros(n, np.float32)], settings.sr, settings))
     white = [
         Frames.of(*compute_frames([0.1 * rng.standard_normal(n, np.float32)], settings.sr, settings))
         for _ in range(NOISE_MINUTES)
     ]
-    length = round(QUIET_SECONDS * settings.frame_rate)
-    quiet = []
-    for recording_id in rng.permutation(list(dataset.train))[: round(NOISE_MINUTES * 60 / QUIET_SECONDS)]:
-        frames = store.load(str(recording_id), "train")
-        loudness = frames.levels.mean(axis=1)
-        moving = np.convolve(loudness, np.ones(min(length, len(frames))), mode="valid")
-        quiet.append(frames.excerpt(int(moving.argmin()), min(length, len(frames))))
-    per_minute = round(60 / QUIET_SECONDS)
-    minutes = [concatenate(quiet[first : first + per_minute]) for first in range(0, len(quiet), per_minute)]
-    return {
-        "silence": [silence] * NOISE_MINUTES,
-        "white noise": white,
-        "quietest moments of the training recordings": minutes,
-    }
+    return {"silence": [silence] * NOISE_MINUTES, "white noise": white}
 
 
-def count_false_alarms(
+def count_noise_detections(
     detector: Detector, noises: Mapping[str, Sequence[Frames]], n_jobs: int
 ) -> pd.DataFrame:
     """Return one row per kind of noise: minutes, detections per hour, and the species reported most often.

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,9 +17,19 @@ from features.frames.spectral import SpectralSettings, mel_centres
 from models.scoring.blending import Blend
 
 # Figures are drawn without pyplot, which would choose a backend for the whole process.
-SPLITS = ("oof", "test")
+SPLITS = {"oof": "out of fold", "test": "test"}
+"""Names of the splits in words."""
 FIXED_COLOURS = {"prior": "#999999", "background": "#b8860b", "blend": "#238b45", "blend+prior": "#78c679"}
 MEMBER_COLOURS = ("#2c7fb8", "#d95f0e", "#756bb1", "#c51b8a", "#00868b", "#8c510a", "#525252", "#e6ab02")
+
+
+class Box(NamedTuple):
+    """Time interval and frequency band in a recording, s and Hz."""
+
+    t_min: float
+    t_max: float
+    f_min: float
+    f_max: float
 
 
 def colours(models: Iterable[str]) -> dict[str, str]:
@@ -55,7 +66,7 @@ def plot_leaderboard(rows: pd.DataFrame, colour: Mapping[str, str], file: Path) 
             )
         axis.set_yticks(range(len(part)), part["model"])
         axis.set_ylim(-0.6, len(part) - 0.3)
-        axis.set_title(f"{split}, {part['n_recordings'].iloc[0]} recordings", fontsize=10)
+        axis.set_title(f"{SPLITS[split]}, {part['n_recordings'].iloc[0]} recordings", fontsize=10)
         axis.set_xlabel("LRAP (95 % bootstrap interval)")
     _save(figure, file)
 
@@ -79,7 +90,7 @@ def plot_species(ap: pd.DataFrame, split: str, *, colour: Mapping[str, str], fil
     axis.set_yticks(rows, ap.index, fontsize=8)
     axis.set_ylim(-1, len(ap))
     axis.set_xlim(-0.02, 1.02)
-    axis.set_xlabel(f"average precision, {split}")
+    axis.set_xlabel(f"average precision, {SPLITS[split]}")
     figure.legend(ncols=min(len(ap.columns), 4), loc="outside upper center", frameon=False)
     _save(figure, file)
 
@@ -144,7 +155,7 @@ def plot_reliability(
         axis.plot(predicted, observed, color=colour[model], lw=1, label=model)
         axis.scatter(predicted, observed, s=6 + 60 * np.sqrt(count / count.max()), color=colour[model])
     axis.set_xlabel("predicted probability (larger dots: more scores)")
-    axis.set_ylabel(f"observed share of present species, {split}")
+    axis.set_ylabel(f"observed share of present species, {SPLITS[split]}")
     axis.legend(frameon=False)
     _save(figure, file)
 
@@ -186,28 +197,35 @@ def plot_example(
     *,
     settings: SpectralSettings,
     start: float,
-    length: float,
-    band: tuple[float, float],
+    window: Box,
+    calls: Iterable[Box],
     file: Path,
 ) -> None:
-    """Plot a spectrogram with a box around one window and one band.
+    """Plot an excerpt of a spectrogram with a window (solid) and boxed calls (dashed).
 
     Parameters
     ----------
     levels : (n_frames, n_mels) dB above the background.
-    start, length : start of the window from the first frame, and its length, s.
-    band : lowest and highest frequency, Hz.
+    start : start of the excerpt in its recording, s.
+    window : the window and the band of the species.
+    calls : boxed calls; their parts outside the excerpt are not shown.
     """
     centres = mel_centres(settings)
-    seconds = len(levels) / settings.frame_rate
+    end = start + len(levels) / settings.frame_rate
     figure = Figure(figsize=(7, 2.4))
     axis: Axes = figure.subplots()
-    extent = (0, seconds, -0.5, len(centres) - 0.5)
+    extent = (start, end, -0.5, len(centres) - 0.5)
     axis.imshow(levels.T, origin="lower", aspect="auto", cmap="magma", vmin=0, vmax=40, extent=extent)
-    low, high = np.interp(band, centres, np.arange(len(centres)))
-    axis.add_patch(Rectangle((start, low), length, high - low, fill=False, ec="#78c679", lw=2))
+    for box, colour, line in ((window, "#78c679", "-"), *((call, "white", "--") for call in calls)):
+        low, high = np.interp((box.f_min, box.f_max), centres, np.arange(len(centres)))
+        axis.add_patch(
+            Rectangle(
+                (box.t_min, low), box.t_max - box.t_min, high - low, fill=False, ec=colour, ls=line, lw=2
+            )
+        )
+    axis.set_xlim(start, end)
     _set_kilohertz(axis.yaxis, centres)
-    axis.set_xlabel("time, s")
+    axis.set_xlabel("time in the recording, s")
     axis.set_ylabel("frequency, kHz")
     _save(figure, file, dpi=90)
 

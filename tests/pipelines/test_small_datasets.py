@@ -181,7 +181,7 @@ def test_species_with_few_recordings_are_named_and_not_reported_everywhere(
 
     table = species_table((results / "report.html").read_text(encoding="utf-8"))
     assert list(table["species"]) == list(SPECIES)
-    assert list(table["positive recordings, oof"]) == ["9", "2", "1", "0"]
+    assert list(table["positive recordings, training"]) == ["9", "2", "1", "0"]
     assert ["(not verifiable)" in cell for cell in table["threshold"]] == [False, True, True, True]
     shown = [float(cell.split()[0]) for cell in table["threshold"]]
     np.testing.assert_allclose(shown, thresholds.at(precision=0.7), atol=5e-4)
@@ -189,8 +189,8 @@ def test_species_with_few_recordings_are_named_and_not_reported_everywhere(
     achieved = precision_and_recall(truth, oof.scores, thresholds.at(precision=0.7))
     for name, values in zip(("precision", "recall"), achieved, strict=True):
         expected = ["-" if np.isnan(value) else f"{value:.3f}" for value in values]
-        assert list(table[f"{name}, oof"]) == expected
-    assert table["recall, oof"].iloc[3] == "-"
+        assert list(table[f"{name}, out of fold"]) == expected
+    assert table["recall, out of fold"].iloc[3] == "-"
 
 
 def species_table(page: str) -> pd.DataFrame:

@@ -108,7 +108,7 @@ def test_toy_member_is_in_the_blend(results: Path) -> None:
 def test_toy_member_is_in_the_report(results: Path) -> None:
     text = (results / "report.html").read_text(encoding="utf-8")
     assert "<td>toy</td>" in text
-    assert "<th>toy AP, test</th>" in text
+    assert "<th>average precision of toy, test</th>" in text
 
 
 @pytest.mark.parametrize("model", ["toy", "blend"])

@@ -2,6 +2,7 @@
 
 import re
 import shutil
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,14 +12,23 @@ import optuna
 import pytest
 
 from features.data.dataset import load_dataset
+from pipelines.core.detector import Detector
 from pipelines.core.external import external_run
 from pipelines.core.runs import BLEND, EXTERNAL, MEMBER, Run, RunError, Scores, write_run
+from pipelines.reporting import false_alarms
 from pipelines.reporting.contents import best_run, study_values
 from pipelines.reporting.page import write_page
 from tests.browser import rendered, screenshot
 from tests.conftest import run_command
 
 SORT_BY_NAME = '<script>document.querySelectorAll("table.sortable th")[0].click();</script></body>'
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _little_noise() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(false_alarms, "NOISE_MINUTES", 1)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -70,6 +80,60 @@ def test_table_of_species_can_be_sorted(report: Path, tmp_path: Path) -> None:
     assert species(rendered((tmp_path / "sorted.html").as_uri())) == ["owl", "frog", "coqui"]
 
 
+def test_text_and_headings_are_in_words(report: Path) -> None:
+    text = re.sub(
+        r"<(pre|style|script).*?</\1>|<img[^>]*>", "", report.read_text(encoding="utf-8"), flags=re.S
+    )
+    headings = re.findall(r"<th>(.*?)</th>", text)
+    assert "label ranking average precision (LRAP)" in headings
+    assert "mean AUC over species" in headings
+    assert not [heading for heading in headings if "_" in heading]
+    assert not re.search(r"\boof\b|macro|\bAP\b|\bECE\b", text)
+    assert "<td>out of fold</td>" in text
+
+
+def test_report_without_labels_counts_false_reports_at_fp_boxes(
+    trained: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Each recording has a TP box of one species and an FP box of another; the third one is unknown."""
+    data, whole = trained
+    root = shutil.copytree(data, tmp_path / "data")
+    (root / "train_labels.csv").unlink()
+    (root / "test_labels.csv").unlink()
+    rows = [f"a{k},ridge,2024-03-15T05:30:00-04:00" for k in range(6)]
+    (root / "recordings.csv").write_text("\n".join(["recording_id,site,start", *rows]) + "\n")
+    results = shutil.copytree(whole, tmp_path / "results")
+    detector = Detector.load(results / "blend")
+    P, threshold = Scores.load(results / "blend" / "oof.npz").scores, detector.thresholds.at()
+    false = [sum(P[k, s] >= threshold[s] for k in range(6) if (k + 1) % 3 == s) for s in range(3)]
+    per_hour = [n / (2 * 2.0 / 3600) for n in false]  # two recordings of 2 s
+
+    text = write_page(results, load_dataset(root), seed=0, n_jobs=2).read_text(encoding="utf-8")
+    assert f"<b>{sum(per_hour):.1f} false reports per hour of audio</b>" in text
+    assert "a recording lasts 2 s on average" in text
+    assert "3 of 3 species that are known to be absent from a recording, and rests on 0.00333 hours" in text
+    assert "where a detector was wrong before, so the rate is pessimistic" in text
+    for name, n, rate in zip(detector.species, false, per_hour, strict=True):
+        cells = [
+            f"<td>{name}</td>",
+            *(f'<td class="number">{cell}</td>' for cell in ("0.001", n, f"{rate:.3f}")),
+        ]
+        assert "".join(cells) in text
+    assert re.search(r", site ridge, 2024-03-15 05:30:0\d \(UTC-04:00\), from \d\.\d s to ", text)
+
+
+def test_report_says_if_no_absence_is_known(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    root = shutil.copytree(trained[0], tmp_path / "data")
+    for file in ("train_labels.csv", "test_labels.csv", "train_fp.csv"):
+        (root / file).unlink()
+    results = shutil.copytree(trained[1], tmp_path / "results")
+    text = write_page(results, load_dataset(root), seed=0, n_jobs=2).read_text(encoding="utf-8")
+    assert (
+        "No species is known to be absent from a recording, so the rate of false reports is unknown" in text
+    )
+    assert "false reports per hour" not in text
+
+
 def test_report_of_a_blend_with_external_scores(trained: tuple[Path, Path], tmp_path: Path) -> None:
     data, whole = trained
     results = shutil.copytree(whole, tmp_path / "results")
@@ -81,7 +145,7 @@ def test_report_of_a_blend_with_external_scores(trained: tuple[Path, Path], tmp_
     write_run(results, dataset, external_run("other", P, dataset, fold=oof.fold, metric="lrap", seed=0))
     assert run_command("blend", "--data", data, "--results", results).returncode == 0
     text = write_page(results, dataset, seed=0, n_jobs=2).read_text(encoding="utf-8")
-    assert "<th>other AP, test</th>" in text
+    assert "<th>average precision of other, test</th>" in text
     assert "Detections of blend" not in text  # its external scores of noise are unknown
     assert "Detections of g" in text
     assert "Study of" not in text

@@ -7,6 +7,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
+from features.frames.spectral import SpectralSettings
 from models.scoring.blending import Blend
 from pipelines.reporting import plots
 
@@ -51,6 +52,26 @@ def test_member_of_weight_zero_has_no_bar(tmp_path: Path) -> None:
     drawn = drawn_lengths(tmp_path / "weights.png", [colour[name] for name in MEMBERS[:2]])
     assert drawn[0] > 400
     assert drawn[1] == 0
+
+
+def test_example_shows_window_and_call_where_they_are(tmp_path: Path) -> None:
+    """The excerpt is from 1 s to 5 s of a recording, the window from 3 s to 4 s, and a call from 1.5 s."""
+    file = tmp_path / "example.png"
+    plots.plot_example(
+        np.zeros((200, 64)),
+        settings=SpectralSettings(),
+        start=1.0,
+        window=plots.Box(3.0, 4.0, 1000.0, 4000.0),
+        calls=[plots.Box(1.5, 2.5, 1000.0, 4000.0), plots.Box(7.0, 8.0, 1000.0, 4000.0)],
+        file=file,
+    )
+    picture = np.round(255 * matplotlib.image.imread(file)[..., :3]).astype(int)
+    dark = (picture[..., :2] == 0).all(axis=2) & np.isin(picture[..., 2], (3, 4))  # lowest level
+    rows, columns = np.flatnonzero(dark.any(axis=1)), np.flatnonzero(dark.any(axis=0))
+    inside = picture[rows[1] : rows[-1], columns[1] : columns[-1]]
+    for colour, extent in (([255, 255, 255], (0.125, 0.375)), ([0x78, 0xC6, 0x79], (0.5, 0.75))):
+        drawn = np.flatnonzero((inside == colour).all(axis=2).any(axis=0)) / inside.shape[1]
+        np.testing.assert_allclose((drawn.min(), drawn.max()), extent, atol=0.01)
 
 
 def drawn_lengths(file: Path, colours: list[str]) -> np.ndarray:
