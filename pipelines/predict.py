@@ -166,7 +166,7 @@ if __name__ == "__main__":
         "per species",
     )
     parser.add_argument(
-        "--strict", action="store_true", help="stop at the first recording that cannot be decoded"
+        "--strict", action="store_true", help="stop at the first recording that cannot be read"
     )
     add_follow_links_flag(parser)
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")

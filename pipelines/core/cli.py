@@ -132,7 +132,7 @@ def training_parser(description: str) -> argparse.ArgumentParser:
     parser.add_argument("--window", type=float, default=window.length, metavar="S", help="window length, s")
     parser.add_argument("--hop", type=float, default=window.hop, metavar="S", help="window hop, s")
     parser.add_argument(
-        "--strict", action="store_true", help="stop at the first recording that cannot be decoded"
+        "--strict", action="store_true", help="stop at the first recording that cannot be read"
     )
     return parser
 

@@ -219,7 +219,7 @@ class Detector:
         Raises
         ------
         AudioError
-            The file cannot be decoded.
+            The file cannot be read.
         RunError
             The model returns scores that are not finite.
         UserError

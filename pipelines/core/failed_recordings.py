@@ -1,4 +1,4 @@
-"""`failed_recordings.csv`: the recordings that could not be decoded."""
+"""`failed_recordings.csv`: the recordings that could not be read."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,7 +17,7 @@ def write_failed(results: Path, failed: Mapping[str, Mapping[str, str]]) -> None
     Parameters
     ----------
     results : folder of the list.
-    failed : split -> recording id -> why the recording cannot be decoded.
+    failed : split -> recording id -> why the recording cannot be read.
     """
     rows = [(r, split, reason) for split, reasons in failed.items() for r, reason in reasons.items()]
     if not rows:
@@ -41,4 +41,4 @@ def print_failed(results: Path) -> None:
     """Print the number of failed recordings, if there are any."""
     n = sum(map(len, read_failed(results).values()))
     if n:
-        print(f"{n} recordings could not be decoded and have no scores; see {results / FAILED}")
+        print(f"{n} recordings could not be read and have no scores; see {results / FAILED}")

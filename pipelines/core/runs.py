@@ -181,7 +181,7 @@ def write_submission(file: Path, dataset: Dataset, test: np.ndarray, *, prior: n
     Parameters
     ----------
     test : (n_test, n_species) scores.
-    prior : (n_species,) scores of the test recordings that could not be decoded; the challenge requires a
+    prior : (n_species,) scores of the test recordings that could not be read; the challenge requires a
         row for every recording.
     """
     n_unscored = len(dataset.unscored)

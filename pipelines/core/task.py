@@ -41,7 +41,7 @@ class Task:
 
     Attributes
     ----------
-    dataset : Dataset without the recordings that cannot be decoded.
+    dataset : Dataset without the recordings that cannot be read.
     results : results folder.
     store : frames of all recordings.
     window : window length and hop.
@@ -213,14 +213,14 @@ def _concatenate(parts: Iterable[np.ndarray], n: int) -> np.ndarray:
 def load_task(args: argparse.Namespace) -> Task:
     """Return the task of a training command, with the frames of all recordings computed.
 
-    Recordings that cannot be decoded are listed in `failed_recordings.csv` and left out.
+    Recordings that cannot be read are listed in `failed_recordings.csv` and left out.
 
     Raises
     ------
     UserError
         The data set or a flag is invalid, or the data set is too small to train and score a model.
     AudioError
-        A recording cannot be decoded and `--strict` is given.
+        A recording cannot be read and `--strict` is given.
     """
     window = WindowSettings(length=args.window, hop=args.hop)
     dataset, results = open_dataset(args)

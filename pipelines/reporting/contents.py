@@ -67,7 +67,7 @@ class Contents:
     Attributes
     ----------
     results : results folder.
-    dataset : the data set, without recordings that cannot be decoded.
+    dataset : the data set, without recordings that cannot be read.
     runs : runs of members and blend, by name.
     prior : run of the baseline "prior"; None if it does not exist.
     best : name of the run used for examples: the blend, or else the best member.

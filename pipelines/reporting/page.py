@@ -32,7 +32,7 @@ def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Pa
 
     Parameters
     ----------
-    dataset : the data set, without recordings that cannot be decoded.
+    dataset : the data set, without recordings that cannot be read.
     seed : random seed of the noise that false alarms are counted in.
     n_jobs : number of cores to use.
 

@@ -19,7 +19,7 @@ def summary_html(contents: Contents, n_failed: int) -> str:
 
     Parameters
     ----------
-    n_failed : number of recordings that could not be decoded.
+    n_failed : number of recordings that could not be read.
     """
     sentences = f"{ranking_sentence(contents)} {threshold_sentence(contents)}"
     return f'<p>{escape(sentences)}</p>\n<p class="lead">{escape(_origin(contents, n_failed))}</p>'

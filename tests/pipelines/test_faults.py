@@ -106,7 +106,7 @@ def test_recordings_that_cannot_be_decoded_are_left_out(broken: Path, tmp_path: 
             fuzz.call(pipeline, broken, results), capture_output=True, text=True, check=False
         )
         assert done.returncode == 0, done.stderr
-        assert done.stdout.splitlines()[-1].startswith("2 recordings could not be decoded and have no scores")
+        assert done.stdout.splitlines()[-1].startswith("2 recordings could not be read and have no scores")
         assert "has the prior instead of scores for 1 recordings" in done.stderr
         oof, test = (Scores.load(results / pipeline / f"{split}.npz") for split in ("oof", "test"))
         assert list(oof.recording_id) == ["a0", "a1", "a2", "a3", "a5"]

@@ -20,7 +20,7 @@ from pipelines.core.runs import Scores
 from pipelines.core.task import Task
 from pipelines.core.train import train_member
 from pipelines.members import MEMBERS
-from tests.conftest import run_command
+from tests.conftest import read_scores, run_command
 
 
 class ToyScorer(WindowScorer):
@@ -117,7 +117,7 @@ def test_toy_member_predicts_the_same_test_scores_as_in_training(
 ) -> None:
     flags = ("--model", str(results / model), "--out", str(tmp_path))
     call("predict", str(trained[0] / "test"), *flags)
-    scores = pd.read_csv(tmp_path / "scores.csv", index_col="recording_id")
+    scores = read_scores(tmp_path)
     expected = Scores.load(results / model / "test.npz")
     assert list(scores.index) == list(expected.recording_id)
     np.testing.assert_allclose(scores, expected.scores, atol=1e-6)

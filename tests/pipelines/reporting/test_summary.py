@@ -112,4 +112,4 @@ def test_date_is_that_of_the_run(contents: Contents, tmp_path: Path) -> None:
     weights = contents.detector.blend.weights
     model = f"blend ({weights[0]:.2f} gbm, {weights[1]:.2f} gru)"
     assert f"Results of 2023-11-14 22:13 UTC. Model: {model}, seed 0, python 3." in html
-    assert "2 recordings could not be decoded." in html
+    assert "2 recordings could not be read." in html
