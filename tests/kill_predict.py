@@ -9,6 +9,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
+import signal
 import subprocess
 import tempfile
 import time
@@ -59,19 +60,23 @@ def n_lines(log: Path) -> int:
 def kill_predict(recordings: Path, model: Path, out: Path, log: Path, n_kills: int) -> int:
     """Kill `predict` repeatedly, then let it end; return how often it was killed before its end.
 
-    It is killed up to 0.3 s after it has begun to score another recording.
+    It is killed up to 0.3 s after it has begun to score another recording, every other time by Ctrl-C.
     """
     flags = (recordings, "--model", model, "--out", out, "--prior", "estimate", "--per-recording")
     rng = np.random.default_rng(0)
     n_killed = 0
-    for _ in range(n_kills):
+    for k in range(n_kills):
         before, process = n_lines(log), start(log, *flags)
         while process.poll() is None and n_lines(log) == before:
             time.sleep(0.01)
         time.sleep(rng.uniform(0, 0.3))
-        n_killed += process.poll() is None
-        process.kill()
-        process.wait()
+        running = process.poll() is None
+        n_killed += running
+        process.send_signal(signal.SIGINT if k % 2 else signal.SIGKILL)
+        _, stderr = process.communicate()
+        if running and k % 2:
+            assert process.returncode == 130, stderr.decode()
+            assert stderr.endswith(b"interrupted; run the same command again to continue\n"), stderr.decode()
     process = start(log, *flags)
     _, stderr = process.communicate()
     assert process.returncode == 0, stderr.decode()
