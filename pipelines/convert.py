@@ -32,6 +32,8 @@ FORMATS = (*PER_RECORDING, "camtrap-dp")
 
 def export(dataset: Dataset, args: argparse.Namespace) -> None:
     """Write the boxes of a data set in the format given by the flags."""
+    if args.out.resolve() == dataset.root:
+        raise UserError(f"{args.out}: is the data set itself; give another folder with --out")
     if args.format == "camtrap-dp":
         if args.per_recording:
             raise UserError(
