@@ -12,7 +12,7 @@ if __name__ == "__main__":  # import from the repository root, so that no module
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import joblib
 from tqdm import tqdm
@@ -77,6 +77,36 @@ def recordings_of(
     return found, site_times
 
 
+def open_store(out: Path, detector: Detector, recordings: Mapping[str, Path]) -> PredictionStore:
+    """Return the store of an output folder, which is locked for this process.
+
+    Raises
+    ------
+    UserError
+        Another call writes to the folder, somebody has changed a file in it, or it contains the scores of
+        other recordings.
+    """
+    lock_folder(out, "--out")
+    store = PredictionStore(
+        out / "predictions.db", model=model_digest(detector.folder), n_species=len(detector.species)
+    )
+    changed = store.changed_outputs(out)
+    if changed:
+        raise UserError(
+            f"{changed[0]}: changed since predict wrote it, for example by a review; move it to another "
+            f"folder, and run the command again"
+        )
+    stored = store.sources().keys()
+    if stored and not stored & recordings.keys():
+        raise UserError(
+            f"{out}: contains the scores of other recordings, such as '{min(stored)}'; give another folder "
+            f"with --out, or delete this one"
+        )
+    if store.n_discarded:
+        print(f"the model has changed, so {store.n_discarded} recordings are scored again")
+    return store
+
+
 def level(text: str) -> float:
     """Return the value of a flag as a number, which must be from `MIN_LEVEL` to `MAX_LEVEL`."""
     value = float(text)
@@ -94,28 +124,10 @@ def main(args: argparse.Namespace) -> None:
     )
     precision = None if args.recall else args.precision
     threshold = detector.thresholds.at(precision=precision, recall=args.recall)
-
     if args.format == "parquet":
         validate_parquet()
 
-    lock_folder(args.out, "--out")
-    store = PredictionStore(
-        args.out / "predictions.db", model=model_digest(detector.folder), n_species=len(detector.species)
-    )
-    changed = store.changed_outputs(args.out)
-    if changed:
-        raise UserError(
-            f"{changed[0]}: changed since predict wrote it, for example by a review; move it to another "
-            f"folder, and run the command again"
-        )
-    if store.n_discarded:
-        print(f"the model has changed, so {store.n_discarded} recordings are scored again")
-    stored = store.sources().keys()
-    if stored and not stored & recordings.keys():
-        raise UserError(
-            f"{args.out}: contains the scores of other recordings, such as '{min(stored)}'; give another "
-            f"folder with --out, or delete this one"
-        )
+    store = open_store(args.out, detector, recordings)
     predictions = Predictions(detector, store, recordings, site_times, external)
     files = PredictionFiles(args.out, predictions, prior, threshold, args.format, args.per_recording)
     missing = predictions.missing()

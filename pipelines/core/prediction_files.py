@@ -74,6 +74,8 @@ class PredictionFiles:
         ----------
         failed : why a recording has no scores, by recording id.
         """
+        if self.form == "camtrap-dp":
+            self.write_tables()  # in case recordings lack the time or place that the package needs
         detector, prevalence = self.predictions.detector, self._prevalence()
         read = partial(self.predictions.read, prevalence)
         prior = np.full(len(self._species), detector.prior) if prevalence is None else prevalence

@@ -10,7 +10,11 @@ import pytest
 import soundfile
 from filelock import FileLock
 
+from features.data.recordings import find_recordings
+from pipelines.core.detector import Detector
+from pipelines.core.prediction_files import PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
+from pipelines.core.predictions import Predictions
 from pipelines.core.runs import model_digest
 from tests import kill_predict
 from tests.conftest import error_message, read_scores, run_command
@@ -94,6 +98,42 @@ def test_output_of_vanished_recordings_and_other_formats_is_removed(
         *("scores.parquet", "detections.parquet", "detections.selections.txt"),
         *("submission.csv", "raven/b/mine.txt"),
     }
+
+
+def test_tables_can_be_written_while_recordings_are_scored(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    detector = Detector.load(trained[1] / "gbm")
+    out = tmp_path / "partial"
+    out.mkdir()
+    store = PredictionStore(out / "predictions.db", model="a", n_species=3)
+    predictions = Predictions(detector, store, find_recordings(season), {}, {})
+    files = PredictionFiles(out, predictions, None, detector.thresholds.at(recall=0.99), "csv", False)
+    assert list(predictions.score(predictions.missing()[1:3], n_jobs=1)) == [None, None]
+    files.write_tables()
+    assert set(kill_predict.files(out)) == {"scores.csv", "detections.csv"}
+    assert list(read_scores(out).index) == ["a/a2", "b/a1"]
+    assert store.changed_outputs(out) == []
+    assert list(predictions.score(predictions.missing(), n_jobs=1)) == [None, None]
+    files.write({})
+    assert kill_predict.files(out) == kill_predict.files(tmp_path / "out")
+
+
+def test_camtrap_without_place_still_writes_scores_and_with_place_a_package(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    command = (season, "--model", trained[1] / "gbm", "--recall", "0.99", "--format", "camtrap-dp", "--out")
+    message = error_message(run_command("predict", *command, tmp_path / "new"))
+    assert "4 of 4 recordings have no start with a UTC offset (first: 'a/a0')" in message
+    assert len(read_scores(tmp_path / "new")) == 4
+    rows = [f"{r},,2024-03-15T05:30:00-04:00,18.3,-65.8" for r in ("a/a0", "a/a2", "b/a1", "b/a3")]
+    table = "\n".join(["recording_id,site,start,latitude,longitude", *rows])
+    (season / "recordings.csv").write_text(table)
+    assert run_command("predict", *command, tmp_path / "new").returncode == 0
+    observations = pd.read_csv(tmp_path / "new" / "camtrap-dp" / "observations.csv")
+    assert len(observations) == len(pd.read_csv(tmp_path / "new" / "detections.csv"))
+    assert set(observations["classificationMethod"]) == {"machine"}
+    assert set(pd.read_csv(tmp_path / "new" / "camtrap-dp" / "deployments.csv")["locationName"]) == {"a", "b"}
 
 
 def test_folders_of_the_output_can_be_removed(

@@ -92,9 +92,7 @@ def test_unreadable_and_missing_files_are_named_as_such(
 ) -> None:
     path = tmp_path / "a.wav"
     for read in (source_of, Recording):
-        with pytest.raises(
-            AudioError, match=r"a\.wav: missing \(moved, renamed or deleted\)"
-        ):
+        with pytest.raises(AudioError, match=r"a\.wav: missing \(moved, renamed or deleted\)"):
             read(path)
     soundfile.write(path, np.zeros(100), 8000)
 
@@ -104,7 +102,5 @@ def test_unreadable_and_missing_files_are_named_as_such(
     monkeypatch.setattr(Path, "open", refuse)
     monkeypatch.setattr(soundfile, "SoundFile", lambda _: refuse())
     for read in (source_of, Recording):
-        with pytest.raises(
-            AudioError, match=r"a\.wav: cannot be read \(Permission denied\); check"
-        ):
+        with pytest.raises(AudioError, match=r"a\.wav: cannot be read \(Permission denied\); check"):
             read(path)
