@@ -1,8 +1,8 @@
 """Audacity label tracks.
 
 Each label is a line "start<TAB>end<TAB>text". If it was drawn in the spectrogram view, a line
-"\\<TAB>low<TAB>high" with its frequencies follows. BirdNET-Analyzer writes "scientific name, common name" as the
-text and the confidence as a fourth field. The species is then the common name, as in its other files.
+"\\<TAB>low<TAB>high" with its frequencies follows. BirdNET-Analyzer writes "scientific name, common name" as
+the text and the confidence as a fourth field. The species is then the common name, as in its other files.
 
 The text of a label is the species, followed by the parts that apply of "songtype N", "score P" and
 "confirmed" or "rejected", separated by " | ". A label with a score and without a verdict was not reviewed.
