@@ -5,6 +5,7 @@ convert.py export DATA --out DIR
 
 Import reads Raven selection tables, output of BirdNET-Analyzer, Audacity label tracks, Kaleidoscope tables,
 detections.csv of predict, and tables of recording, start, end and label. Only reviewed labels become boxes.
+Sites and times in RECORDINGS/recordings.csv and groups in RECORDINGS/groups.csv are added, too.
 """
 
 import sys
@@ -31,6 +32,8 @@ FORMATS = (*PER_RECORDING, "camtrap-dp")
 
 def export(dataset: Dataset, args: argparse.Namespace) -> None:
     """Write the boxes of a data set in the format given by the flags."""
+    if args.out.resolve() == dataset.root:
+        raise UserError(f"{args.out}: is the data set itself; give another folder with --out")
     if args.format == "camtrap-dp":
         if args.per_recording:
             raise UserError(

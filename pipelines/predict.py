@@ -12,14 +12,15 @@ if __name__ == "__main__":  # import from the repository root, so that no module
 
 import argparse
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import joblib
 from tqdm import tqdm
 
 from features.common.errors import UserError
+from features.common.table_writer import validate_parquet
 from features.data.audio import warn_low_sample_rates
-from features.data.metadata import SiteTime, read_site_times
+from features.data.metadata import SiteTime, read_site_times, warn_unknown_rows
 from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
 from models.scoring.thresholds import DEFAULT_PRECISION, MAX_LEVEL, MIN_LEVEL
 from pipelines.core.cli import HelpFormatter, add_follow_links_flag, lock_folder, positive, run
@@ -57,7 +58,9 @@ def recordings_of(
             raise UserError(f"{path}: no such file or folder; correct the path")
         if path.is_dir():
             inside = find_recordings(path, follow_links=follow_links)
-            site_times |= read_site_times(path / "recordings.csv")
+            rows = read_site_times(path / "recordings.csv")
+            warn_unknown_rows(rows, inside, path / "recordings.csv")
+            site_times |= rows
         elif path.suffix.lower() in AUDIO_SUFFIXES:
             inside = {path.stem: path}
         else:
@@ -72,6 +75,36 @@ def recordings_of(
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: no recordings found; {READABLE}")
     return found, site_times
+
+
+def open_store(out: Path, detector: Detector, recordings: Mapping[str, Path]) -> PredictionStore:
+    """Return the store of an output folder, which is locked for this process.
+
+    Raises
+    ------
+    UserError
+        Another call writes to the folder, somebody has changed a file in it, or it contains the scores of
+        other recordings.
+    """
+    lock_folder(out, "--out")
+    store = PredictionStore(
+        out / "predictions.db", model=model_digest(detector.folder), n_species=len(detector.species)
+    )
+    changed = store.changed_outputs(out)
+    if changed:
+        raise UserError(
+            f"{changed[0]}: changed since predict wrote it, for example by a review; move it to another "
+            f"folder, and run the command again"
+        )
+    stored = store.sources().keys()
+    if stored and not stored & recordings.keys():
+        raise UserError(
+            f"{out}: contains the scores of other recordings, such as '{min(stored)}'; give another folder "
+            f"with --out, or delete this one"
+        )
+    if store.n_discarded:
+        print(f"the model has changed, so {store.n_discarded} recordings are scored again")
+    return store
 
 
 def level(text: str) -> float:
@@ -91,11 +124,10 @@ def main(args: argparse.Namespace) -> None:
     )
     precision = None if args.recall else args.precision
     threshold = detector.thresholds.at(precision=precision, recall=args.recall)
+    if args.format == "parquet":
+        validate_parquet()
 
-    lock_folder(args.out, "--out")
-    store = PredictionStore(
-        args.out / "predictions.db", model=model_digest(detector.folder), n_species=len(detector.species)
-    )
+    store = open_store(args.out, detector, recordings)
     predictions = Predictions(detector, store, recordings, site_times, external)
     files = PredictionFiles(args.out, predictions, prior, threshold, args.format, args.per_recording)
     missing = predictions.missing()

@@ -73,8 +73,9 @@ def write_camtrap(
     Raises
     ------
     UserError
-        There are no recordings, or they lack a UTC offset or coordinates; or the recordings of one site have
-        different coordinates; or the files cannot be written.
+        The folder contains other files than a package; or there are no recordings, or they lack a UTC offset
+        or coordinates; or the recordings of one site have different coordinates; or the files cannot be
+        written.
 
     Examples
     --------
@@ -94,6 +95,8 @@ def write_camtrap(
     >>> print(written["eventStart"], written["eventEnd"], written["endTime"])
     2024-03-15T05:30:44-04:00 2024-03-15T05:30:46-04:00 45.1
     """
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "datapackage.json").exists():
+        raise UserError(f"{folder}: contains other files, which a package would replace; give another folder")
     if recordings.empty:
         raise UserError(f"{folder}: there are no recordings to export; check that they could be decoded")
     captures = _captures(recordings, folder)

@@ -6,7 +6,6 @@ if nothing is new. Tables are text, as in `features.data.tables`.
 
 import filecmp
 import os
-import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pandas as pd
 from features.annotations.boxes import BAND, TIMES, AnnotationError
 from features.data.audio import MP3_TOLERANCE, AudioError, stated_size
 from features.data.dataset import BOX_COLUMNS, load_dataset, species_names
-from features.data.metadata import SiteTime, read_site_times
+from features.data.metadata import SiteTime, read_site_times, warn_unknown_rows
 from features.data.tables import column_as_numbers, read_table, validate_rows, validate_unique
 
 TP, FP = "train_tp.csv", "train_fp.csv"
@@ -30,8 +29,8 @@ RECORDINGS = "recordings.csv"
 RECORDING_COLUMNS = ("recording_id", *SiteTime._fields, "file")
 SCORE_TABLES = ("sample_submission.csv", LABELS, "test_labels.csv")
 UNKNOWN_SONGTYPE = "1"
-DIGITS = 6  # significant digits in detections.csv
-TIME_DECIMALS, FREQUENCY_DECIMALS = 3, 0
+DETECTED = {"t_min": 3, "t_max": 3, "f_min": 1, "f_max": 1}
+"""Decimals of the numbers in detections.csv."""
 
 
 def existing_species(root: Path, *, follow_links: bool) -> list[str]:
@@ -220,12 +219,7 @@ def new_site_times(root: Path, given: Path, recordings: Collection[str]) -> dict
         A row belongs to no recording.
     """
     stated, known = read_site_times(given), read_site_times(root / RECORDINGS)
-    unknown = [recording_id for recording_id in stated if recording_id not in {*recordings, *known}]
-    if unknown:
-        warnings.warn(
-            f"{given}: {len(unknown)} of {len(stated)} rows belong to no recording, such as '{unknown[0]}'",
-            stacklevel=2,
-        )
+    warn_unknown_rows(stated, {*recordings, *known}, given)
     text = _read(given, RECORDING_COLUMNS[:1])
     cells: dict[str, dict[str, str]] = {}
     for line, recording_id in zip(text.index, text["recording_id"], strict=True):
@@ -357,7 +351,7 @@ def unique_boxes(boxes: pd.DataFrame, existing: pd.DataFrame) -> pd.Series:
     """Return a bool for each box: whether no other box of the data set or of the import is identical.
 
     Boxes are identical if they have the same recording, species, song type, times and band, rounded to 1 ms
-    and 1 Hz and to the digits of detections.csv. A box without frequencies is identical to a box of any band.
+    and 1 Hz. A box without frequencies is identical to a box of any band.
 
     Parameters
     ----------
@@ -375,9 +369,10 @@ def unique_boxes(boxes: pd.DataFrame, existing: pd.DataFrame) -> pd.Series:
     unique = pd.Series(False, boxes.index)
     with_band_first = boxes.loc[boxes["f_min"].isna().sort_values(kind="stable").index]
     for is_new, table in ((False, existing), (True, with_band_first)):
-        for box in _rows(table):
-            times = _rounded(box.t_min, TIME_DECIMALS), _rounded(box.t_max, TIME_DECIMALS)
-            band = _rounded(box.f_min, FREQUENCY_DECIMALS), _rounded(box.f_max, FREQUENCY_DECIMALS)
+        # Rounded to the decimals of detections.csv first, so that a box and its detection give the same.
+        rounded = table[list(DETECTED)].round(DETECTED).round({"f_min": 0, "f_max": 0})
+        for box, (*times, f_min, f_max) in zip(_rows(table), rounded.to_numpy(), strict=True):
+            band = f_min, f_max
             others = known.setdefault((box.recording_id, box.species_id, *times), [])
             if is_new:
                 same = [other for other, its_band in others if np.isnan(box.f_min) or its_band == band]
@@ -467,11 +462,6 @@ def _is_same_audio(path: Path, other: Path) -> bool:
 def _is_known(value: str | float) -> bool:
     """Return whether a value of a `SiteTime` is neither "" nor nan."""
     return value == value and value != ""
-
-
-def _rounded(value: float, decimals: int) -> float:
-    """Return a number so that it and its text in detections.csv give the same."""
-    return round(float(f"{value:.{DIGITS}g}"), decimals)
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -13,7 +13,7 @@ from features.common.files import replacing
 GROUP_ROWS = 4_096  # rows that are written at once
 
 
-def write_table(path: Path, chunks: Iterable[pd.DataFrame], *, float_format: str | None = None) -> None:
+def write_table(path: Path, chunks: Iterable[pd.DataFrame]) -> None:
     """Write chunks of rows as one table.
 
     Memory does not grow with the number of rows. The file does not depend on how the rows are divided into
@@ -26,9 +26,6 @@ def write_table(path: Path, chunks: Iterable[pd.DataFrame], *, float_format: str
     chunks : iterable of pd.DataFrame
         Rows with the same columns and types in every chunk; a chunk without rows may have other types. At
         least one chunk is required, because it names the columns of an empty table.
-    float_format : str, optional
-        Format of floats in a CSV file, such as "%.6g"; the default is as many digits as needed. Parquet files
-        contain floats without rounding.
 
     Raises
     ------
@@ -47,23 +44,28 @@ def write_table(path: Path, chunks: Iterable[pd.DataFrame], *, float_format: str
     """
     if path.suffix == ".csv":
         with replacing(path) as temporary:
-            _write_csv(temporary, _groups(chunks), float_format)
+            _write_csv(temporary, _groups(chunks))
     elif path.suffix == ".parquet":
-        if find_spec("pyarrow") is None:
-            raise UserError(
-                f"{path}: Parquet files require pyarrow, which is not installed; "
-                f"run pip install 'understory[parquet]', or choose CSV"
-            )
+        validate_parquet()
         with replacing(path) as temporary:
             _write_parquet(temporary, _groups(chunks))
     else:
         raise ValueError(f"{path}: suffix '{path.suffix}' is not .csv or .parquet")
 
 
-def _write_csv(file: Path, groups: Iterator[pd.DataFrame], float_format: str | None) -> None:
+def validate_parquet() -> None:
+    """Raise UserError if pyarrow, which writes Parquet files, is not installed."""
+    if find_spec("pyarrow") is None:
+        raise UserError(
+            "Parquet files require pyarrow, which is not installed; run pip install -e '.[parquet]', or "
+            "choose CSV"
+        )
+
+
+def _write_csv(file: Path, groups: Iterator[pd.DataFrame]) -> None:
     with file.open("w", encoding="utf-8", newline="") as opened:
         for k, group in enumerate(groups):
-            group.to_csv(opened, index=False, header=k == 0, float_format=float_format)
+            group.to_csv(opened, index=False, header=k == 0)
 
 
 def _write_parquet(file: Path, groups: Iterator[pd.DataFrame]) -> None:

@@ -12,7 +12,9 @@ import numpy as np
 import soundfile
 
 from features.common.errors import UserError
+from features.common.files import digest
 
+END_BYTES = 1 << 16  # bytes at the start and at the end of a file that identify its content
 BLOCK = 1 << 22  # samples decoded at a time; limits the memory that a recording of many hours needs
 UNKNOWN_SIZE = 0xFFFF_F000  # bytes; a WAV file that was written to a pipe states at least this data size
 MAX_AMPLITUDE = 1e9  # times full scale; the power of much higher values overflows float32
@@ -80,8 +82,10 @@ class Recording:
         try:
             self._file = soundfile.SoundFile(path)
         except (soundfile.LibsndfileError, OSError) as error:
-            if not path.exists():
-                raise _missing(path) from error
+            try:  # libsndfile does not say why a file cannot be opened
+                path.open("rb").close()
+            except OSError as reason:
+                raise _unreadable(path, reason) from error
             raise self._undecodable(error) from error
         self.sr = self._file.samplerate
 
@@ -169,24 +173,33 @@ def file_of(audio: Path | Clip) -> Path:
     return audio.path if isinstance(audio, Clip) else audio
 
 
-def source_of(audio: Path | Clip) -> tuple[float, ...]:
-    """Return the size of an audio file in bytes, its modification time in ns, and the times of a clip.
+def source_of(audio: Path | Clip) -> str:
+    """Return text that identifies the content of a recording.
+
+    It is a digest of the file's size, its modification time, its first and last 64 KiB, and the times of a
+    clip. Size and time are not enough: recorders on one schedule write files of equal names, sizes and times.
 
     Raises
     ------
     AudioError
-        The file does not exist.
+        The file does not exist or cannot be read.
     """
     path, *times = audio if isinstance(audio, Clip) else (audio,)
     try:
         state = os.stat(path)
-    except FileNotFoundError as error:
-        raise _missing(path) from error
-    return state.st_size, state.st_mtime_ns, *times
+        with path.open("rb") as file:
+            first = file.read(END_BYTES)
+            file.seek(max(state.st_size - END_BYTES, 0))
+            last = file.read(END_BYTES)
+    except OSError as error:
+        raise _unreadable(path, error) from error
+    return digest(state.st_size, state.st_mtime_ns, first, last, *times)
 
 
-def _missing(path: Path) -> AudioError:
-    return AudioError(f"{path}: missing (moved, renamed or deleted); restore the file")
+def _unreadable(path: Path, error: OSError) -> AudioError:
+    if isinstance(error, FileNotFoundError):
+        return AudioError(f"{path}: missing (moved, renamed or deleted); restore the file")
+    return AudioError(f"{path}: cannot be read ({error.strerror or error}); check its permissions")
 
 
 def validate_samples(y: np.ndarray, name: str) -> None:

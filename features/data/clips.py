@@ -7,7 +7,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from features.data.audio import Clip, file_of, stated_size
+from features.data.audio import Clip, Recording, file_of
 from features.data.dataset import Dataset, validate_boxes_begin_inside
 from features.data.metadata import later
 
@@ -30,7 +30,7 @@ def in_clips(dataset: Dataset) -> Dataset:
     Raises
     ------
     AudioError
-        The recording cannot be opened.
+        The recording cannot be read.
     DatasetError
         A box begins after the end of the recording.
 
@@ -52,7 +52,10 @@ def in_clips(dataset: Dataset) -> Dataset:
         return dataset
     ((recording_id, audio),) = dataset.train.items()
     path = file_of(audio)
-    _, duration = stated_size(path)
+    # It is decoded, because the duration that an MP3 file states is an estimate.
+    recording = Recording(path)
+    n_samples = sum(len(block) for block in recording.blocks())
+    duration = n_samples / recording.sr
     length = min(CLIP_LENGTH, duration / MIN_CLIPS)
     if length < MIN_LENGTH:
         return dataset

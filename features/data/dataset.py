@@ -16,7 +16,6 @@ training recording whose audio file is elsewhere; the path is relative to DATA o
 Only recordings and `train_tp.csv` are required. The RFCX challenge's download has this layout.
 """
 
-import warnings
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +25,7 @@ import numpy as np
 import pandas as pd
 
 from features.data.audio import Clip, file_of
-from features.data.metadata import SiteTime, read_site_times, site_of, site_time
+from features.data.metadata import SiteTime, read_site_times, site_of, site_time, warn_unknown_rows
 from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
 from features.data.tables import (
     DatasetError,
@@ -38,6 +37,8 @@ from features.data.tables import (
 )
 
 MAX_SPECIES_ID = 1_000_000
+RESERVED_NAMES = ("recording_id", "site", "time", "t_min", "t_max")
+"""Names that species must not have, because tables of scores have columns of these names."""
 BOX_COLUMNS = ("recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max")
 
 
@@ -214,7 +215,7 @@ def load_dataset(root: Path, name: str | None = None, *, follow_links: bool = Fa
     test = find_recordings(root / "test", follow_links=follow_links)
     if test and submission is not None:
         test = _select(test, submission.index, table=root / "sample_submission.csv", folder=root / "test")
-    _warn_unknown(site_times, {**train, **test}, root / "recordings.csv")
+    warn_unknown_rows(site_times, {**train, **test}, root / "recordings.csv")
     groups, grouped_by = _groups(root / "groups.csv", train, site_times)
     train_labels = _labels(train_truth, train, root / "train_labels.csv")
     if train_labels is not None:
@@ -292,17 +293,6 @@ def _referenced_recordings(path: Path, in_train: Mapping[str, Path]) -> dict[str
     return {r: path.parent / file for r, file in zip(table["recording_id"], table["file"], strict=True)}
 
 
-def _warn_unknown(site_times: dict[str, SiteTime], recordings: Mapping[str, Path], path: Path) -> None:
-    """Warn of the rows of recordings.csv that belong to no recording."""
-    unknown = [recording_id for recording_id in site_times if recording_id not in recordings]
-    if unknown:
-        warnings.warn(
-            f"{path}: {len(unknown)} of {len(site_times)} rows belong to no recording, such as "
-            f"'{unknown[0]}'; give the path below train or test without suffix",
-            stacklevel=3,
-        )
-
-
 def _boxes(path: Path, recordings: dict[str, Path]) -> pd.DataFrame:
     """Return a table of boxes with numeric columns."""
     table = read_table(path, BOX_COLUMNS)
@@ -356,7 +346,8 @@ def species_names(path: Path) -> list[str]:
     Raises
     ------
     DatasetError
-        As in `read_table`; also if the ids are not 0, 1, 2, ... without a gap, or if a name is not unique.
+        As in `read_table`; also if the ids are not 0, 1, 2, ... without a gap, or if a name is not unique or
+        reserved.
     """
     table = read_table(path, ("species_id", "name"))
     ids = column_as_numbers(table, "species_id", path)
@@ -368,6 +359,10 @@ def species_names(path: Path) -> list[str]:
     validate_unique(table, "name", path)
     names = [str(name) for name in table.loc[ids.sort_values().index, "name"]]
     for k, name in enumerate(names):
+        if name in RESERVED_NAMES:
+            raise DatasetError(
+                f"{path}: species {k} is named '{name}', like a column of the scores of predict; rename it"
+            )
         if name in {f"s{other}" for other in range(len(names))} - {f"s{k}"}:
             raise DatasetError(
                 f"{path}: species {k} is named '{name}', which stands for another species; rename it"

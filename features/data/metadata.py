@@ -8,8 +8,10 @@ local time of the recorder's clock. The site of a recording is the first folder 
 import logging
 import math
 import re
-from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+import warnings
+from collections.abc import Collection, Mapping
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,15 +22,16 @@ from metamoth.parsing import MessageFormatError, parse_comment
 
 from features.data.tables import finite_numbers, read_table, validate_unique, validate_values
 
-# The digits of a time in a file name, and the format of their date.
+# Date, time and UTC offset in a file name, and the format of date and time.
 _NAMES = (
     # AudioMoth 20240315_053000.WAV, with a prefix or a T for a triggered recording; Song Meter
     # RIDGE_20240315_053000.wav, RIDGE_0+1_20240315_053000.wav or RIDGE_20240315$053000.wav
-    (re.compile(r"(?:^|[_.-])(\d{8})[_$T-]?(\d{6})T?(?:$|[_.-])"), "%Y%m%d%H%M%S"),
+    (re.compile(r"(?:^|[_.-])(\d{8})[_$T-]?(\d{6})T?([+-]\d{4})?(?:$|[_.-])"), "%Y%m%d%H%M%S"),
     # SoundTrap 5042.240315053000.wav
-    (re.compile(r"^\d+\.(\d{6})(\d{6})(?:$|[_.])"), "%y%m%d%H%M%S"),
+    (re.compile(r"^\d+\.(\d{6})(\d{6})()(?:$|[_.])"), "%y%m%d%H%M%S"),
 )
-_AUDIOMOTH_HEX = re.compile(r"[0-9A-F]{8}")  # AudioMoth before 2018: seconds since 1970 in UTC
+_AUDIOMOTH_HEX = re.compile(r"[0-9A-F]{8}")  # first AudioMoth firmware: seconds since 1970 in UTC
+_AUDIOMOTH_HEX_YEARS = range(2017, 2021)
 _FIRST_YEAR, _LAST_YEAR = 1990, 2100  # other numbers in a file name are not times
 
 logging.getLogger("guano").addHandler(logging.NullHandler())  # a damaged header is not worth a message
@@ -93,6 +96,27 @@ def read_site_times(path: Path) -> dict[str, SiteTime]:
     return {
         recording_id: SiteTime(*row) for recording_id, row in zip(table["recording_id"], rows, strict=True)
     }
+
+
+def warn_unknown_rows(table: Mapping[str, SiteTime], recordings: Collection[str], path: Path) -> None:
+    """Warn of the rows of a table that belong to no recording.
+
+    Parameters
+    ----------
+    table : mapping of str to SiteTime
+        What `read_site_times` returned.
+    recordings : collection of str
+        Ids of all recordings.
+    path : Path
+        File of the table.
+    """
+    unknown = [recording_id for recording_id in table if recording_id not in recordings]
+    if unknown:
+        warnings.warn(
+            f"{path}: {len(unknown)} of {len(table)} rows belong to no recording, such as '{unknown[0]}'; "
+            f"give the path below the folder of recordings, without suffix",
+            stacklevel=2,
+        )
 
 
 def site_time(recording_id: str, path: Path, table: Mapping[str, SiteTime]) -> SiteTime:
@@ -183,12 +207,14 @@ def _start_in_comment(path: Path) -> str:
 def _start_in_name(stem: str) -> str:
     """Return the start that a file name states, or ""."""
     if _AUDIOMOTH_HEX.fullmatch(stem) and not stem.isdigit():
-        return _iso(datetime.fromtimestamp(int(stem, 16), UTC).isoformat())
+        time = datetime.fromtimestamp(int(stem, 16), UTC)
+        return _iso(time.isoformat()) if time.year in _AUDIOMOTH_HEX_YEARS else ""
     for pattern, form in _NAMES:
         found = pattern.search(stem)
         if found:
             try:
-                return _iso(datetime.strptime("".join(found.groups()), form).isoformat())
+                day, time_of_day, offset = found.groups(default="")
+                return _iso(datetime.strptime(day + time_of_day, form).isoformat() + offset)
             except ValueError:  # digits that are not a date
                 continue
     return ""
@@ -196,8 +222,11 @@ def _start_in_name(stem: str) -> str:
 
 def _iso(text: str) -> str:
     """Return a time in ISO 8601 in the form that `later` returns; "" if it is not a plausible time."""
+    with suppress(ValueError):
+        date.fromisoformat(text)
+        return ""  # a date without time
     try:
-        time = datetime.fromisoformat(text.strip())
+        time = datetime.fromisoformat(text)
     except ValueError:
         return ""
     return later(time.isoformat(), 0) if _FIRST_YEAR <= time.year <= _LAST_YEAR else ""

@@ -13,7 +13,7 @@ UNREADABLE_SUFFIXES = (
     *(".3gp", ".aac", ".aif", ".aiff", ".amr", ".au", ".caf", ".m4a", ".mp4", ".opus"),
     *(".w4v", ".w64", ".wac", ".wma", ".zc"),
 )
-"""Suffixes of other audio formats. Most of them cannot be decoded by libsndfile."""
+"""Suffixes of audio formats that are not read, although libsndfile can decode a few of them."""
 READABLE = f"{', '.join(AUDIO_SUFFIXES[:-1])} and {AUDIO_SUFFIXES[-1]} files can be read"
 
 
@@ -22,7 +22,7 @@ def find_recordings(folder: Path, *, follow_links: bool = False) -> dict[str, Pa
 
     The folder is searched recursively. The id of a recording is its path below the folder without suffix,
     with "/" as separator. Hidden files and folders, and files whose suffix is not in `AUDIO_SUFFIXES`, are
-    ignored. A link to a folder inside `folder` is ignored too, because its recordings have an id already.
+    ignored. Links to files and folders inside `folder` are ignored too, because these have an id already.
 
     Parameters
     ----------
@@ -60,8 +60,7 @@ def find_recordings(folder: Path, *, follow_links: bool = False) -> dict[str, Pa
             unreadable[suffix] += 1
         if suffix not in AUDIO_SUFFIXES:
             continue
-        if path.is_symlink() and not follow_links:
-            _validate_link(path, folder.resolve())
+        _validate_name(path)
         recording_id = path.relative_to(folder).with_suffix("").as_posix()
         if recording_id in found:
             raise DatasetError(
@@ -90,22 +89,25 @@ def files_below(folder: Path, root: Path, *, follow_links: bool, parents: tuple[
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        if not path.is_dir():
-            yield path
-            continue
         resolved = path.resolve()
-        if path.is_symlink():
+        is_audio_or_folder = path.is_dir() or path.suffix.lower() in AUDIO_SUFFIXES
+        if path.is_symlink() and is_audio_or_folder:
             if resolved.is_relative_to(root) or resolved in parents:
                 continue
             if not follow_links:
-                _validate_link(path, root)
+                raise UserError(
+                    f"{path}: links to {resolved}, outside the folder; copy it into the folder, or give "
+                    f"--follow-links"
+                )
+        if not path.is_dir():
+            yield path
+            continue
         yield from files_below(path, root, follow_links=follow_links, parents=(*parents, resolved))
 
 
-def _validate_link(path: Path, root: Path) -> None:
-    """Raise UserError if a symbolic link leads out of the folder `root`."""
-    if not path.resolve().is_relative_to(root):
-        raise UserError(
-            f"{path}: links to {path.resolve()}, outside the folder; copy it into the folder, or give "
-            f"--follow-links"
-        )
+def _validate_name(path: Path) -> None:
+    """Raise UserError if the name of a file cannot be written to a table."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{str(path)!a}: the name is not valid UTF-8; rename the file") from error

@@ -36,8 +36,8 @@ class Extent(NamedTuple):
 class FrameStore:
     """The frames of a data set's recordings on disk, as one float16 file per recording.
 
-    Each combination of settings has its own subfolder. Each file also contains the size and the modification
-    time of its audio file; if they have changed, the frames are computed again. In float16, levels have a
+    Each combination of settings has its own subfolder. Each file also contains a digest that
+    identifies its audio file; if it has changed, the frames are computed again. In float16, levels have a
     resolution of 0.06 dB or better.
 
     Parameters
@@ -126,7 +126,7 @@ class FrameStore:
         if not file.exists():
             return False
         try:
-            return np.array_equal(read_arrays(file, "source")["source"], source_of(audio))
+            return str(read_arrays(file, "source")["source"]) == source_of(audio)
         except ValueError:  # the file is damaged
             return False
 

@@ -1,6 +1,8 @@
 """The files that `predict` writes: scores, detections, a submission, and files for Raven and Audacity."""
 
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -26,6 +28,9 @@ FORMATS = ("csv", "parquet", "camtrap-dp")
 PLACE = ("recording_id", "site", "time")
 """First columns of scores and detections. The time is the absolute time of t_min."""
 
+DECIMALS = {"t_min": 3, "t_max": 3, "f_min": 1, "f_max": 1, "score": 6, "threshold": 6}
+"""Decimals of the numbers in detections."""
+
 Read = Callable[[], Iterable[Predicted]]
 """Function that returns the scored recordings in order."""
 
@@ -35,13 +40,13 @@ class PredictionFiles:
     """Writer of the files of one call of `predict`.
 
     Each file is written from the stored scores, one recording after the other, so that memory does not grow
-    with the number of recordings.
+    with the number of recordings; only a Camtrap DP package needs a table of all recordings.
 
     Attributes
     ----------
     out : output folder.
     predictions : the stored scores.
-    rule : prevalence to correct the scores for; None for uncorrected scores.
+    rule : gives the prevalence to correct the scores for; None for uncorrected scores.
     threshold : (n_species,) lowest score at which a species is reported.
     form : one of `FORMATS`.
     per_recording : whether to write a Raven and an Audacity file for each recording with detections.
@@ -57,8 +62,10 @@ class PredictionFiles:
     def write_tables(self) -> None:
         """Write the scores and detections of the recordings that are scored so far."""
         read = partial(self.predictions.read, self._prevalence())
-        self._write_scores(read)
-        self._write_detections(read)
+        with self._staged() as staged:
+            self._write_scores(staged, read)
+            self._write_detections(staged, read)
+            self.predictions.store.move_outputs(staged, self.out, complete=False)
 
     def write(self, failed: Mapping[str, str]) -> int:
         """Write all files, remove those of earlier calls that are not written again; return the detections.
@@ -67,22 +74,36 @@ class PredictionFiles:
         ----------
         failed : why a recording has no scores, by recording id.
         """
+        if self.form == "camtrap-dp":
+            self.write_tables()  # in case recordings lack the time or place that the package needs
         detector, prevalence = self.predictions.detector, self._prevalence()
         read = partial(self.predictions.read, prevalence)
-        detections, n_detections = self._write_detections(read)
-        files = [self._write_scores(read), detections, self._write_raven(read)]
         prior = np.full(len(self._species), detector.prior) if prevalence is None else prevalence
-        files.append(self._write_submission(read, failed, prior))
-        write_failed(self.out, {"test": failed})
-        if prevalence is not None:
-            files.append(self.out / "prior.csv")
-            write_prevalence(files[-1], self._species, prevalence)
-        if self.per_recording:
-            files += self._write_per_recording(read)
-        if self.form == "camtrap-dp":
-            files += self._write_camtrap(read)
-        self.predictions.store.replace_outputs(self.out, [file.relative_to(self.out) for file in files])
+        with self._staged() as staged:
+            self._write_scores(staged, read)
+            n_detections = self._write_detections(staged, read)
+            self._write_submission(staged, read, failed=failed, prior=prior)
+            self._write_raven(staged, read)
+            write_failed(staged, {"test": failed})
+            if prevalence is not None:
+                write_prevalence(staged / "prior.csv", self._species, prevalence)
+            if self.per_recording:
+                self._write_per_recording(staged, read)
+            if self.form == "camtrap-dp":
+                self._write_camtrap(staged / "camtrap-dp", read)
+            self.predictions.store.move_outputs(staged, self.out, complete=True)
         return n_detections
+
+    @contextmanager
+    def _staged(self) -> Iterator[Path]:
+        """Yield an empty folder, in which files are complete before they replace those of the output."""
+        staged = self.out / ".staged"
+        shutil.rmtree(staged, ignore_errors=True)
+        staged.mkdir()
+        try:
+            yield staged
+        finally:
+            shutil.rmtree(staged, ignore_errors=True)
 
     @property
     def _species(self) -> tuple[str, ...]:
@@ -99,7 +120,7 @@ class PredictionFiles:
         detector = self.predictions.detector
         return self.rule(detector.probabilities(self.predictions.segment_scores()), detector.prior)
 
-    def _write_scores(self, read: Read) -> Path:
+    def _write_scores(self, out: Path, read: Read) -> None:
         """Write one row per recording or, of a recording longer than those of training, one per segment."""
 
         def rows() -> Iterator[tuple[Any, ...]]:
@@ -108,27 +129,26 @@ class PredictionFiles:
                 for t_min, t_max, P in zip(start, end, one.scored.scores.segments, strict=True):
                     yield *_place(one, t_min), float(t_min), float(t_max), *P.tolist()
 
-        file = self.out / f"scores{self._suffix}"
-        write_table(file, _tables(rows(), [*PLACE, "t_min", "t_max", *self._species]))
-        return file
+        columns = [*PLACE, "t_min", "t_max", *self._species]
+        write_table(out / f"scores{self._suffix}", _tables(rows(), columns))
 
-    def _write_detections(self, read: Read) -> tuple[Path, int]:
-        """Write one row per detection; return the file and the number of detections."""
+    def _write_detections(self, out: Path, read: Read) -> int:
+        """Write one row per detection; return the number of detections."""
         n_detections = 0
 
         def rows() -> Iterator[tuple[Any, ...]]:
             nonlocal n_detections
             for one in read():
-                for found in self._detections(one).itertuples(index=False):
+                found = self._detections(one).round(DECIMALS)
+                for row in found.itertuples(index=False):
                     n_detections += 1
-                    yield *_place(one, found.t_min), *found  # type: ignore[arg-type]
+                    yield *_place(one, row.t_min), *row  # type: ignore[arg-type]
 
-        file = self.out / f"detections{self._suffix}"
         columns = [*PLACE, *Detection._fields, "verifiable"]
-        write_table(file, _tables(rows(), columns), float_format="%.6g")
-        return file, n_detections
+        write_table(out / f"detections{self._suffix}", _tables(rows(), columns))
+        return n_detections
 
-    def _write_submission(self, read: Read, failed: Iterable[str], prior: np.ndarray) -> Path:
+    def _write_submission(self, out: Path, read: Read, *, failed: Iterable[str], prior: np.ndarray) -> None:
         """Write the scores in the format of the RFCX challenge; failed recordings get the scores `prior`."""
 
         def rows() -> Iterator[tuple[Any, ...]]:
@@ -137,32 +157,24 @@ class PredictionFiles:
             for recording_id in failed:
                 yield recording_id, *prior.tolist()
 
-        file = self.out / "submission.csv"
-        write_table(file, _tables(rows(), ["recording_id", *(f"s{k}" for k in range(len(prior)))]))
-        return file
+        columns = ["recording_id", *(f"s{k}" for k in range(len(prior)))]
+        write_table(out / "submission.csv", _tables(rows(), columns))
 
-    def _write_raven(self, read: Read) -> Path:
+    def _write_raven(self, out: Path, read: Read) -> None:
         """Write the detections of all recordings as one Raven table."""
-        file = self.out / "detections.selections.txt"
-        write_raven_sequence(file, ((one.path, one.duration, self._detections(one)) for one in read()))
-        return file
+        rows = ((one.path, one.duration, self._detections(one)) for one in read())
+        write_raven_sequence(out / "detections.selections.txt", rows)
 
-    def _write_per_recording(self, read: Read) -> list[Path]:
+    def _write_per_recording(self, out: Path, read: Read) -> None:
         """Write a Raven and an Audacity file for each recording with detections."""
-        files = []
         for one in read():
             detections = self._detections(one)
             if len(detections):
-                raven = self.out / "raven" / f"{one.recording_id}.Table.1.selections.txt"
-                audacity = self.out / "audacity" / f"{one.recording_id}.txt"
-                write_raven(raven, detections)
-                write_audacity(audacity, detections)
-                files += [raven, audacity]
-        return files
+                write_raven(out / "raven" / f"{one.recording_id}.Table.1.selections.txt", detections)
+                write_audacity(out / "audacity" / f"{one.recording_id}.txt", detections)
 
-    def _write_camtrap(self, read: Read) -> list[Path]:
+    def _write_camtrap(self, folder: Path, read: Read) -> None:
         """Write the detections of all recordings as a Camtrap DP package."""
-        folder = self.out / "camtrap-dp"
         recordings = {
             one.recording_id: {**one.site_time._asdict(), "file": one.path, "duration": one.duration}
             for one in read()
@@ -174,7 +186,6 @@ class PredictionFiles:
             recordings=pd.DataFrame.from_dict(recordings, orient="index"),
             observations=(self._detections(one).assign(recording_id=one.recording_id) for one in read()),
         )
-        return sorted(folder.iterdir())
 
     def _detections(self, one: Predicted) -> pd.DataFrame:
         return one.scored.detections_at(self.threshold)

@@ -1,28 +1,31 @@
 """`PredictionStore`: scores of new recordings on disk, so that an interrupted `predict` can continue."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import NamedTuple
 
 import numpy as np
 
 from features.common.errors import UserError
+from features.common.files import digest
 from features.data.metadata import SiteTime
 from pipelines.core.detections import ScoredWindows
 
+DROP = "DROP TABLE IF EXISTS settings; DROP TABLE IF EXISTS output; DROP TABLE IF EXISTS recording;"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT);
-CREATE TABLE IF NOT EXISTS output (file TEXT PRIMARY KEY);
+CREATE TABLE IF NOT EXISTS output (file TEXT, digest TEXT, PRIMARY KEY (file, digest));
 CREATE TABLE IF NOT EXISTS recording (
     recording_id TEXT PRIMARY KEY, source TEXT, sr INTEGER, duration REAL,
     site TEXT, start TEXT, latitude REAL, longitude REAL,
     length REAL, end REAL, segments BLOB, first BLOB, windows BLOB, window_start BLOB
 );
 """
-VERSION = "1"  # increase it when the tables change
+VERSION = 2  # increase it when the tables change
 
 
 class Prediction(NamedTuple):
@@ -66,13 +69,19 @@ class PredictionStore:
         self._lock = threading.Lock()
         with self._errors():
             self._database = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
-            self._database.executescript(SCHEMA)
+            if self._database.execute("PRAGMA user_version").fetchone() != (VERSION,):
+                self._database.executescript(f"{DROP}{SCHEMA}PRAGMA user_version = {VERSION};")
+            self._n_discarded = 0
             stored = self._database.execute("SELECT value FROM settings WHERE name = 'model'").fetchone()
-            if stored != (f"{VERSION}-{model}",):
+            if stored != (model,):
+                (self._n_discarded,) = self._database.execute("SELECT count(*) FROM recording").fetchone()
                 self._database.execute("DELETE FROM recording")
-                self._database.execute(
-                    "INSERT OR REPLACE INTO settings VALUES ('model', ?)", (f"{VERSION}-{model}",)
-                )
+                self._database.execute("INSERT OR REPLACE INTO settings VALUES ('model', ?)", (model,))
+
+    @property
+    def n_discarded(self) -> int:
+        """Number of recordings whose scores were removed because they are of another model."""
+        return self._n_discarded
 
     def sources(self) -> dict[str, str]:
         """Return what identifies the audio of each stored recording, as given to `add`."""
@@ -136,23 +145,47 @@ class PredictionStore:
             )
             self._database.execute("COMMIT")
 
-    def replace_outputs(self, folder: Path, files: Collection[Path]) -> None:
-        """Remember the files that a call has written to `folder`, and remove those of earlier calls.
+    def changed_outputs(self, folder: Path) -> list[Path]:
+        """Return the files in `folder` that somebody has changed since `move_outputs` wrote them."""
+        with self._errors():
+            rows = self._database.execute("SELECT file, digest FROM output").fetchall()
+        known: dict[str, set[str]] = {}
+        for file, of_content in rows:
+            known.setdefault(file, set()).add(of_content)
+        return [
+            folder / file
+            for file, digests in known.items()
+            if (folder / file).exists() and digest((folder / file).read_bytes()) not in digests
+        ]
+
+    def move_outputs(self, staged: Path, folder: Path, *, complete: bool) -> None:
+        """Move all files of the folder `staged` to `folder`.
 
         Parameters
         ----------
-        folder : output folder.
-        files : paths relative to the folder.
+        complete : whether these are all files of a call. Those of earlier calls are then removed.
         """
-        current = {file.as_posix() for file in files}
+        new = {
+            file.relative_to(staged).as_posix(): digest(file.read_bytes())
+            for file in staged.rglob("*")
+            if file.is_file()
+        }
         with self._errors():
-            before = {file for (file,) in self._database.execute("SELECT file FROM output")}
-            for file in sorted(before - current):
-                (folder / file).unlink(missing_ok=True)
-                _remove_empty(folder, (folder / file).parent)
+            before = {file for (file,) in self._database.execute("SELECT DISTINCT file FROM output")}
+            # Remembered before it is moved: after a kill, it must not look as if somebody had changed it.
             self._database.execute("BEGIN")
-            self._database.execute("DELETE FROM output")
-            self._database.executemany("INSERT INTO output VALUES (?)", ((file,) for file in sorted(current)))
+            self._database.executemany("INSERT OR IGNORE INTO output VALUES (?, ?)", new.items())
+            self._database.execute("COMMIT")
+            for file in new:
+                (folder / file).parent.mkdir(parents=True, exist_ok=True)
+                os.replace(staged / file, folder / file)
+            vanished = before - new.keys() if complete else set()
+            for file in vanished:
+                (folder / file).unlink(missing_ok=True)
+                _remove_empty(folder, file)
+            self._database.execute("BEGIN")
+            self._database.executemany("DELETE FROM output WHERE file = ?", ((file,) for file in vanished))
+            self._database.executemany("DELETE FROM output WHERE file = ? AND digest != ?", new.items())
             self._database.execute("COMMIT")
 
     @contextmanager
@@ -176,8 +209,12 @@ def _site_time(site: str, start: str, latitude: float | None, longitude: float |
     )
 
 
-def _remove_empty(root: Path, folder: Path) -> None:
-    """Remove a folder below `root` and its parents as far as they are empty."""
-    while folder != root and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent
+def _remove_empty(folder: Path, file: str) -> None:
+    """Remove the folders of a removed file below `folder` as far as they are empty."""
+    for parent in list(PurePath(file).parents)[:-1]:
+        try:
+            (folder / parent).rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:  # it contains files
+            break

@@ -359,7 +359,11 @@ def model_digest(folder: Path) -> str:
     The digest of a blend includes its members.
     """
     results = ("oof.npz", "test.npz", "metrics.json", "submission.csv", "submission_prior.csv", "prior.csv")
-    files = sorted(file for file in folder.iterdir() if file.is_file() and file.name not in results)
+    files = sorted(
+        file
+        for file in folder.iterdir()
+        if file.is_file() and not file.name.startswith(".") and file.name not in results
+    )
     members = [model_digest(folder.parent / name) for name in read_config(folder).get("members", {})]
     return digest(*members, *[(file.name, file.read_bytes()) for file in files])
 

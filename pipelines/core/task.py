@@ -31,7 +31,6 @@ from pipelines.core.truth import presence, training_truth
 RowsOfSegment = Callable[[Frames, np.ndarray, int], np.ndarray]
 """Function that returns one row per window of a segment, or a single row. Its arguments are the frames of the
 segment, the first frame of each window, and the window length in frames."""
-GROUPS = {"groups.csv": "groups", "site": "sites", "recording": "recordings"}
 MAX_NAMED = 3  # number of recordings that an error message lists
 
 
@@ -239,8 +238,7 @@ def load_task(args: argparse.Namespace) -> Task:
             f"recordings; they share a place and calls, so the scores are too high for other places"
         )
     if dataset.grouped_by == "site":
-        n_sites = len(np.unique(dataset.groups))
-        print(f"folds group recordings by site ({n_sites} sites); write groups.csv to group them differently")
+        print("folds group recordings by site; write groups.csv to group them differently")
     without_tp = dataset.species_without_tp()
     if without_tp:
         print(f"{len(without_tp)} species have no TP box and cannot be learned: {', '.join(without_tp)}")
@@ -254,7 +252,8 @@ def load_task(args: argparse.Namespace) -> Task:
         fold = _folds(dataset, args)
     n_folds = int(fold.max()) + 1
     if args.folds is None and n_folds < DEFAULT_FOLDS:
-        print(f"{n_folds} {GROUPS[dataset.grouped_by]}, so {n_folds} folds")
+        what = "recordings" if dataset.grouped_by == "recording" else "groups"
+        print(f"{n_folds} {what}, so {n_folds} folds")
     task = Task(
         dataset=dataset,
         results=results,

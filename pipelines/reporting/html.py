@@ -60,7 +60,7 @@ img { max-width: 100%; height: auto; display: block; }
 table { border-collapse: collapse; font-size: .875rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { background: #f3f7f4; } td { white-space: nowrap; }
-td:last-child { white-space: normal; min-width: 12rem; }
+td:last-child { white-space: normal; min-width: 24rem; }
 .sortable td:last-child { min-width: 24rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; min-width: 0 !important; }
 .sortable th { cursor: pointer; }

@@ -77,6 +77,24 @@ def test_camtrap_package_needs_time_and_place(small_dataset: Path, tmp_path: Pat
     assert pd.read_csv(tmp_path / "package" / "deployments.csv")["locationName"].tolist() == ["pond"]
 
 
+@pytest.mark.parametrize("form", ["raven", "camtrap-dp"])
+def test_export_does_not_replace_the_data_set_or_other_files(
+    small_dataset: Path, tmp_path: Path, form: str
+) -> None:
+    before = {file: file.read_bytes() for file in small_dataset.glob("*.csv")}
+    flags = ("convert", "export", small_dataset, "--format", form, "--out")
+    message = error_message(run_command(*flags, small_dataset))
+    assert "is the data set itself; give another folder with --out" in message
+    assert {file: file.read_bytes() for file in small_dataset.glob("*.csv")} == before
+    (tmp_path / "notes.txt").touch()
+    if form == "camtrap-dp":
+        message = error_message(run_command(*flags, tmp_path))
+        assert "contains other files, which a package would replace" in message
+    else:
+        assert run_command(*flags, tmp_path).returncode == 0
+    assert (tmp_path / "notes.txt").exists()
+
+
 def test_formats_per_recording_need_the_flag(small_dataset: Path, tmp_path: Path) -> None:
     flags = ("convert", "export", small_dataset, "--out", tmp_path / "files", "--format")
     assert "add --per-recording" in error_message(run_command(*flags, "audacity"))

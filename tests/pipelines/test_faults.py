@@ -219,7 +219,7 @@ def test_links_to_other_folders_are_rejected(data: Path, whole: Path, tmp_path: 
     root = shutil.copytree(data, tmp_path / "linked")
     (root / "train" / "a5.flac").unlink()
     (root / "train" / "a5.flac").symlink_to(data / "train" / "a5.flac")
-    with pytest.raises(UserError, match=r"a5\.flac: links to a file outside"):
+    with pytest.raises(UserError, match=r"a5\.flac: links to .*, outside the folder"):
         load_dataset(root)
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "results").mkdir()

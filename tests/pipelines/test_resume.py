@@ -7,8 +7,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import soundfile
 from filelock import FileLock
 
+from features.data.recordings import find_recordings
+from pipelines.core.detector import Detector
+from pipelines.core.prediction_files import PredictionFiles
+from pipelines.core.prediction_store import PredictionStore
+from pipelines.core.predictions import Predictions
+from pipelines.core.runs import model_digest
 from tests import kill_predict
 from tests.conftest import error_message, read_scores, run_command
 
@@ -93,6 +100,130 @@ def test_output_of_vanished_recordings_and_other_formats_is_removed(
     }
 
 
+def test_tables_can_be_written_while_recordings_are_scored(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    detector = Detector.load(trained[1] / "gbm")
+    out = tmp_path / "partial"
+    out.mkdir()
+    store = PredictionStore(out / "predictions.db", model="a", n_species=3)
+    predictions = Predictions(detector, store, find_recordings(season), {}, {})
+    files = PredictionFiles(out, predictions, None, detector.thresholds.at(recall=0.99), "csv", False)
+    assert list(predictions.score(predictions.missing()[1:3], n_jobs=1)) == [None, None]
+    files.write_tables()
+    assert set(kill_predict.files(out)) == {"scores.csv", "detections.csv"}
+    assert list(read_scores(out).index) == ["a/a2", "b/a1"]
+    assert store.changed_outputs(out) == []
+    assert list(predictions.score(predictions.missing(), n_jobs=1)) == [None, None]
+    files.write({})
+    assert kill_predict.files(out) == kill_predict.files(tmp_path / "out")
+
+
+def test_camtrap_without_place_still_writes_scores_and_with_place_a_package(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    command = (season, "--model", trained[1] / "gbm", "--recall", "0.99", "--format", "camtrap-dp", "--out")
+    message = error_message(run_command("predict", *command, tmp_path / "new"))
+    assert "4 of 4 recordings have no start with a UTC offset (first: 'a/a0')" in message
+    assert len(read_scores(tmp_path / "new")) == 4
+    rows = [f"{r},,2024-03-15T05:30:00-04:00,18.3,-65.8" for r in ("a/a0", "a/a2", "b/a1", "b/a3")]
+    table = "\n".join(["recording_id,site,start,latitude,longitude", *rows])
+    (season / "recordings.csv").write_text(table)
+    assert run_command("predict", *command, tmp_path / "new").returncode == 0
+    observations = pd.read_csv(tmp_path / "new" / "camtrap-dp" / "observations.csv")
+    assert len(observations) == len(pd.read_csv(tmp_path / "new" / "detections.csv"))
+    assert set(observations["classificationMethod"]) == {"machine"}
+    assert set(pd.read_csv(tmp_path / "new" / "camtrap-dp" / "deployments.csv")["locationName"]) == {"a", "b"}
+
+
+def test_folders_of_the_output_can_be_removed(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    predict(trained, tmp_path, "--per-recording")
+    shutil.rmtree(tmp_path / "out" / "raven")
+    predict(trained, tmp_path)
+    assert not (tmp_path / "out" / "audacity").exists()
+
+
+@pytest.mark.parametrize("name", ["detections.selections.txt", "raven/a/a0.Table.1.selections.txt"])
+def test_review_is_not_overwritten(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path, name: str
+) -> None:
+    predict(trained, tmp_path, "--per-recording")
+    file = tmp_path / "out" / name
+    file.write_text(file.read_text().replace("a0.flac", "a0.flac reviewed") + "\n")
+    reviewed = file.read_bytes()
+    done = run_command("predict", season, "--model", trained[1] / "gbm", "--out", tmp_path / "out")
+    message = error_message(done)
+    assert f"{file}: changed since predict wrote it, for example by a review; move it to another" in message
+    assert file.read_bytes() == reviewed
+    file.rename(tmp_path / "reviewed.txt")
+    predict(trained, tmp_path, "--per-recording")
+    assert file.exists()
+
+
+def test_call_that_is_killed_while_files_are_moved_continues(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    predict(trained, tmp_path, "--per-recording")
+    (season / "a" / "a0.flac").unlink()
+    n_moves = 0
+
+    def replace_twice(source: Path, target: Path) -> None:
+        nonlocal n_moves
+        n_moves += target.parent.is_relative_to(tmp_path / "out")
+        if n_moves == 3:
+            raise OSError("killed")
+        shutil.move(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("pipelines.core.prediction_store.os.replace", replace_twice)
+        command = (season, "--model", trained[1] / "gbm", "--out", tmp_path / "out", "--recall", "0.99")
+        assert run_command("predict", *command).returncode == 2
+    predict(trained, tmp_path)
+    assert list(read_scores(tmp_path / "out").index) == ["a/a2", "b/a1", "b/a3"]
+    assert not (tmp_path / "out" / "raven").exists()
+
+
+def test_recordings_of_equal_name_size_and_time_are_told_apart(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    """Recorders on one schedule write such files; their content is random, so the last bytes differ."""
+    before = read_scores(tmp_path / "out")
+    path, other = season / "a" / "a0.flac", season / "b" / "a1.flac"
+    state, size = path.stat(), min(path.stat().st_size, other.stat().st_size)
+    for file in (path, other):
+        soundfile.write(file.with_suffix(".wav"), *soundfile.read(file))
+        file.unlink()
+    path, other = path.with_suffix(".wav"), other.with_suffix(".wav")
+    assert path.stat().st_size == other.stat().st_size > size
+    predict(trained, tmp_path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    predict(trained, tmp_path)
+    shutil.copyfile(other, path)
+    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
+    assert "3 of 4 recordings are already scored" in predict(trained, tmp_path)
+    assert read_scores(tmp_path / "out").loc["a/a0"].equals(before.loc["b/a1"].rename("a/a0"))
+
+
+def test_output_of_other_recordings_is_not_replaced(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    flags = ("--model", trained[1] / "gbm", "--out", tmp_path / "out")
+    message = error_message(run_command("predict", trained[0] / "test", *flags))
+    assert "contains the scores of other recordings, such as 'a/a0'; give another folder" in message
+
+
+def test_stray_files_in_the_model_folder_do_not_change_the_model(
+    trained: tuple[Path, Path], season: Path, tmp_path: Path
+) -> None:
+    results = shutil.copytree(trained[1], tmp_path / "results")
+    (results / "gbm" / ".DS_Store").touch()
+    assert model_digest(results / "gbm") == model_digest(trained[1] / "gbm")
+    (results / "gbm" / "linear.npz").write_bytes(b"")
+    assert model_digest(results / "gbm") != model_digest(trained[1] / "gbm")
+
+
 def test_parquet_has_the_values_of_csv(trained: tuple[Path, Path], season: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     tables = {
@@ -111,7 +242,7 @@ def test_other_model_scores_all_recordings_again(
 ) -> None:
     flags = (season, "--model", trained[1] / "gru", "--out", tmp_path / "out")
     done = run_command("predict", *flags)
-    assert "already scored" not in done.stdout
+    assert done.stdout.startswith("the model has changed, so 4 recordings are scored again\n")
     run_command("predict", season, "--model", trained[1] / "gru", "--out", tmp_path / "fresh")
     assert kill_predict.files(tmp_path / "out") == kill_predict.files(tmp_path / "fresh")
 
@@ -165,13 +296,18 @@ def test_damaged_store_is_a_clear_error(trained: tuple[Path, Path], season: Path
 
 
 def test_store_of_another_model_or_version_is_emptied(tmp_path: Path) -> None:
-    from pipelines.core.prediction_store import PredictionStore
-
-    PredictionStore(tmp_path / "predictions.db", model="a", n_species=3)
-    with sqlite3.connect(tmp_path / "predictions.db") as database:
-        database.execute("INSERT INTO recording (recording_id, source) VALUES ('x', 'y')")
-    assert PredictionStore(tmp_path / "predictions.db", model="a", n_species=3).sources() == {"x": "y"}
-    assert PredictionStore(tmp_path / "predictions.db", model="b", n_species=3).sources() == {}
+    file = tmp_path / "predictions.db"
+    insert = "INSERT INTO recording (recording_id, source) VALUES ('x', 'y')"
+    PredictionStore(file, model="a", n_species=3)
+    with sqlite3.connect(file) as database:
+        database.execute(insert)
+    same, other = (PredictionStore(file, model=model, n_species=3) for model in "ab")
+    assert (same.n_discarded, other.n_discarded, other.sources()) == (0, 1, {})
+    with sqlite3.connect(file) as database:
+        database.execute(insert)
+        database.execute("ALTER TABLE recording DROP COLUMN sr")
+        database.execute("PRAGMA user_version = 1")
+    assert PredictionStore(file, model="b", n_species=3).read_sample_rates() == {}
 
 
 def test_site_and_time_come_from_recordings_csv_without_scoring_again(

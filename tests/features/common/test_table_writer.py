@@ -37,10 +37,9 @@ def small_groups(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("ends", DIVISIONS)
-@pytest.mark.parametrize("float_format", [None, "%.3g"])
-def test_csv_is_that_of_pandas(tmp_path: Path, ends: tuple[int, ...], float_format: str | None) -> None:
-    write_table(tmp_path / "x.csv", divided(table(), ends), float_format=float_format)
-    table().to_csv(tmp_path / "expected.csv", index=False, float_format=float_format)
+def test_csv_is_that_of_pandas(tmp_path: Path, ends: tuple[int, ...]) -> None:
+    write_table(tmp_path / "x.csv", divided(table(), ends))
+    table().to_csv(tmp_path / "expected.csv", index=False)
     assert (tmp_path / "x.csv").read_bytes() == (tmp_path / "expected.csv").read_bytes()
 
 
@@ -128,6 +127,6 @@ def test_unknown_suffix_is_rejected(tmp_path: Path) -> None:
 def test_parquet_without_pyarrow_names_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     write_table(tmp_path / "x.csv", [table()])
-    with pytest.raises(UserError, match=r"pyarrow.*run pip install 'understory\[parquet\]', or choose CSV"):
+    with pytest.raises(UserError, match=r"pyarrow.*run pip install -e '\.\[parquet\]', or choose CSV"):
         write_table(tmp_path / "x.parquet", [table()])
     assert not (tmp_path / "x.parquet").exists()

@@ -5,7 +5,7 @@ import pytest
 import soundfile
 
 from features.data import audio
-from features.data.audio import AudioError, Recording
+from features.data.audio import AudioError, Recording, source_of
 from tests.conftest import load, tone
 
 
@@ -85,3 +85,22 @@ def test_missing_or_non_finite_samples_are_rejected(tmp_path: Path, samples: lis
     soundfile.write(tmp_path / "x.wav", np.array(samples, np.float32), 32_000, subtype="FLOAT")
     with pytest.raises(AudioError, match=r"x\.wav: contains (no samples|samples that are NaN)"):
         load(tmp_path / "x.wav")
+
+
+def test_unreadable_and_missing_files_are_named_as_such(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.wav"
+    for read in (source_of, Recording):
+        with pytest.raises(AudioError, match=r"a\.wav: missing \(moved, renamed or deleted\)"):
+            read(path)
+    soundfile.write(path, np.zeros(100), 8000)
+
+    def refuse(*args: object, **kwargs: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(soundfile, "SoundFile", lambda _: refuse())
+    for read in (source_of, Recording):
+        with pytest.raises(AudioError, match=r"a\.wav: cannot be read \(Permission denied\); check"):
+            read(path)

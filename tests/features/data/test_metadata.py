@@ -51,6 +51,8 @@ def chunk(name: bytes, content: bytes) -> bytes:
         ("RIDGE_20240315$053000", "2024-03-15T05:30:00"),  # Song Meter 3
         ("RIDGE_A_20240315_053000_000", "2024-03-15T05:30:00"),
         ("5042.240315053000", "2024-03-15T05:30:00"),  # SoundTrap
+        ("RIDGE_20240315T053000-0400_Owl", "2024-03-15T05:30:00-04:00"),
+        ("DEADBEEF", ""),  # AudioMoth wrote such names until about 2018, and this would be in 2088
         ("20240315", ""),  # no time of day
         ("20241315_053000", ""),  # no such month
         ("RIDGE_20240315_253000", ""),
@@ -141,6 +143,7 @@ def test_columns_of_the_table_are_optional(tmp_path: Path) -> None:
     ("row", "message"),
     [
         ("a,pond,yesterday,,", "line 2: start 'yesterday' is not a date and time; write it as 2024-03-15"),
+        ("a,pond,2024-03-15,,", "line 2: start '2024-03-15' is not a date and time"),
         ("a,pond,,91,0", "line 2: latitude '91' is not a number from -90 to 90"),
         ("a,pond,,0,east", "line 2: longitude 'east' is not a number from -180 to 180"),
         ("a,,,,\na,,,,", "line 3: duplicate recording_id 'a'"),

@@ -1,5 +1,6 @@
 """Recordings are found in nested folders, and have their path as id."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,17 @@ def test_link_that_leaves_the_folder_is_rejected_unless_links_are_followed(
     assert list(find_recordings(folder, follow_links=True)) == expected
 
 
+def test_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
+    path = os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9.wav")
+    Path(path).touch()
+    with pytest.raises(UserError, match=r"caf\\udce9\.wav': the name is not valid UTF-8; rename the file"):
+        find_recordings(tmp_path)
+
+
 def test_link_inside_the_folder_does_not_repeat_recordings(tmp_path: Path) -> None:
     folder = touch(tmp_path / "season", "2024/a.wav")
     (folder / "latest").symlink_to(folder / "2024")
+    (folder / "latest.wav").symlink_to(folder / "2024" / "a.wav")
     assert list(find_recordings(folder)) == ["2024/a"]
     assert list(find_recordings(folder, follow_links=True)) == ["2024/a"]
 
