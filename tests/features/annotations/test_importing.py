@@ -456,10 +456,12 @@ def test_rounded_box_is_the_same_box(tmp_path: Path, season: WriteSeason, start:
         import_labels(tmp_path / "season", labels, tmp_path / "other")
 
 
-def test_boxes_that_differ_by_more_than_rounding_are_two(tmp_path: Path, season: WriteSeason) -> None:
-    rows = "a,1,2,owl,500,900,yes\na,1.002,2,owl,500,900,yes\na,1,2,owl,500,902,yes\n"
-    import_labels(season("a"), write(tmp_path / "labels", all=rows), tmp_path / "data")
+def test_boxes_are_compared_to_1_ms_and_1_hz(tmp_path: Path, season: WriteSeason) -> None:
+    different = "a,1,2,owl,500,900,yes\na,1.002,2,owl,500,900,yes\na,1,2,owl,500,902,yes\n"
+    same = "a,1.0004,2,owl,500.3,899.8,yes\n"
+    report = import_labels(season("a"), write(tmp_path / "labels", all=different + same), tmp_path / "data")
     assert len(boxes(tmp_path / "data")) == 3
+    assert report.formats["duplicates"].tolist() == [1]
 
 
 @pytest.mark.parametrize("copy", [False, True])
