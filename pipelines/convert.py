@@ -5,6 +5,7 @@ convert.py export DATA --out DIR
 
 Import reads Raven selection tables, output of BirdNET-Analyzer, Audacity label tracks, Kaleidoscope tables,
 detections.csv of predict, and tables of recording, start, end and label. Only reviewed labels become boxes.
+Sites and times in RECORDINGS/recordings.csv and groups in RECORDINGS/groups.csv are added, too.
 """
 
 import sys
@@ -24,7 +25,6 @@ from features.annotations.exporting import (
 from features.annotations.importing import ImportReport, import_labels
 from features.common.errors import UserError
 from features.data.dataset import Dataset, load_dataset
-from features.data.recordings import READABLE, find_recordings
 from pipelines.core.cli import add_follow_links_flag, lock_folder, run
 
 FORMATS = (*PER_RECORDING, "camtrap-dp")
@@ -72,6 +72,8 @@ def report_lines(report: ImportReport) -> list[str]:
         lines.append(f"not label files: {', '.join(sorted({path.name for path in report.ignored}))}")
     if report.new_species:
         lines.append(f"new species: {len(report.new_species)} ({', '.join(report.new_species)})")
+    if report.n_moved_recordings:
+        lines.append(f"recordings that were moved: {report.n_moved_recordings} (recordings.csv is updated)")
     return [*lines, f"new recordings: {report.n_new_recordings}"]
 
 
@@ -79,17 +81,15 @@ def main(args: argparse.Namespace) -> None:
     if args.what == "export":
         export(load_dataset(args.source, follow_links=args.follow_links), args)
         return
-    recordings = find_recordings(args.source, follow_links=args.follow_links)
-    if not recordings:
-        raise UserError(f"{args.source}: no recordings found; {READABLE}, give a folder of such files")
     if args.out.exists():
         lock_folder(args.out, "--out")
     report = import_labels(
-        recordings,
+        args.source,
         args.boxes or args.source,
         args.out,
         label_column=args.label_column,
         copy=args.copy,
+        follow_links=args.follow_links,
     )
     print("\n".join(report_lines(report)))
     dataset = load_dataset(args.out, follow_links=args.follow_links)
@@ -107,7 +107,7 @@ if __name__ == "__main__":
     to_dataset = commands.add_parser("import", help="add recordings and label files to a data set")
     to_dataset.add_argument("source", type=Path, metavar="RECORDINGS", help="folder of recordings")
     to_dataset.add_argument(
-        "--boxes", type=Path, metavar="DIR", help="folder of label files (default: RECORDINGS)"
+        "--boxes", type=Path, metavar="TABLES", help="label file, or folder of them (default: RECORDINGS)"
     )
     to_dataset.add_argument("--out", type=Path, required=True, metavar="DATA", help="folder of the data set")
     to_dataset.add_argument(

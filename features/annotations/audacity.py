@@ -1,7 +1,8 @@
 """Audacity label tracks.
 
 Each label is a line "start<TAB>end<TAB>text". If it was drawn in the spectrogram view, a line
-"\\<TAB>low<TAB>high" with its frequencies follows. BirdNET-Analyzer writes the confidence as a fourth field.
+"\\<TAB>low<TAB>high" with its frequencies follows. BirdNET-Analyzer writes "scientific name, common name" as
+the text and the confidence as a fourth field. The species is then the common name, as in its other files.
 
 The text of a label is the species, followed by the parts that apply of "songtype N", "score P" and
 "confirmed" or "rejected", separated by " | ". A label with a score and without a verdict was not reviewed.
@@ -106,4 +107,6 @@ def _label(start: str, end: str, text: str = "", confidence: str = "") -> dict[s
     parts = LABEL.fullmatch(text.strip())
     assert parts is not None  # the pattern matches any text
     stated = {name: value for name, value in parts.groupdict().items() if value is not None}
+    if confidence:
+        stated["species"] = stated["species"].partition(", ")[2] or stated["species"]
     return {"t_min": start, "t_max": end, "score": confidence} | stated

@@ -13,13 +13,15 @@ A table of boxes is indexed by the line number in its file and has the columns `
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from features.common.errors import UserError
-from features.data.tables import finite_numbers
+from features.data.tables import finite_numbers, validate_rows, validate_values
 
 TIMES = ("t_min", "t_max")
 BAND = ("f_min", "f_max")
@@ -29,12 +31,47 @@ YES = ("yes", "y", "true", "1", "tp", "verified", "confirmed", "positive")
 NO = ("no", "n", "false", "0", "fp", "rejected", "negative")
 NOT_REVIEWED = ("", "?")
 UNKNOWN_NUMBERS = ("", "na", "n/a", "nan", "-")
-REVIEW_COLUMNS = {
-    "verified": ("verified", "verdict", "validated", "correct"),
-    "songtype": ("songtype", "song type", "songtype_id"),
-    "score": ("score", "confidence", "probability"),
-}
-"""Names of columns that mean the same in tables of all formats."""
+SONGTYPE = ("songtype", "song type", "songtype_id")
+"""Names of the column of song types, in tables of all formats."""
+
+
+class ReviewColumn(NamedTuple):
+    """What the names of a column have in common, in tables of all formats.
+
+    Attributes
+    ----------
+    meaning : what the column contains, for messages.
+    words : one of these words is in the name.
+    other : none of these words is in the name.
+    """
+
+    meaning: str
+    words: frozenset[str]
+    other: frozenset[str]
+
+
+SCORE = ReviewColumn(
+    meaning="the score",
+    words=frozenset(("score", "confidence", "conf", "probability", "prob", "logit")),
+    other=frozenset(("min", "minimum", "threshold")),  # settings of a detector
+)
+VERDICT = ReviewColumn(
+    meaning="the verdict",
+    words=frozenset(
+        (
+            *("verified", "verif", "verification", "verdict", "valid", "validated", "validation"),
+            *("review", "reviewed", "correct"),
+        )
+    ),
+    other=SCORE.words
+    | frozenset(
+        (
+            *("note", "notes", "comment", "comments", "remark", "remarks"),
+            *("by", "name", "user", "userid", "orgid", "date", "time"),  # who reviewed, and when
+        )
+    ),
+)
+UNIT = re.compile(r"[(\[].*?[)\]]")
 
 
 class AnnotationError(UserError):
@@ -64,10 +101,47 @@ def required_column(table: pd.DataFrame, names: Sequence[str], path: Path) -> st
     return column
 
 
+def review_column(table: pd.DataFrame, column: ReviewColumn, path: Path) -> str | None:
+    """Return the column of the scores or the verdicts; None if the table has none.
+
+    Parameters
+    ----------
+    table : pd.DataFrame
+    column : ReviewColumn
+        `SCORE` or `VERDICT`.
+    path : Path
+        File of the table, for messages.
+
+    Raises
+    ------
+    AnnotationError
+        Several columns can be meant.
+
+    Examples
+    --------
+    >>> table = pd.DataFrame(columns=["Confidence (%)", "isVerified?", "verified_by"])
+    >>> review_column(table, SCORE, Path("a.csv")), review_column(table, VERDICT, Path("a.csv"))
+    ('Confidence (%)', 'isVerified?')
+    """
+    words = {name: _words(name) for name in table.columns}
+    found = [name for name in words if words[name] & column.words and not words[name] & column.other]
+    if len(found) > 1:
+        raise AnnotationError(
+            f"{path}: {column.meaning} can be in column '{found[0]}' or '{found[1]}'; keep or rename one"
+        )
+    return found[0] if found else None
+
+
+def _words(name: str) -> set[str]:
+    """Return the words in the name of a column in lower case, without units and numbers."""
+    separated = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", UNIT.sub(" ", name))
+    return set(re.findall(r"[^\W\d_]+", separated.lower()))
+
+
 def box_table(table: pd.DataFrame, columns: Mapping[str, str | None], path: Path) -> pd.DataFrame:
     """Return the boxes of a table of text.
 
-    The columns verified, songtype and score are found by their names in `REVIEW_COLUMNS`.
+    The columns of verdicts, song types and scores are found by their names, among the other columns.
 
     Parameters
     ----------
@@ -81,7 +155,7 @@ def box_table(table: pd.DataFrame, columns: Mapping[str, str | None], path: Path
     Raises
     ------
     AnnotationError
-        A value is not a number, or not a verdict.
+        A value is not a number or not a verdict, or several columns can be that of scores or verdicts.
 
     Examples
     --------
@@ -91,7 +165,12 @@ def box_table(table: pd.DataFrame, columns: Mapping[str, str | None], path: Path
       species  t_min  t_max  f_min verified
     0     owl    0.5   2.25    NaN       no
     """
-    columns = {name: find_column(table, names) for name, names in REVIEW_COLUMNS.items()} | dict(columns)
+    others = table.drop(columns=[column for column in columns.values() if column is not None])
+    columns = {
+        "verified": review_column(others, VERDICT, path),
+        "songtype": find_column(others, SONGTYPE),
+        "score": review_column(others, SCORE, path),
+    } | dict(columns)
     given = {name: column for name, column in columns.items() if column is not None}
     numbers = as_numbers(table[[given[name] for name in NUMBERS if name in given]], path)
     boxes = pd.DataFrame(index=table.index)
@@ -126,12 +205,13 @@ def verdicts(stated: pd.Series | None, boxes: pd.DataFrame, path: Path) -> pd.Se
         return boxes["score"].isna().map({True: "yes", False: ""}).astype(object)
     meaning = dict.fromkeys(YES, "yes") | dict.fromkeys(NO, "no") | dict.fromkeys(NOT_REVIEWED, "")
     verdict = stated.str.strip().str.lower().map(meaning).astype(object)
-    _validate(
+    validate_values(
         stated,
         verdict.isna(),
         path=path,
-        problem=f"in column {stated.name}; write 'yes' for a confirmed box, 'no' for a rejected one, and "
-        f"nothing or '?' if it was not reviewed",
+        problem="is not a verdict; write 'yes' for a confirmed box, 'no' for a rejected one, and nothing or "
+        "'?' if it was not reviewed",
+        error=AnnotationError,
     )
     return verdict
 
@@ -176,11 +256,12 @@ def as_numbers(values: pd.DataFrame, path: Path) -> pd.DataFrame:
     numbers = text.apply(finite_numbers)
     for column in values:
         unknown = text[column].str.lower().isin(UNKNOWN_NUMBERS)
-        _validate(
+        validate_values(
             values[column],
             numbers[column].isna() & ~unknown,
             path=path,
-            problem=f"in column {column} is not a number; correct it",
+            problem="is not a number; correct it",
+            error=AnnotationError,
         )
     return numbers
 
@@ -198,20 +279,19 @@ def validate_boxes(boxes: pd.DataFrame, path: Path) -> None:
         File of the boxes, for messages.
     """
     boxes = boxes[boxes["verified"] != ""]
-    _require(boxes["species"] != "", boxes, path=path, message="no species; add it, or remove the line")
+    validate = partial(validate_rows, boxes, path=path, error=AnnotationError)
+    validate(boxes["species"] == "", message="no species; add it, or remove the line")
     for name in TIMES:
-        _require(boxes[name].notna(), boxes, path=path, message=f"no {name}; add the time in seconds")
+        validate(boxes[name].isna(), message=f"no {name}; add the time in seconds")
     for name in ("t_min", *BAND):
-        _require(~(boxes[name] < 0), boxes, path=path, message=f"{name} {{{name}:g}} is below 0; correct it")
+        validate(boxes[name] < 0, message=f"{name} {{{name}:g}} is below 0; correct it")
     for low, high in (TIMES, BAND):
-        _require(
-            ~(boxes[high] <= boxes[low]),
-            boxes,
-            path=path,
+        validate(
+            boxes[high] <= boxes[low],
             message=f"{high} {{{high}:g}} is not above {low} {{{low}:g}}; correct or remove the box",
         )
     songtype = boxes["songtype"].map(lambda text: text == "" or bool(re.fullmatch(r"\d+(\.\d*)?", text)))
-    _require(songtype, boxes, path=path, message="songtype '{songtype}' is not a number; correct it")
+    validate(~songtype.astype(bool), message="songtype '{songtype}' is not a number; correct it")
 
 
 def without_half_bands(boxes: pd.DataFrame) -> pd.DataFrame:
@@ -219,17 +299,3 @@ def without_half_bands(boxes: pd.DataFrame) -> pd.DataFrame:
     band = boxes[list(BAND)]
     boxes[list(BAND)] = band.where(band.notna().all(axis=1))
     return boxes
-
-
-def _require(valid: pd.Series, boxes: pd.DataFrame, *, path: Path, message: str) -> None:
-    """Raise AnnotationError for the first box that is not valid."""
-    if not valid.all():
-        box = boxes[~valid.astype(bool)].iloc[0]
-        raise AnnotationError(f"{path} line {box.name}: {message.format(**box)}")
-
-
-def _validate(values: pd.Series, invalid: pd.Series, *, path: Path, problem: str) -> None:
-    """Raise AnnotationError for the first invalid value of a column."""
-    if invalid.any():
-        value = values[invalid]
-        raise AnnotationError(f"{path} line {value.index[0]}: '{value.iloc[0]}' {problem}")

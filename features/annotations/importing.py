@@ -1,10 +1,10 @@
 """Import of label files into a data set: what is read, added and reported.
 
 A killed import leaves a valid data set, and the same import, repeated, finishes it. All tables are written to
-temporary files first, and then moved in the order species.csv, train_labels.csv, audio files, recordings.csv,
-train_fp.csv, train_tp.csv. A table can then only refer to what the tables before it contain: species and
-labels without recordings, recordings without boxes, and FP boxes without TP boxes are valid. A new data set
-exists once train_tp.csv does.
+temporary files first, and then moved in the order species.csv, train_labels.csv, groups.csv, audio files,
+recordings.csv, train_fp.csv, train_tp.csv. A table can then only refer to what the tables before it contain:
+species, labels and groups without recordings, recordings without boxes, and FP boxes without TP boxes are
+valid. A new data set exists once train_tp.csv does.
 """
 
 import shutil
@@ -21,8 +21,10 @@ from features.annotations import merging
 from features.annotations.boxes import COLUMNS, AnnotationError
 from features.annotations.formats import FORMATS, read_labels
 from features.annotations.matching import match_recordings
+from features.common.errors import UserError
 from features.common.files import replacing, validate_inside_folder
 from features.data.dataset import training_recordings
+from features.data.recordings import READABLE, files_below, find_recordings
 from features.data.tables import read_table
 
 LABEL_SUFFIXES = (".txt", ".csv", ".tsv")
@@ -45,31 +47,33 @@ class ImportReport:
     formats : pd.DataFrame
         Number of files, boxes, tp, fp, duplicates and not_reviewed boxes of each format, indexed by its name.
     new_species : tuple of str
-    n_new_recordings : int
+    n_new_recordings, n_moved_recordings : int
     without_band : int
         Number of imported boxes whose frequencies were unknown.
     other_folders : tuple of str
         Folders that labels state for recordings that were found elsewhere by their file name, with the folder
         in which they were found.
     ignored : tuple of Path
-        Files in `NOT_LABELS`.
+        Files in `NOT_LABELS` that were not used.
     """
 
     formats: pd.DataFrame
     new_species: tuple[str, ...]
     n_new_recordings: int
+    n_moved_recordings: int
     without_band: int
     other_folders: tuple[str, ...]
     ignored: tuple[Path, ...]
 
 
 def import_labels(
-    recordings: Mapping[str, Path],
-    folder: Path,
+    source: Path,
+    labels: Path,
     out: Path,
     *,
     label_column: str | None = None,
     copy: bool = False,
+    follow_links: bool = False,
 ) -> ImportReport:
     """Add recordings and the boxes of label files to a data set, and return a report.
 
@@ -77,17 +81,21 @@ def import_labels(
 
     Parameters
     ----------
-    recordings : mapping of str to Path
-        Audio file of each recording id.
-    folder : Path
-        Folder of label files; subfolders are searched. Optional: `presence.csv` has complete 0/1 labels, with
-        one column per species name; `species.csv` sets the numbers of the species.
+    source : Path
+        Folder of recordings. Optional: `recordings.csv` has site and time, and `groups.csv` the groups of the
+        recordings, as in a data set.
+    labels : Path
+        Folder of label files, whose subfolders are searched, or a label file. Optional, in the same folder:
+        `presence.csv` has complete 0/1 labels, with one column per species name; `species.csv` sets the
+        numbers of the species.
     out : Path
         Folder of the data set; it is created if it does not exist.
     label_column : str, optional
         Column of the species, as in `read_labels`.
     copy : bool
         Whether to copy the audio files to the data set; by default recordings.csv refers to them.
+    follow_links : bool
+        Whether symbolic links may lead out of the folders.
 
     Raises
     ------
@@ -98,85 +106,104 @@ def import_labels(
         A table of the data set, species.csv or presence.csv is not valid.
     AudioError
         A recording that a box without frequencies needs cannot be opened.
+    UserError
+        There are no recordings, or a symbolic link leads out of a folder.
     """
-    in_data_set = training_recordings(out)
+    recordings = find_recordings(source, follow_links=follow_links)
+    if not recordings:
+        raise UserError(f"{source}: no recordings found; {READABLE}, give a folder of such files")
+    in_data_set = training_recordings(out, follow_links=follow_links)
     copies = (out / "train").resolve(), (out / "test").resolve()
     recordings = {  # if the data set is inside the folder of recordings, its copies are no new recordings
         recording_id: path
         for recording_id, path in recordings.items()
         if recording_id in in_data_set or not any(path.resolve().is_relative_to(parent) for parent in copies)
     }
-    files, ignored = find_label_files(folder, out)
-    labels, n_files = _read_all(files, folder, label_column)
-    boxes = labels[labels["verified"] != ""].reset_index(drop=True)
+    folder = labels if labels.is_dir() else labels.parent
+    files, ignored = find_label_files(labels, out, follow_links=follow_links)
+    found, n_files = _read_all(files, label_column)
+    boxes = found[found["verified"] != ""].reset_index(drop=True)
     boxes = boxes.join(match_recordings(boxes, recordings, folder))
     presence = folder / merging.PRESENCE
     present = read_table(presence, ("recording_id",)).columns[1:] if presence.exists() else ()
-    existing_species = merging.existing_species(out)
-    species = merging.merged_species(out, [*boxes["species"], *present], folder / merging.SPECIES)
+    existing_species = merging.existing_species(out, follow_links=follow_links)
+    species = merging.merged_species(
+        out, existing_species, names=[*boxes["species"], *present], numbered=folder / merging.SPECIES
+    )
     boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)}).astype(int)
     boxes["songtype_id"] = boxes["songtype"].replace("", merging.UNKNOWN_SONGTYPE).astype(float)
 
-    new = merging.new_recordings(out, recordings)
+    new, moved = merging.new_recordings(in_data_set, recordings, out)
+    all_recordings = [*in_data_set, *new]
+    groups = merging.group_table(out, source / merging.GROUPS, all_recordings)
+    site_times = merging.new_site_times(out, source / merging.RECORDINGS, recordings)
     merging.validate_begin(boxes, recordings)
     existing = merging.existing_boxes(out)
     unique = merging.unique_boxes(boxes, existing)
     added = merging.with_bands(boxes[unique], existing, recordings)
     is_tp = added["verified"] == "yes"
     if not is_tp.any() and not (out / merging.TP).exists():
-        n_skipped = len(labels) - len(boxes)
+        n_skipped = len(found) - len(boxes)
         raise AnnotationError(
-            f"{folder}: no confirmed box ({len(boxes)} rejected, {n_skipped} not reviewed), but a data set "
+            f"{labels}: no confirmed box ({len(boxes)} rejected, {n_skipped} not reviewed), but a data set "
             f"needs one; review the boxes and write 'yes' or 'no' in a column 'Verified'"
         )
     label_table = merging.label_table(
         out,
         presence,
         species=species,
-        recordings=[*in_data_set, *new],
+        recordings=all_recordings,
         boxes=boxes,
     )
     tables = {
-        merging.SPECIES: merging.species_table(out, species),
+        merging.SPECIES: merging.species_table(out, species, len(existing_species)),
         merging.LABELS: label_table,
-        merging.RECORDINGS: None if copy else merging.recording_table(out, new),
+        merging.GROUPS: groups,
+        merging.RECORDINGS: merging.recording_table(out, moved | ({} if copy else new), site_times),
         merging.FP: merging.table_of_boxes(out, merging.FP, added[~is_tp]),
         merging.TP: merging.table_of_boxes(out, merging.TP, added[is_tp]),
     }
     _write(out, tables, copied=new if copy else {})
+    used = {source / merging.RECORDINGS, source / merging.GROUPS, presence, folder / merging.SPECIES}
     return ImportReport(
-        formats=_counts(labels, n_files, boxes.assign(duplicate=~unique)),
+        formats=_counts(found, n_files, boxes.assign(duplicate=~unique)),
         new_species=tuple(species[len(existing_species) :]),
         n_new_recordings=len(new),
+        n_moved_recordings=len(moved),
         without_band=int(boxes.loc[unique, "f_min"].isna().sum()),
         other_folders=_other_folders(boxes),
-        ignored=tuple(ignored),
+        ignored=tuple(path for path in ignored if path not in used),
     )
 
 
-def find_label_files(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
+def find_label_files(folder: Path, out: Path, *, follow_links: bool = False) -> tuple[list[Path], list[Path]]:
     """Return the label files in a folder and its subfolders, and the ignored text files, each sorted.
 
-    Hidden files and folders, and the tables of the data set, are left out.
+    Hidden files and folders, and the tables of the data set, are left out. If `folder` is a file, it is the
+    only label file.
 
     Raises
     ------
     AnnotationError
         There are no label files, or a file is a spreadsheet in a binary format.
     UserError
-        A file is a symbolic link that leads out of the folder.
+        A symbolic link leads out of the folder, and `follow_links` is false.
     """
+    if folder.is_file():
+        return [folder], []
+    if not folder.exists():
+        raise AnnotationError(f"{folder}: no such file or folder; give label files, or a folder of them")
     files: list[Path] = []
     ignored: list[Path] = []
-    for path in sorted(folder.rglob("*")):
+    for path in files_below(folder, folder.resolve(), follow_links=follow_links, parents=()):
         suffix = path.suffix.lower()
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if hidden or not path.is_file() or path.resolve().parent == out.resolve():
+        if path.resolve().parent == out.resolve():
             continue
         if suffix in SPREADSHEET_SUFFIXES:
             raise AnnotationError(f"{path}: spreadsheets are not read; save it as CSV, or move it elsewhere")
         if suffix in LABEL_SUFFIXES:
-            validate_inside_folder(path, folder)
+            if not follow_links:
+                validate_inside_folder(path, folder)
             is_other = any(fnmatch(path.name.lower(), pattern) for pattern in NOT_LABELS)
             (ignored if is_other else files).append(path)
     if not files:
@@ -186,7 +213,7 @@ def find_label_files(folder: Path, out: Path) -> tuple[list[Path], list[Path]]:
     return files, ignored
 
 
-def _read_all(files: list[Path], folder: Path, label_column: str | None) -> tuple[pd.DataFrame, pd.Series]:
+def _read_all(files: list[Path], label_column: str | None) -> tuple[pd.DataFrame, pd.Series]:
     """Return the boxes of all files, with file, line and format, and the number of files of each format."""
     parts = []
     names = []

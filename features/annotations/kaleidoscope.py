@@ -8,12 +8,13 @@ import pandas as pd
 
 from features.annotations.boxes import (
     BAND,
-    REVIEW_COLUMNS,
+    VERDICT,
     AnnotationError,
     as_numbers,
     box_table,
     find_column,
     required_column,
+    review_column,
     without_half_bands,
 )
 from features.annotations.label_file import LabelFile
@@ -45,7 +46,7 @@ def read_kaleidoscope(file: LabelFile) -> pd.DataFrame:
     manual, automatic = find_column(table, MANUAL), find_column(table, AUTOMATIC)
     species = automatic or required_column(table, MANUAL[:1] + AUTOMATIC, file.path)
     boxes = boxes_by_length(file, species)
-    if find_column(table, REVIEW_COLUMNS["verified"]) is None:
+    if review_column(table, VERDICT, file.path) is None:
         boxes["verified"] = ""
     if manual is not None:
         reviewed = table[manual] != ""

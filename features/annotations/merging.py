@@ -6,7 +6,7 @@ if nothing is new. Tables are text, as in `features.data.tables`.
 
 import filecmp
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,9 @@ import pandas as pd
 
 from features.annotations.boxes import BAND, TIMES, AnnotationError
 from features.data.audio import MP3_TOLERANCE, AudioError, stated_size
-from features.data.dataset import BOX_COLUMNS, load_dataset, species_names, training_recordings
-from features.data.tables import column_as_numbers, read_table, validate_unique
+from features.data.dataset import BOX_COLUMNS, load_dataset, species_names
+from features.data.metadata import SiteTime, read_site_times, warn_unknown_rows
+from features.data.tables import column_as_numbers, read_table, validate_rows, validate_unique
 
 TP, FP = "train_tp.csv", "train_fp.csv"
 BOX_TABLES = {"yes": TP, "no": FP}
@@ -25,26 +26,29 @@ PRESENCE = "presence.csv"
 LABELS = "train_labels.csv"
 GROUPS = "groups.csv"
 RECORDINGS = "recordings.csv"
-RECORDING_COLUMNS = ("recording_id", "site", "start", "latitude", "longitude", "file")
+RECORDING_COLUMNS = ("recording_id", *SiteTime._fields, "file")
 SCORE_TABLES = ("sample_submission.csv", LABELS, "test_labels.csv")
 UNKNOWN_SONGTYPE = "1"
-TIME_DECIMALS = 6
+DETECTED = {"t_min": 3, "t_max": 3, "f_min": 1, "f_max": 1}
+"""Decimals of the numbers in detections.csv."""
 
 
-def existing_species(root: Path) -> list[str]:
+def existing_species(root: Path, *, follow_links: bool) -> list[str]:
     """Return the names of the species of a data set in the order of their numbers; empty if there is none."""
     if (root / SPECIES).exists():
         return species_names(root / SPECIES)
-    return list(load_dataset(root).species) if (root / TP).exists() else []
+    return list(load_dataset(root, follow_links=follow_links).species) if (root / TP).exists() else []
 
 
-def merged_species(root: Path, names: Sequence[str], numbered: Path) -> list[str]:
+def merged_species(root: Path, existing: Sequence[str], *, names: Sequence[str], numbered: Path) -> list[str]:
     """Return the names of all species: those of the data set, then the new ones in alphabetical order.
 
     Parameters
     ----------
     root : Path
         Folder of the data set.
+    existing : sequence of str
+        What `existing_species` returned.
     names : sequence of str
         Names of the species of boxes and presence table.
     numbered : Path
@@ -56,7 +60,6 @@ def merged_species(root: Path, names: Sequence[str], numbered: Path) -> list[str
         The table does not contain a species or contradicts the data set, or a new species needs a column in
         another table of the data set.
     """
-    species = existing_species(root)
     order = sorted(set(names))
     if numbered.exists():
         listed = species_names(numbered)
@@ -64,15 +67,15 @@ def merged_species(root: Path, names: Sequence[str], numbered: Path) -> list[str
             raise AnnotationError(
                 f"{numbered}: missing species '{name}' of the boxes; add it, or correct the name"
             )
-        for k, (name, existing) in enumerate(zip(listed, species, strict=False)):
-            if name != existing:
+        for k, (name, known) in enumerate(zip(listed, existing, strict=False)):
+            if name != known:
                 raise AnnotationError(
-                    f"{numbered}: species {k} is '{name}', but '{existing}' in {root}; use the numbers of "
+                    f"{numbered}: species {k} is '{name}', but '{known}' in {root}; use the numbers of "
                     f"the data set, or remove the file"
                 )
         order = listed
-    new = [name for name in order if name not in species]
-    merged = species + new
+    new = [name for name in order if name not in existing]
+    merged = [*existing, *new]
     for k, name in enumerate(merged):
         if name in {f"s{other}" for other in range(len(merged))} - {f"s{k}"}:
             raise AnnotationError(
@@ -80,19 +83,18 @@ def merged_species(root: Path, names: Sequence[str], numbered: Path) -> list[str
                 f"boxes, or number the species in {numbered}"
             )
     tables = [table for table in SCORE_TABLES if (root / table).exists()]
-    if new and species and tables:
-        columns = ", ".join(f"s{k}" for k in range(len(species), len(merged)))
+    if new and existing and tables:
+        columns = ", ".join(f"s{k}" for k in range(len(existing), len(merged)))
         raise AnnotationError(
-            f"{root}: new species {', '.join(new)}, but {', '.join(tables)} has columns for {len(species)} "
+            f"{root}: new species {', '.join(new)}, but {', '.join(tables)} has columns for {len(existing)} "
             f"species; add {columns} to each of these tables and the names to {SPECIES}, or import into a "
             f"new data set"
         )
     return merged
 
 
-def species_table(root: Path, species: Sequence[str]) -> pd.DataFrame | None:
+def species_table(root: Path, species: Sequence[str], n_existing: int) -> pd.DataFrame | None:
     """Return species.csv; None if the data set has these species already."""
-    n_existing = len(existing_species(root))
     if n_existing == len(species):
         return None
     if not (root / SPECIES).exists():
@@ -101,17 +103,27 @@ def species_table(root: Path, species: Sequence[str]) -> pd.DataFrame | None:
     return _append(_read(root / SPECIES, ("species_id", "name")), pd.DataFrame(new))
 
 
-def new_recordings(root: Path, recordings: Mapping[str, Path]) -> dict[str, Path]:
-    """Return the recordings that the data set does not contain.
+def new_recordings(
+    existing: Mapping[str, Path], recordings: Mapping[str, Path], root: Path
+) -> tuple[dict[str, Path], dict[str, Path]]:
+    """Return the recordings that the data set does not contain, and those that were moved.
+
+    A recording was moved if the data set refers to a file that does not exist any more.
+
+    Parameters
+    ----------
+    existing, recordings : mapping of str to Path
+        Audio file of each recording of the data set, and of each recording to add.
+    root : Path
+        Folder of the data set, for messages.
 
     Raises
     ------
     AnnotationError
         A recording has the id of a different file of the data set, or is in the data set under another id.
     """
-    existing = training_recordings(root)
     id_of = {path.resolve(): recording_id for recording_id, path in existing.items()}
-    new = {}
+    new, moved = {}, {}
     for recording_id, path in recordings.items():
         known = existing.get(recording_id)
         if known is None:
@@ -121,34 +133,137 @@ def new_recordings(root: Path, recordings: Mapping[str, Path]) -> dict[str, Path
                     f"give the same folder of recordings as before"
                 )
             new[recording_id] = path
+        elif not (known.exists() or known.is_symlink()):
+            moved[recording_id] = path
         elif not _is_same_audio(path, known):
             raise AnnotationError(
                 f"{path}: recording '{recording_id}' is a different file in {root} ({known}); rename the "
                 f"new file"
             )
-    if new and (root / GROUPS).exists():
-        grouped = set(_read(root / GROUPS, ("recording_id",))["recording_id"])
-        missing = [recording_id for recording_id in new if recording_id not in grouped]
-        if missing:
-            raise AnnotationError(
-                f"{root / GROUPS}: {len(missing)} new recordings have no group (first: '{missing[0]}'); add "
-                f"their lines before the import"
-            )
-    return new
+    return new, moved
 
 
-def recording_table(root: Path, new: Mapping[str, Path]) -> pd.DataFrame | None:
-    """Return recordings.csv with the paths of new recordings, relative to the data set where possible."""
-    if not new:
+def group_table(root: Path, given: Path, recordings: Sequence[str]) -> pd.DataFrame | None:
+    """Return groups.csv with the rows of another such table.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data set.
+    given : Path
+        Table of recording_id and group; it does not have to exist.
+    recordings : sequence of str
+        All training recordings after the import.
+
+    Raises
+    ------
+    AnnotationError
+        A recording has no group, or has different groups in the two tables.
+    DatasetError
+        A table is not valid.
+    """
+    if not (root / GROUPS).exists() and not given.exists():
         return None
+    columns = ("recording_id", "group")
+    existing, more = _read(root / GROUPS, columns), _read(given, columns)
+    validate_unique(more, "recording_id", given)
+    validate_rows(more, more["group"] == "", path=given, message="'{recording_id}' has no group; add one")
+    known = more["recording_id"].map(dict(existing[list(columns)].to_numpy()))
+    validate_rows(
+        more.assign(known=known),
+        known.notna() & (known != more["group"]),
+        path=given,
+        message=f"group of '{{recording_id}}' is '{{group}}', but '{{known}}' in {root / GROUPS}; correct "
+        f"one of the two",
+        error=AnnotationError,
+    )
+    new = more[known.isna() & more["recording_id"].isin(recordings)]
+    merged = _append(existing, new)
+    grouped = set(merged["recording_id"])
+    missing = [recording_id for recording_id in recordings if recording_id not in grouped]
+    if missing:
+        raise AnnotationError(
+            f"{given if given.exists() else root / GROUPS}: {len(missing)} recordings have no group (first: "
+            f"'{missing[0]}'); add their lines before the import"
+        )
+    return merged if len(new) else None
+
+
+def new_site_times(root: Path, given: Path, recordings: Collection[str]) -> dict[str, dict[str, str]]:
+    """Return what a table says about site and time of recordings and recordings.csv does not say.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data set.
+    given : Path
+        Table as in `read_site_times`; it does not have to exist.
+    recordings : collection of str
+        Ids of the recordings of the import.
+
+    Returns
+    -------
+    dict of str to dict of str to str
+        Text of the cells by recording id and column.
+
+    Raises
+    ------
+    AnnotationError
+        The two tables differ.
+    DatasetError
+        A table is not valid.
+
+    Warns
+    -----
+    UserWarning
+        A row belongs to no recording.
+    """
+    stated, known = read_site_times(given), read_site_times(root / RECORDINGS)
+    warn_unknown_rows(stated, {*recordings, *known}, given)
+    text = _read(given, RECORDING_COLUMNS[:1])
+    cells: dict[str, dict[str, str]] = {}
+    for line, recording_id in zip(text.index, text["recording_id"], strict=True):
+        if recording_id not in recordings:
+            continue
+        before = known.get(recording_id, SiteTime())._asdict()
+        for column, value in stated[recording_id]._asdict().items():
+            if not _is_known(value):
+                continue
+            if not _is_known(before[column]):
+                cells.setdefault(recording_id, {})[column] = text.loc[line, column]
+            elif value != before[column]:
+                raise AnnotationError(
+                    f"{given} line {line}: {column} of '{recording_id}' is '{value}', but '{before[column]}' "
+                    f"in {root / RECORDINGS}; correct one of the two"
+                )
+    return cells
+
+
+def recording_table(
+    root: Path, files: Mapping[str, Path], site_times: Mapping[str, Mapping[str, str]]
+) -> pd.DataFrame | None:
+    """Return recordings.csv with new cells.
+
+    Parameters
+    ----------
+    root : Path
+        Folder of the data set.
+    files : mapping of str to Path
+        Audio files; the table contains their paths, relative to the data set where possible.
+    site_times : mapping of str to mapping of str to str
+        What `new_site_times` returned.
+    """
+    cells = {key: dict(site_times.get(key, {})) for key in [*files, *site_times]}
+    if not cells:
+        return None
+    for recording_id, path in files.items():
+        cells[recording_id]["file"] = _relative(path, root)
     table = _read(root / RECORDINGS, RECORDING_COLUMNS[:1])
     columns = [*table, *(name for name in RECORDING_COLUMNS if name not in table)]
-    table = table.reindex(columns=columns, fill_value="")
-    files = {recording_id: _relative(path, root) for recording_id, path in new.items()}
-    table["file"] = table["recording_id"].map(files).fillna(table["file"])
-    listed = set(table["recording_id"])
-    rows = [(recording_id, file) for recording_id, file in files.items() if recording_id not in listed]
-    return _append(table, pd.DataFrame(rows, columns=["recording_id", "file"]))
+    table = table.reindex(columns=columns, fill_value="").set_index("recording_id")
+    table = table.reindex([*table.index, *(key for key in cells if key not in table.index)], fill_value="")
+    table.update(pd.DataFrame.from_dict(cells, orient="index", dtype=object))
+    return table.rename_axis("recording_id").reset_index()[columns]
 
 
 def label_table(
@@ -235,8 +350,8 @@ def validate_begin(boxes: pd.DataFrame, recordings: Mapping[str, Path]) -> None:
 def unique_boxes(boxes: pd.DataFrame, existing: pd.DataFrame) -> pd.Series:
     """Return a bool for each box: whether no other box of the data set or of the import is identical.
 
-    Boxes are identical if they have the same recording, species, song type, times and band. A box without
-    frequencies is identical to a box of any band.
+    Boxes are identical if they have the same recording, species, song type, times and band, rounded to 1 ms
+    and 1 Hz. A box without frequencies is identical to a box of any band.
 
     Parameters
     ----------
@@ -254,18 +369,17 @@ def unique_boxes(boxes: pd.DataFrame, existing: pd.DataFrame) -> pd.Series:
     unique = pd.Series(False, boxes.index)
     with_band_first = boxes.loc[boxes["f_min"].isna().sort_values(kind="stable").index]
     for is_new, table in ((False, existing), (True, with_band_first)):
-        for box in _rows(table):
-            times = round(box.t_min, TIME_DECIMALS), round(box.t_max, TIME_DECIMALS)
+        # Rounded to the decimals of detections.csv first, so that a box and its detection give the same.
+        rounded = table[list(DETECTED)].round(DETECTED).round({"f_min": 0, "f_max": 0})
+        for box, (*times, f_min, f_max) in zip(_rows(table), rounded.to_numpy(), strict=True):
+            band = f_min, f_max
             others = known.setdefault((box.recording_id, box.species_id, *times), [])
             if is_new:
-                band = box.f_min, box.f_max
-                same = [
-                    other for other in others if np.isnan(box.f_min) or (other.f_min, other.f_max) == band
-                ]
+                same = [other for other, its_band in others if np.isnan(box.f_min) or its_band == band]
                 for other in same:
                     _validate_verdicts(box, other)
                 unique[box.Index] = box.songtype_id not in {other.songtype_id for other in same}
-            others.append(box)
+            others.append((box, band))
     return unique
 
 
@@ -343,6 +457,11 @@ def _validate_verdicts(box: Any, other: Any) -> None:
 def _is_same_audio(path: Path, other: Path) -> bool:
     """Return whether two paths have the same file, or files of the same content."""
     return path.resolve() == other.resolve() or (other.exists() and filecmp.cmp(path, other, shallow=False))
+
+
+def _is_known(value: str | float) -> bool:
+    """Return whether a value of a `SiteTime` is neither "" nor nan."""
+    return value == value and value != ""
 
 
 def _relative(path: Path, root: Path) -> str:

@@ -54,7 +54,7 @@ def find_recordings(folder: Path, *, follow_links: bool = False) -> dict[str, Pa
     """
     found: dict[str, Path] = {}
     unreadable: Counter[str] = Counter()
-    for path in _files(folder, folder.resolve(), follow_links=follow_links, parents=()):
+    for path in files_below(folder, folder.resolve(), follow_links=follow_links, parents=()):
         suffix = path.suffix.lower()
         if suffix in UNREADABLE_SUFFIXES:
             unreadable[suffix] += 1
@@ -74,7 +74,7 @@ def find_recordings(folder: Path, *, follow_links: bool = False) -> dict[str, Pa
     return found
 
 
-def _files(folder: Path, root: Path, *, follow_links: bool, parents: tuple[Path, ...]) -> Iterator[Path]:
+def files_below(folder: Path, root: Path, *, follow_links: bool, parents: tuple[Path, ...]) -> Iterator[Path]:
     """Yield the files below a folder, sorted by path.
 
     Parameters
@@ -102,7 +102,7 @@ def _files(folder: Path, root: Path, *, follow_links: bool, parents: tuple[Path,
         if not path.is_dir():
             yield path
             continue
-        yield from _files(path, root, follow_links=follow_links, parents=(*parents, resolved))
+        yield from files_below(path, root, follow_links=follow_links, parents=(*parents, resolved))
 
 
 def _validate_name(path: Path) -> None:

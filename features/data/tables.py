@@ -128,8 +128,15 @@ def finite_numbers(values: pd.Series) -> pd.Series:
     return numbers.where(np.isfinite(numbers))
 
 
-def validate_values(values: pd.Series, invalid: pd.Series, *, path: Path, problem: str) -> None:
-    """Raise DatasetError for the first invalid value of a column.
+def validate_values(
+    values: pd.Series,
+    invalid: pd.Series,
+    *,
+    path: Path,
+    problem: str,
+    error: type[UserError] = DatasetError,
+) -> None:
+    """Raise an error for the first invalid value of a column.
 
     Parameters
     ----------
@@ -141,14 +148,23 @@ def validate_values(values: pd.Series, invalid: pd.Series, *, path: Path, proble
         File of the table, for the message.
     problem : str
         What is wrong and how to correct it.
+    error : type of UserError
+        Class of the error.
     """
     if invalid.any():
         value = values[invalid]
-        raise DatasetError(f"{path} line {value.index[0]}: {values.name} '{value.iloc[0]}' {problem}")
+        raise error(f"{path} line {value.index[0]}: {values.name} '{value.iloc[0]}' {problem}")
 
 
-def validate_rows(table: pd.DataFrame, invalid: pd.Series, *, path: Path, message: str) -> None:
-    """Raise DatasetError for the first invalid row of a table.
+def validate_rows(
+    table: pd.DataFrame,
+    invalid: pd.Series,
+    *,
+    path: Path,
+    message: str,
+    error: type[UserError] = DatasetError,
+) -> None:
+    """Raise an error for the first invalid row of a table.
 
     Parameters
     ----------
@@ -160,10 +176,12 @@ def validate_rows(table: pd.DataFrame, invalid: pd.Series, *, path: Path, messag
         File of the table, for the message.
     message : str
         What is wrong and how to correct it; "{column}" stands for the row's value in that column.
+    error : type of UserError
+        Class of the error.
     """
     if invalid.any():
         row = table[invalid].iloc[0]
-        raise DatasetError(f"{path} line {row.name}: {message.format(**row)}")
+        raise error(f"{path} line {row.name}: {message.format(**row)}")
 
 
 def validate_unique(table: pd.DataFrame, column: str, path: Path) -> None:

@@ -9,7 +9,6 @@ import pytest
 
 from features.annotations.importing import import_labels
 from features.data.dataset import BOX_COLUMNS, load_dataset
-from features.data.recordings import find_recordings
 from tests.conftest import error_message, run_command
 
 FORMATS = [("--format", "raven"), ("--format", "raven", "--per-recording")]
@@ -26,7 +25,7 @@ def test_import_restores_an_exported_data_set(
     dataset = load_dataset(small_dataset)
     done = run_command("convert", "export", small_dataset, "--out", tmp_path / "files", *flags)
     assert done.stdout == f"{tmp_path / 'files'}: 12 boxes of 6 recordings\n"
-    import_labels(find_recordings(small_dataset / "train"), tmp_path / "files", tmp_path / "again")
+    import_labels(small_dataset / "train", tmp_path / "files", tmp_path / "again")
     again = load_dataset(tmp_path / "again")
     assert again.species == dataset.species
     for before, after in ((dataset.tp, again.tp), (dataset.fp, again.fp)):
@@ -128,6 +127,14 @@ def test_import_says_what_it_did(small_dataset: Path, tmp_path: Path) -> None:
         f"{tmp_path / 'data'}: 6 recordings, 2 species, 3 TP and 1 FP boxes",
     ]
     assert "imported: TP 0, FP 0; duplicate: 4" in second.stdout
+    (small_dataset / "train").rename(tmp_path / "moved")
+    (tmp_path / "moved" / "recordings.csv").write_text("recording_id,site\na0,pond\n")
+    third = run_command("convert", "import", tmp_path / "moved", *flags[2:]).stdout.splitlines()
+    assert third[-3:-1] == ["recordings that were moved: 6 (recordings.csv is updated)", "new recordings: 0"]
+    fourth = run_command("convert", "import", tmp_path / "moved", "--out", tmp_path / "data", "--boxes",
+                         labels / "a0.txt").stdout  # fmt: skip
+    assert "files 1, boxes 2" in fourth
+    assert "not label files" not in fourth
     assert second.stdout.splitlines()[-1] == first.stdout.splitlines()[-1]
 
 

@@ -33,6 +33,7 @@ def tabs(text: str) -> str:
 R = "Selection | View | Channel | Begin Time (s) | End Time (s) | Low Freq (Hz) | High Freq (Hz)"
 ROW = "1 | Spectrogram 1 | 1 | 0.5 | 2.0 | 500.0 | 900.0"
 OWL = {2: " owl 0.5 2 500 900 yes"}
+UNREVIEWED = {2: " owl 0.5 2 500 900 "}
 
 RAVEN_VARIANTS = [
     Variant("column Species", tabs(f"{R} | Species\n{ROW} | owl"), OWL),
@@ -52,9 +53,7 @@ RAVEN_VARIANTS = [
             5: " b 0.5 2 500 900 ",
         },
     ),
-    Variant(
-        "scores of a detector", tabs(f"{R} | Species | Score\n{ROW} | owl | 0.9"), {2: " owl 0.5 2 500 900 "}
-    ),
+    Variant("scores of a detector", tabs(f"{R} | Species | Score\n{ROW} | owl | 0.9"), UNREVIEWED),
     Variant(
         "selection in waveform and spectrogram view",
         tabs(f"{R} | Species\n1 | Waveform 1 | 1 | 0.5 | 2.0 | 0 | 8000 | owl\n{ROW} | owl"),
@@ -152,12 +151,12 @@ RAVEN_VARIANTS = [
     Variant(
         "unknown verdict",
         tabs(f"{R} | Species | Verified\n{ROW} | owl | maybe"),
-        r"labels\.txt line 2: 'maybe' in column Verified; write 'yes'",
+        r"labels\.txt line 2: Verified 'maybe' is not a verdict; write 'yes'",
     ),
     Variant(
         "time that is no number",
         tabs(f"{R} | Species\n{ROW} | owl").replace("0.5", "0:05"),
-        r"labels\.txt line 2: '0:05' in column Begin Time \(s\) is not a number",
+        r"labels\.txt line 2: Begin Time \(s\) '0:05' is not a number",
     ),
     Variant(
         "end before start",
@@ -167,7 +166,55 @@ RAVEN_VARIANTS = [
     Variant(
         "human confidence in words",
         tabs(f"{R} | Species | Confidence\n{ROW} | owl | high"),
-        r"line 2: 'high' in column Confidence is not a number",
+        r"line 2: Confidence 'high' is not a number",
+    ),
+]
+
+SCORE_COLUMNS = (
+    *("Confidence Score", "Confidence (%)", "conf", "prob", "max_confidence", "score_1", "logit"),
+    *("Detection Score", "classificationProbability", "CONFIDENCE [0-1]"),
+)
+VERDICT_COLUMNS = (
+    *("Verified?", "verification", "Is Correct", "isVerified", "Review", "Validation", "Valid (yes/no)"),
+    *("manually_reviewed", "Verdict 2"),
+)
+TEXT_COLUMNS = (
+    *(
+        "Review notes",
+        "comments on validation",
+        "Reviewer",
+        "Verified by",
+        "validation_date",
+        "REVIEW USERID",
+    ),
+    *("min_conf", "Score threshold", "Corrections", "Sconfine"),
+)
+RAVEN_VARIANTS += [
+    *(
+        Variant(f"score in column {name}", tabs(f"{R} | Species | {name}\n{ROW} | owl | 0.9"), UNREVIEWED)
+        for name in SCORE_COLUMNS
+    ),
+    *(
+        Variant(
+            f"verdict in column {name}",
+            tabs(f"{R} | Species | {name}\n{ROW} | owl | FP\n{ROW} | frog | yes\n{ROW} | bat | "),
+            {2: " owl 0.5 2 500 900 no", 3: " frog 0.5 2 500 900 yes", 4: " bat 0.5 2 500 900 "},
+        )
+        for name in VERDICT_COLUMNS
+    ),
+    *(
+        Variant(f"other text in column {name}", tabs(f"{R} | Species | {name}\n{ROW} | owl | Ann"), OWL)
+        for name in TEXT_COLUMNS
+    ),
+    Variant(
+        "two columns of verdicts",
+        tabs(f"{R} | Species | Reviewed | Is Correct\n{ROW} | owl | yes | no"),
+        r"labels\.txt: the verdict can be in column 'Reviewed' or 'Is Correct'; keep or rename one",
+    ),
+    Variant(
+        "two columns of scores",
+        tabs(f"{R} | Species | Score 1 | Score 2\n{ROW} | owl | 0.9 | 0.1"),
+        r"labels\.txt: the score can be in column 'Score 1' or 'Score 2'; keep or rename one",
     ),
 ]
 
@@ -252,7 +299,8 @@ AUDACITY_VARIANTS = [
         "2\t3\towl | score 0.9 | confirmed\n",
         {1: " owl 0 1 5 9 no", 3: " owl 1 2 - - ", 4: " owl 2 3 - - yes"},
     ),
-    Variant("confidence of BirdNET", "0.0\t3.0\tStrix aluco, owl\t0.77\n", {1: " Strix_aluco,_owl 0 3 - - "}),
+    Variant("confidence of BirdNET", "0.0\t3.0\tStrix aluco, owl\t0.77\n", {1: " owl 0 3 - - "}),
+    Variant("comma in a label without confidence", "0\t3\towl, young\n", {1: " owl,_young 0 3 - - yes"}),
     Variant("empty track", "", {}),
     Variant(
         "frequencies without a label",
@@ -285,6 +333,11 @@ KALEIDOSCOPE_VARIANTS = [
         + "D:\\s,,,a.wav,0,0,4,MYOLUC,5,41.2,10,3,48.5,40.5,0.2,MYOLUC\n"
         + "D:\\s,,,b.wav,0,0,4,NoID,0,,,,,,,Noise\n",
         {2: "D:\\s/a.wav MYOLUC 0 4 40500 48500 yes", 3: "D:\\s/b.wav Noise 0 4 - - yes"},
+    ),
+    Variant(
+        "id.csv with a column of verdicts",
+        "IN FILE,OFFSET,DURATION,AUTO ID,REVIEW USERID,Validation\na.wav,0,4,owl,Ann,yes\na.wav,4,4,owl,,\n",
+        {2: "a.wav owl 0 4 - - yes", 3: "a.wav owl 4 8 - - "},
     ),
     Variant(
         "meta.csv without frequencies and automatic label",
@@ -444,6 +497,9 @@ def test_label_column_can_be_named(tmp_path: Path) -> None:
     path.write_text(tabs(f"{R} | Species | Call\n{ROW} | owl | hoot"))
     assert read_labels(path)[1]["species"].tolist() == ["owl"]
     assert read_labels(path, "call")[1]["species"].tolist() == ["hoot"]
+    path.write_text(tabs(f"{R} | Species | Verified species\n{ROW} | owl | hoot"))
+    assert read_labels(path, "Verified species")[1]["species"].tolist() == ["hoot"]
+    path.write_text(tabs(f"{R} | Species | Call\n{ROW} | owl | hoot"))
     with pytest.raises(AnnotationError, match=r"labels\.txt: missing column 'Song' \(found: Selection"):
         read_labels(path, "Song")
 
