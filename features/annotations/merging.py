@@ -15,7 +15,7 @@ import pandas as pd
 
 from features.annotations.boxes import BAND, TIMES, AnnotationError
 from features.data.audio import MP3_TOLERANCE, AudioError, stated_size
-from features.data.dataset import BOX_COLUMNS, load_dataset, species_names
+from features.data.dataset import BOX_COLUMNS, RESERVED_NAMES, load_dataset, species_names
 from features.data.metadata import SiteTime, read_site_times, warn_unknown_rows
 from features.data.tables import column_as_numbers, read_table, validate_rows, validate_unique
 
@@ -77,6 +77,10 @@ def merged_species(root: Path, existing: Sequence[str], *, names: Sequence[str],
     new = [name for name in order if name not in existing]
     merged = [*existing, *new]
     for k, name in enumerate(merged):
+        if name in RESERVED_NAMES:
+            raise AnnotationError(
+                f"species '{name}' has the name of a column of the scores of predict; rename it in the boxes"
+            )
         if name in {f"s{other}" for other in range(len(merged))} - {f"s{k}"}:
             raise AnnotationError(
                 f"species {k} would be named '{name}', which stands for another species; rename it in the "

@@ -370,3 +370,11 @@ def test_rows_of_recordings_csv_without_a_recording_are_a_warning(small_dataset:
     message = r"recordings\.csv: 1 of 2 rows belong to no recording, such as 'A1'"
     with pytest.warns(UserWarning, match=message):
         load_dataset(small_dataset)
+
+
+@pytest.mark.parametrize("name", ["site", "time", "t_min", "recording_id"])
+def test_species_cannot_have_the_name_of_a_column_of_the_scores(small_dataset: Path, name: str) -> None:
+    table = (small_dataset / "species.csv").read_text().replace("owl", name)
+    (small_dataset / "species.csv").write_text(table)
+    with pytest.raises(DatasetError, match=f"species 1 is named '{name}', like a column of the scores"):
+        load_dataset(small_dataset)
