@@ -91,5 +91,5 @@ def _origin(contents: Contents, n_failed: int) -> str:
         f"Results of {written:%Y-%m-%d %H:%M} UTC. Model: {model}, seed {run.config['seed']}, {versions}. "
         f"Data: {len(dataset.train)} training and {len(dataset.test)} test recordings, {dataset.n_species} "
         f"species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes; {n_failed} recordings could not be "
-        f"decoded."
+        "read."
     )
