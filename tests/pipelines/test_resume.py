@@ -23,7 +23,7 @@ from tests.conftest import error_message, read_scores, run_command
 def test_killed_calls_end_with_the_files_of_a_call_that_was_not_killed(
     trained: tuple[Path, Path], tmp_path: Path
 ) -> None:
-    found = kill_predict.compare(tmp_path, trained[1] / "blend", n_recordings=24, n_kills=2)
+    found = kill_predict.compare(tmp_path, trained[1] / "gbm", n_recordings=12, n_kills=2)
     assert "2 kills" in found
 
 
