@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import soundfile
+from filelock import FileLock
 
 from features.data.audio import Recording
 
@@ -23,6 +24,12 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
+FLAGS = {
+    "gbm": ["--trials", "2", "--folds", "3", "--jobs", "1"],
+    "gru": ["--epochs", "2", "--folds", "3", "--jobs", "1"],
+    "blend": [],
+}
+"""The training commands and their flags in most tests. One job starts no further process."""
 
 
 @pytest.fixture(scope="session")
@@ -52,13 +59,19 @@ def small_dataset(tmp_path: Path) -> Path:
     return write_small_dataset(tmp_path / "small")
 
 
-def write_small_dataset(root: Path) -> Path:
-    """Write a valid data set with all tables: 6 training and 2 test recordings of 2 s, 3 species."""
+def write_small_dataset(root: Path, seconds: float = 2.0) -> Path:
+    """Write a valid data set with all tables: 6 training and 2 test recordings, 3 species.
+
+    Parameters
+    ----------
+    seconds : duration of each recording.
+    """
     ids = {"train": [f"a{k}" for k in range(6)], "test": ["t0", "t1"]}
     for split, names in ids.items():
         (root / split).mkdir(parents=True)
         for k, name in enumerate(names):
-            soundfile.write(root / split / f"{name}.flac", tone(800 * (k % 3 + 1), 2.0, 16_000, k), 16_000)
+            y = tone(800 * (k % 3 + 1), seconds, 16_000, seed=k)
+            soundfile.write(root / split / f"{name}.flac", y, 16_000)
     header = ["recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max"]
     tp = [(f"a{k}", k % 3, 1, 0.2, 500.0, 1.1, 3000.0) for k in range(6)]
     fp = [(f"a{k}", (k + 1) % 3, 1, 0.5, 500.0, 1.5, 3000.0) for k in range(6)]
@@ -81,13 +94,26 @@ def write_small_dataset(root: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Return a small data set and the results of gbm, gru and blend; tests must not change the files."""
-    from tests import fuzz
+    """Return a small data set and the results of gbm, gru and blend; tests must not change the files.
 
-    folder = tmp_path_factory.mktemp("trained")
-    data = write_small_dataset(folder / "small")
-    fuzz.run_whole(data, folder / "whole")
-    return data, folder / "whole"
+    The processes of pytest-xdist share them.
+    """
+    shared = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        shared = shared.parent
+    folder = shared / "trained"
+    with FileLock(shared / "trained.lock"):
+        if not folder.exists():
+            write_small_dataset(folder / "small")
+            train(folder / "small", folder / "whole")
+    return folder / "small", folder / "whole"
+
+
+def train(data: Path, results: Path) -> None:
+    """Run gbm, gru and blend in this process."""
+    for command, flags in FLAGS.items():
+        done = run_command(command, "--data", data, "--results", results, *flags)
+        assert done.returncode == 0, done.stderr
 
 
 def run_command(name: str, *flags: str | Path) -> subprocess.CompletedProcess:

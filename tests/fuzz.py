@@ -32,18 +32,13 @@ from features.data.dataset import load_dataset
 from features.frames.spectral import SpectralSettings
 from features.frames.store import frames_of
 from pipelines.core.detector import Detector
-from tests.conftest import ROOT, tone, write_small_dataset
+from tests.conftest import FLAGS, ROOT, tone, write_small_dataset
 
 SETTINGS = SpectralSettings()
 FORMATS = {".flac": "PCM_16", ".wav": "FLOAT", ".ogg": "VORBIS", ".mp3": "MPEG_LAYER_III"}
 RATES = (8_000, 16_000, 32_000, 44_100, 48_000)
 TOKENS = ("", "NaN", "inf", "-1", "1e309", "3.5", "99999999999999999999", "s0", "a0", "../a0", "é", '"', "\0")
 BYTES = (b";", b"\r", b"\n", b'"', b",", b"\xff", b"\0", b"\xef\xbb\xbf", b"\t", b"nan")
-FLAGS = {
-    "gbm": ["--trials", "2", "--folds", "3", "--jobs", "1"],
-    "gru": ["--epochs", "2", "--folds", "3", "--jobs", "1"],
-    "blend": [],
-}
 MODEL_FILES = {
     "gbm": (
         *("gbm/config.json", "gbm/trees.json", "gbm/trees_s*.txt"),

@@ -17,8 +17,7 @@ import time
 import numpy as np
 import soundfile
 
-from tests import fuzz
-from tests.conftest import ROOT, tone, write_small_dataset
+from tests.conftest import ROOT, tone, train, write_small_dataset
 
 N_JOBS = 2
 # Runs predict with its flags, and appends a line to a log whenever the scoring of a recording begins.
@@ -119,7 +118,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = write_small_dataset(folder / "data")
-        fuzz.run_whole(data, folder / "results")
+        train(data, folder / "results")
         print(compare(folder, folder / "results" / "blend", args.recordings, args.kills))
 
 

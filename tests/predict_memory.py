@@ -12,8 +12,7 @@ import tempfile
 
 import soundfile
 
-from tests import fuzz
-from tests.conftest import ROOT, tone, write_small_dataset
+from tests.conftest import ROOT, tone, train, write_small_dataset
 
 N_FOLDERS = 20
 
@@ -48,7 +47,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
         data = write_small_dataset(folder / "data")
-        fuzz.run_whole(data, folder / "results")
+        train(data, folder / "results")
         peak = {}
         for n in (args.few, args.many):
             recordings = write_recordings(folder / f"n{n}" / "season", n)

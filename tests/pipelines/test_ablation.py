@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from features.data.synthetic import SyntheticSettings, write_dataset
 from models.folds import out_of_fold
 from models.metrics import lrap
 from models.scoring.aggregation import best_aggregation
@@ -17,20 +16,13 @@ from pipelines.core.task import Task, load_task
 from pipelines.core.training_windows import TrainingWindows
 from pipelines.members.gbm import default_parameters, make_model
 
-SMALL = SyntheticSettings(n_train=24, n_test=6, duration=9.0, n_train_sites=6, n_test_sites=2)
-
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_dataset(tmp_path_factory.mktemp("data") / "forest", 2, SMALL)
-
-
-@pytest.fixture(scope="module")
-def arguments(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Namespace:
+def arguments(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory) -> Namespace:
     parser = training_parser("")
     parser.add_argument("--peers", action="store_true")
     results = tmp_path_factory.mktemp("results")
-    return parser.parse_args(["--data", str(root), "--results", str(results), "--folds", "2"])
+    return parser.parse_args(["--data", str(trained[0]), "--results", str(results), "--folds", "2"])
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ from pipelines.core.task import load_task
 from pipelines.core.train import train_member
 from pipelines.members.gbm import GBM, default_parameters, make_model
 from tests import fuzz
-from tests.conftest import ROOT, error_message, tone
+from tests.conftest import FLAGS, ROOT, error_message, run_command, tone
 
 SETTINGS = SpectralSettings()
 
@@ -101,10 +101,8 @@ def broken(data: Path, tmp_path: Path) -> Path:
 
 def test_recordings_that_cannot_be_decoded_are_left_out(broken: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
-    for pipeline in fuzz.FLAGS:
-        done = subprocess.run(
-            fuzz.call(pipeline, broken, results), capture_output=True, text=True, check=False
-        )
+    for pipeline, flags in FLAGS.items():
+        done = run_command(pipeline, "--data", broken, "--results", results, *flags)
         assert done.returncode == 0, done.stderr
         assert done.stdout.splitlines()[-1].startswith("2 recordings could not be read and have no scores")
         assert "has the prior instead of scores for 1 recordings" in done.stderr
