@@ -27,7 +27,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import average_precision_score, roc_auc_score
+from scipy.stats import rankdata
 
 N_BLOCKS = 10  # number of blocks of recordings in `difference_error`
 N_BOOTSTRAP = 2000
@@ -138,7 +138,10 @@ def lwlrap(Y: np.ndarray, P: np.ndarray) -> float:
 
 
 def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return the area under the ROC curve of each species over its known recordings, (n_species,).
+    """Return the area under the ROC curve (AUC) of each species over its known recordings, (n_species,).
+
+    The AUC is the probability that a recording with the species scores higher than one without it, where
+    equal scores count one half. It follows from the sum of the ranks of the recordings with the species [1]_.
 
     Parameters
     ----------
@@ -155,6 +158,11 @@ def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     ValueError
         Y and P differ in shape, or P contains nan.
 
+    References
+    ----------
+    .. [1] Mann and Whitney (1947), "On a test of whether one of two random variables is stochastically larger
+       than the other".
+
     Examples
     --------
     >>> import numpy as np
@@ -162,11 +170,20 @@ def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     >>> auc_per_species(Y, np.array([[0.5, 0.1], [0.9, 0.2], [0.1, 0.3]])).tolist()
     [0.5, nan]
     """
-    return _per_species(roc_auc_score, Y, P)
+    validate_scores(Y, P)
+    present = Y == 1
+    n_present, n_absent = present.sum(axis=0), (Y == 0).sum(axis=0)
+    ranks = _ranks(P, ~np.isnan(Y), "average")
+    n_pairs = np.where(n_present * n_absent > 0, n_present * n_absent, np.nan)
+    return (np.nansum(np.where(present, ranks, 0), axis=0) - n_present * (n_present + 1) / 2) / n_pairs
 
 
 def ap_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
-    """Return the average precision of each species over its known recordings, (n_species,).
+    """Return the average precision (AP) of each species over its known recordings, (n_species,).
+
+    For each recording with the species, take the known recordings that score at least as high, including the
+    recording itself. The fraction of them that contain the species is the precision at this recording. The AP
+    is the mean precision over the recordings with the species.
 
     Parameters
     ----------
@@ -190,7 +207,11 @@ def ap_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     >>> ap_per_species(Y, np.array([[0.5, 0.1], [0.9, 0.2], [0.1, 0.3]])).tolist()
     [0.5, nan]
     """
-    return _per_species(average_precision_score, Y, P)
+    validate_scores(Y, P)
+    present = Y == 1
+    n_present = np.where(present.any(axis=0) & (Y == 0).any(axis=0), present.sum(axis=0), np.nan)
+    precision = _ranks(-P, present, "max") / _ranks(-P, ~np.isnan(Y), "max")
+    return np.nansum(precision, axis=0) / n_present
 
 
 def macro_auc(Y: np.ndarray, P: np.ndarray) -> float:
@@ -395,14 +416,9 @@ def validate_scores(Y: np.ndarray, P: np.ndarray) -> None:
         raise ValueError(f"scores are nan in {np.isnan(P).any(axis=1).sum()} of {len(P)} rows; replace them")
 
 
-def _per_species(score, Y: np.ndarray, P: np.ndarray) -> np.ndarray:  # type: ignore[no-untyped-def]
-    validate_scores(Y, P)
-    values = np.full(Y.shape[1], np.nan)
-    for k in range(Y.shape[1]):
-        known = ~np.isnan(Y[:, k])
-        if len(np.unique(Y[known, k])) == 2:
-            values[k] = score(Y[known, k], P[known, k])
-    return values
+def _ranks(P: np.ndarray, used: np.ndarray, ties: str) -> np.ndarray:
+    """Return the ranks of the used scores of each column, from 1 (lowest); other cells are nan."""
+    return rankdata(np.where(used, P, np.nan), method=ties, axis=0, nan_policy="omit")
 
 
 def _mean(values: np.ndarray, weights: np.ndarray | None = None) -> float:

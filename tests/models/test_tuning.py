@@ -20,13 +20,13 @@ from models.tuning import FINISHED, CrossValidation, SearchSpace, Study, tune
 
 SPACE = SearchSpace(
     distributions={
-        "n_estimators": IntDistribution(80, 250, log=True),
+        "n_estimators": IntDistribution(10, 40, log=True),
         "learning_rate": FloatDistribution(0.03, 0.2, log=True),
         "min_child_samples": IntDistribution(3, 40, log=True),
         "weak_negative_weight": CategoricalDistribution((0.03, 0.1)),
     },
     defaults={
-        "n_estimators": 150,
+        "n_estimators": 20,
         "learning_rate": 0.08,
         "min_child_samples": 10,
         "weak_negative_weight": 0.1,

@@ -20,6 +20,7 @@ from pipelines.core.runs import Scores
 from pipelines.core.task import Task
 from pipelines.core.train import train_member
 from pipelines.members import MEMBERS
+from pipelines.reporting import false_alarms
 from tests.conftest import read_scores, run_command
 
 
@@ -75,7 +76,10 @@ def results(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFactory
     """Results of the small data set, with the toy member trained and in the blend, and the report."""
     data, whole = trained
     folder = shutil.copytree(whole, tmp_path_factory.mktemp("toy") / "results")
-    with mock.patch.dict(MEMBERS, {"toy": f"{__name__}:Toy"}):
+    with (
+        mock.patch.dict(MEMBERS, {"toy": f"{__name__}:Toy"}),
+        mock.patch.object(false_alarms, "NOISE_MINUTES", 1),
+    ):
         flags = ["--data", str(data), "--results", str(folder)]
         train_member(Toy(), training_parser("").parse_args([*flags, "--folds", "3"]))
         for command in ("blend", "report"):
