@@ -34,7 +34,7 @@ def write_season(folder: Path) -> dict[str, tuple[str, datetime]]:
                 path = folder / f"{stem}{suffix}"
                 path.parent.mkdir(parents=True, exist_ok=True)
                 form = {"wav": "WAV", "flac": "FLAC", "ogg": "OGG"}[suffix[1:].lower()]
-                y = tone(800 * (1 + n % 3), 0.5, sr, seed=n)
+                y = tone(800 * (1 + n % 3), 0.25, sr, seed=n)
                 soundfile.write(path, np.stack([y] * (1 + which % 2), axis=1), sr, format=form)
                 expected[stem] = (site, start)
     return expected
