@@ -7,12 +7,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import argparse
 import os
-import subprocess
 import tempfile
 
 import soundfile
 
-from tests.conftest import ROOT, tone, train, write_small_dataset
+from pipelines.benchmarks.timing import in_new_process
+from tests.conftest import run_command, tone, train, write_small_dataset
 
 N_FOLDERS = 20
 
@@ -28,13 +28,10 @@ def write_recordings(folder: Path, n: int) -> Path:
     return folder
 
 
-def peak_memory(recordings: Path, model: Path, out: Path) -> float:
-    """Return the peak memory of `predict --prior estimate` in MiB."""
-    flags = (str(recordings), "--model", str(model), "--out", str(out), "--prior", "estimate")
-    process = subprocess.Popen([sys.executable, str(ROOT / "pipelines" / "predict.py"), *flags])
-    _, status, usage = os.wait4(process.pid, 0)
-    assert status == 0
-    return usage.ru_maxrss / 1024
+def predict(recordings: Path, model: Path, out: Path) -> None:
+    """Run `predict` in this process."""
+    done = run_command("predict", recordings, "--model", model, "--out", out, "--prior", "estimate")
+    assert done.returncode == 0, done.stderr
 
 
 def main() -> None:
@@ -51,7 +48,8 @@ def main() -> None:
         peak = {}
         for n in (args.few, args.many):
             recordings = write_recordings(folder / f"n{n}" / "season", n)
-            peak[n] = peak_memory(recordings, folder / "results" / "gbm", folder / f"n{n}" / "out")
+            model, out = folder / "results" / "gbm", folder / f"n{n}" / "out"
+            _, peak[n] = in_new_process(predict, recordings, model, out)
             print(f"{n} recordings: {peak[n]:.0f} MiB", flush=True)
         print(f"ratio {peak[args.many] / peak[args.few]:.3f}")
 

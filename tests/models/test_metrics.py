@@ -30,7 +30,7 @@ def random_table(seed: int) -> tuple[np.ndarray, np.ndarray]:
     return Y, np.round(P, 1) if seed % 2 else P
 
 
-TABLES = [random_table(seed) for seed in range(200)]
+TABLES = [random_table(seed) for seed in range(100)]
 
 
 def slow_lrap_of_row(y: np.ndarray, p: np.ndarray) -> float:
@@ -138,10 +138,10 @@ def test_precision_and_recall_equal_counts_over_known_recordings() -> None:
 def test_bootstrap_interval_has_its_nominal_coverage() -> None:
     rng = np.random.default_rng(0)
     covered = 0
-    for seed in range(200):
+    for seed in range(100):
         low, high = bootstrap_interval(np.append(rng.normal(3, 1, 60), np.nan), seed)
         covered += low <= 3 <= high
-    assert 0.90 <= covered / 200 <= 0.99
+    assert 0.90 <= covered / 100 <= 0.99
 
 
 def test_nan_scores_and_different_shapes_are_rejected() -> None:

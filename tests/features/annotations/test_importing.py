@@ -465,8 +465,7 @@ def test_boxes_are_compared_to_1_ms_and_1_hz(tmp_path: Path, season: WriteSeason
     assert report.formats["duplicates"].tolist() == [1]
 
 
-@pytest.mark.parametrize("copy", [False, True])
-@pytest.mark.parametrize("is_new", [False, True])
+@pytest.mark.parametrize(("copy", "is_new"), [(False, False), (True, True)])
 def test_failure_between_files_leaves_a_data_set_that_the_next_import_completes(
     tmp_path: Path, season: WriteSeason, copy: bool, is_new: bool
 ) -> None:
