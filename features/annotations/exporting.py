@@ -8,7 +8,7 @@ import pandas as pd
 
 from features.annotations.audacity import write_audacity
 from features.annotations.camtrap import write_camtrap
-from features.annotations.merging import PRESENCE, SPECIES
+from features.annotations.merging.tables import PRESENCE, SPECIES
 from features.annotations.raven import write_raven
 from features.annotations.raven_sequence import write_raven_sequence
 from features.common.files import replacing

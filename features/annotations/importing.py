@@ -17,10 +17,26 @@ from pathlib import Path
 
 import pandas as pd
 
-from features.annotations import merging
 from features.annotations.boxes import COLUMNS, AnnotationError
 from features.annotations.formats import FORMATS, read_labels
 from features.annotations.matching import match_recordings
+from features.annotations.merging.boxes import (
+    UNKNOWN_SONGTYPE,
+    existing_boxes,
+    table_of_boxes,
+    unique_boxes,
+    validate_begin,
+    with_bands,
+)
+from features.annotations.merging.labels import label_table
+from features.annotations.merging.recordings import (
+    group_table,
+    new_recordings,
+    new_site_times,
+    recording_table,
+)
+from features.annotations.merging.species import existing_species, merged_species, species_table
+from features.annotations.merging.tables import FP, GROUPS, LABELS, PRESENCE, RECORDINGS, SPECIES, TP
 from features.common.errors import UserError
 from features.common.files import replacing, validate_inside_folder
 from features.data.dataset import training_recordings
@@ -124,31 +140,31 @@ def import_labels(
     found, n_files = _read_all(files, label_column)
     boxes = found[found["verified"] != ""].reset_index(drop=True)
     boxes = boxes.join(match_recordings(boxes, recordings, folder))
-    presence = folder / merging.PRESENCE
+    presence = folder / PRESENCE
     present = read_table(presence, ("recording_id",)).columns[1:] if presence.exists() else ()
-    existing_species = merging.existing_species(out, follow_links=follow_links)
-    species = merging.merged_species(
-        out, existing_species, names=[*boxes["species"], *present], numbered=folder / merging.SPECIES
+    known_species = existing_species(out, follow_links=follow_links)
+    species = merged_species(
+        out, known_species, names=[*boxes["species"], *present], numbered=folder / SPECIES
     )
     boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)}).astype(int)
-    boxes["songtype_id"] = boxes["songtype"].replace("", merging.UNKNOWN_SONGTYPE).astype(float)
+    boxes["songtype_id"] = boxes["songtype"].replace("", UNKNOWN_SONGTYPE).astype(float)
 
-    new, moved = merging.new_recordings(in_data_set, recordings, out)
+    new, moved = new_recordings(in_data_set, recordings, out)
     all_recordings = [*in_data_set, *new]
-    groups = merging.group_table(out, source / merging.GROUPS, all_recordings)
-    site_times = merging.new_site_times(out, source / merging.RECORDINGS, recordings)
-    merging.validate_begin(boxes, recordings)
-    existing = merging.existing_boxes(out)
-    unique = merging.unique_boxes(boxes, existing)
-    added = merging.with_bands(boxes[unique], existing, recordings)
+    groups = group_table(out, source / GROUPS, all_recordings)
+    site_times = new_site_times(out, source / RECORDINGS, recordings)
+    validate_begin(boxes, recordings)
+    existing = existing_boxes(out)
+    unique = unique_boxes(boxes, existing)
+    added = with_bands(boxes[unique], existing, recordings)
     is_tp = added["verified"] == "yes"
-    if not is_tp.any() and not (out / merging.TP).exists():
+    if not is_tp.any() and not (out / TP).exists():
         n_skipped = len(found) - len(boxes)
         raise AnnotationError(
             f"{labels}: no confirmed box ({len(boxes)} rejected, {n_skipped} not reviewed), but a data set "
             f"needs one; review the boxes and write 'yes' or 'no' in a column 'Verified'"
         )
-    label_table = merging.label_table(
+    complete = label_table(
         out,
         presence,
         species=species,
@@ -156,18 +172,18 @@ def import_labels(
         boxes=boxes,
     )
     tables = {
-        merging.SPECIES: merging.species_table(out, species, len(existing_species)),
-        merging.LABELS: label_table,
-        merging.GROUPS: groups,
-        merging.RECORDINGS: merging.recording_table(out, moved | ({} if copy else new), site_times),
-        merging.FP: merging.table_of_boxes(out, merging.FP, added[~is_tp]),
-        merging.TP: merging.table_of_boxes(out, merging.TP, added[is_tp]),
+        SPECIES: species_table(out, species, len(known_species)),
+        LABELS: complete,
+        GROUPS: groups,
+        RECORDINGS: recording_table(out, moved | ({} if copy else new), site_times),
+        FP: table_of_boxes(out, FP, added[~is_tp]),
+        TP: table_of_boxes(out, TP, added[is_tp]),
     }
     _write(out, tables, copied=new if copy else {})
-    used = {source / merging.RECORDINGS, source / merging.GROUPS, presence, folder / merging.SPECIES}
+    used = {source / RECORDINGS, source / GROUPS, presence, folder / SPECIES}
     return ImportReport(
         formats=_counts(found, n_files, boxes.assign(duplicate=~unique)),
-        new_species=tuple(species[len(existing_species) :]),
+        new_species=tuple(species[len(known_species) :]),
         n_new_recordings=len(new),
         n_moved_recordings=len(moved),
         without_band=int(boxes.loc[unique, "f_min"].isna().sum()),
@@ -254,7 +270,7 @@ def _write(out: Path, tables: Mapping[str, pd.DataFrame | None], copied: Mapping
     """Replace tables and copy audio files in the order of `features.annotations.importing`."""
     writes: list[tuple[Path, Callable[[Path], object]]] = []
     for name, table in tables.items():
-        if name == merging.RECORDINGS:
+        if name == RECORDINGS:
             for recording_id, path in copied.items():
                 writes.append((out / "train" / f"{recording_id}{path.suffix}", partial(shutil.copy2, path)))
         if table is not None:

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,10 @@ from typing import Any
 import numpy as np
 
 from features.common.errors import UserError
+
+_READING = threading.Lock()
+"""NumPy parses headers with `ast`, which fails at random in Python 3.11 if two threads use it at the same
+time (https://github.com/python/cpython/issues/106905)."""
 
 
 @contextmanager
@@ -126,7 +131,7 @@ def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
         The file is missing or not a complete npz file, or an array is missing.
     """
     try:
-        with np.load(file, allow_pickle=False) as stored:
+        with _READING, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in names or stored.files}
     except Exception as error:  # NumPy and zipfile raise many types, depending on where the file is damaged
         raise ValueError(f"{file.name} does not contain the expected arrays ({error})") from error

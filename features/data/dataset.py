@@ -16,7 +16,7 @@ training recording whose audio file is elsewhere; the path is relative to DATA o
 Only recordings and `train_tp.csv` are required. The RFCX challenge's download has this layout.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
@@ -27,6 +27,7 @@ import pandas as pd
 from features.data.audio import Clip, file_of
 from features.data.metadata import SiteTime, read_site_times, site_of, site_time, warn_unknown_rows
 from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
+from features.data.species import species_names
 from features.data.tables import (
     DatasetError,
     column_as_numbers,
@@ -37,8 +38,6 @@ from features.data.tables import (
 )
 
 MAX_SPECIES_ID = 1_000_000
-RESERVED_NAMES = ("recording_id", "site", "time", "t_min", "t_max")
-"""Names that species must not have, because tables of scores have columns of these names."""
 BOX_COLUMNS = ("recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max")
 
 
@@ -338,41 +337,6 @@ def _score_table(path: Path) -> pd.DataFrame | None:
         {name: column_as_numbers(table, name, path).to_numpy() for name in expected[1:]},
         index=pd.Index(table["recording_id"]),
     )
-
-
-def species_names(path: Path) -> list[str]:
-    """Return the names in a table with the columns species_id and name, in the order of species_id.
-
-    Raises
-    ------
-    DatasetError
-        As in `read_table`; also if the ids are not 0, 1, 2, ... without a gap, or if a name is not unique or
-        reserved.
-    """
-    table = read_table(path, ("species_id", "name"))
-    ids = column_as_numbers(table, "species_id", path)
-    if sorted(ids) != list(range(len(table))):
-        raise DatasetError(
-            f"{path}: species_id must be 0..{len(table) - 1}, once each "
-            f"(found: {', '.join(table['species_id'][:30])}); renumber the species"
-        )
-    validate_unique(table, "name", path)
-    names = [str(name) for name in table.loc[ids.sort_values().index, "name"]]
-    for k, name in enumerate(names):
-        if name in RESERVED_NAMES:
-            raise DatasetError(
-                f"{path}: species {k} is named '{name}', like a column of the scores of predict; rename it"
-            )
-        if name in {f"s{other}" for other in range(len(names))} - {f"s{k}"}:
-            raise DatasetError(
-                f"{path}: species {k} is named '{name}', which stands for another species; rename it"
-            )
-    return names
-
-
-def species_numbers(species: Sequence[str]) -> dict[str, int]:
-    """Return the number of each species by its name, and also by s0, s1, ... as in the score tables."""
-    return {f"s{k}": k for k in range(len(species))} | {name: k for k, name in enumerate(species)}
 
 
 def _n_species(root: Path, tables: dict[str, pd.DataFrame | list[str] | None], boxes: pd.DataFrame) -> int:

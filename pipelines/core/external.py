@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from features.common.errors import UserError
-from features.data.dataset import Dataset, species_numbers
+from features.data.dataset import Dataset
+from features.data.species import species_numbers
 from features.data.tables import column_as_numbers, read_table, validate_unique, validate_values
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.common.files import replacing
-from features.data.dataset import species_numbers
+from features.data.species import species_numbers
 from features.data.tables import DatasetError, read_numbers
 from models.scoring.prevalence import estimate_prevalence
 

@@ -192,8 +192,8 @@ def test_unknown_band_is_that_of_the_species_or_the_full_range(tmp_path: Path, s
             r"all\.csv line 3: .* but confirmed in .*all\.csv line 2",
         ),
         ("site1/a,10,11,owl,,,yes\n", r"all\.csv line 2: t_min 10 is past the end of 'site1/a' \(10 s\)"),
-        ("site1/a,1,2,s0,,,yes\n", r"species 2 would be named 's0', which stands for another species"),
-        ("site1/a,1,2,site,,,yes\n", r"species 'site' has the name of a column of the scores of predict"),
+        ("site1/a,1,2,s0,,,yes\n", r"species 2 is named 's0', which stands for another species"),
+        ("site1/a,1,2,site,,,yes\n", r"species 2 is named 'site', like a column of the scores of predict"),
     ],
 )
 def test_contradiction_is_rejected_and_nothing_is_written(

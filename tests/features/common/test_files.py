@@ -1,4 +1,6 @@
+import gc
 import json
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from features.common.files import (
     validate_inside_folder,
     write_json,
 )
+from features.common.parallel import in_parallel
 
 
 def test_json_has_null_for_nan(tmp_path: Path) -> None:
@@ -103,6 +106,24 @@ def test_arrays_are_read_by_name(tmp_path: Path) -> None:
     assert read_arrays(tmp_path / "x.npz", "a")["a"].tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match=r"x\.npz does not contain the expected arrays"):
         read_arrays(tmp_path / "x.npz", "c")
+
+
+def test_threads_can_read_at_the_same_time(tmp_path: Path) -> None:
+    """Other threads run during each garbage collection, which is frequent here."""
+    np.savez(tmp_path / "x.npz", a=np.arange(3), b=np.zeros((2, 2)), c=np.zeros(2))
+    threshold = gc.get_threshold()
+
+    def yield_to_other_threads(*_: object) -> None:
+        time.sleep(0)
+
+    gc.callbacks.append(yield_to_other_threads)
+    gc.set_threshold(20)
+    try:
+        arguments = [(tmp_path / "x.npz",)] * 800
+        assert all(len(arrays) == 3 for arrays in in_parallel(read_arrays, arguments, n_jobs=4))
+    finally:
+        gc.set_threshold(*threshold)
+        gc.callbacks.remove(yield_to_other_threads)
 
 
 def test_pickled_array_is_rejected(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Adding boxes, species, recordings and labels to the tables of a data set."""
