@@ -216,7 +216,11 @@ def test_dataset_with_tp_boxes_only_can_be_trained(small_dataset: Path, tmp_path
 def test_rfcx_recordings_can_be_trained(shared_data: Path, tmp_path: Path) -> None:
     """The sample has 29 recordings of one minute at 48 and 32 kHz, and TP boxes of 14 of the 24 species."""
     printed = ""
-    flags = {"gbm": ["--trials", "1", "--folds", "2"], "gru": ["--epochs", "1", "--folds", "2"], "blend": []}
+    flags = {
+        "gbm": ["--trials", "1", "--folds", "2"],
+        "gru": ["--epochs", "1", "--folds", "2", "--jobs", "1"],
+        "blend": [],
+    }
     for pipeline in flags:
         data, results = shared_data / "rfcx-sample", tmp_path / "rfcx"
         done = command(pipeline, data, results, *flags[pipeline])
