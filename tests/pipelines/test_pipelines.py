@@ -11,6 +11,7 @@ import optuna
 import pandas as pd
 import pytest
 import torch
+from threadpoolctl import threadpool_limits
 
 from features.data.dataset import load_dataset
 from models.folds import make_folds
@@ -97,11 +98,11 @@ def test_results_have_the_documented_layout(data: Path, results: Path) -> None:
 
 
 def test_scores_do_not_depend_on_jobs_or_the_working_directory(tmp_path: Path) -> None:
-    """Recordings of 9 s have so many windows that threads could change the last bits of sums."""
+    """Recordings of 9 s have so many windows that threads of libraries could change the last bits of sums."""
     write_small_dataset(tmp_path / "data", seconds=9.0)
     for jobs in ("1", "2"):
         (tmp_path / jobs).mkdir()
-        with chdir(tmp_path / jobs):
+        with chdir(tmp_path / jobs), threadpool_limits(int(jobs)):
             for pipeline in FLAGS:
                 flags = [] if pipeline == "blend" else ["--jobs", jobs, "--folds", "2"]
                 extra = {"gbm": ["--trials", "1"], "gru": ["--epochs", "1"]}.get(pipeline, [])
