@@ -102,7 +102,7 @@ def test_scores_do_not_depend_on_jobs_or_the_working_directory(tmp_path: Path) -
     write_small_dataset(tmp_path / "data", seconds=9.0)
     for jobs in ("1", "2"):
         (tmp_path / jobs).mkdir()
-        with chdir(tmp_path / jobs), threadpool_limits(int(jobs)):
+        with chdir(tmp_path / jobs), threadpool_limits(2):
             for pipeline in FLAGS:
                 flags = [] if pipeline == "blend" else ["--jobs", jobs, "--folds", "2"]
                 extra = {"gbm": ["--trials", "1"], "gru": ["--epochs", "1"]}.get(pipeline, [])
