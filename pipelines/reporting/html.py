@@ -7,6 +7,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+DECIMALS = {"seconds": 1, "minutes": 0, "detections per hour": 1, "false reports per hour": 1}
+"""Number of decimals of columns whose values are not between 0 and 1."""
+
 
 def section(heading: str, *parts: str) -> str:
     """Return a section; `heading` is text, `parts` are HTML."""
@@ -21,17 +24,19 @@ def image(file: Path) -> str:
 
 def table(rows: pd.DataFrame, sortable: bool = False) -> str:
     """Return a table; if it is `sortable`, a click on a column heading sorts the rows by that column."""
+    places = [DECIMALS.get(str(column), 3) for column in rows.columns]
     head = "".join(f"<th>{escape(str(column))}</th>" for column in rows.columns)
     body = "".join(
-        "<tr>" + "".join(_cell(value) for value in row) + "</tr>" for row in rows.itertuples(index=False)
+        "<tr>" + "".join(_cell(value, n) for value, n in zip(row, places, strict=True)) + "</tr>"
+        for row in rows.itertuples(index=False)
     )
     kind = ' class="sortable"' if sortable else ""
     return f'<div class="wide"><table{kind}><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _cell(value: object) -> str:
+def _cell(value: object, n_decimals: int) -> str:
     if isinstance(value, float):
-        return f'<td class="number">{"-" if np.isnan(value) else f"{value:.3f}"}</td>'
+        return f'<td class="number">{"-" if np.isnan(value) else f"{value:.{n_decimals}f}"}</td>'
     if isinstance(value, int | np.integer):
         return f'<td class="number">{value}</td>'
     return f"<td>{escape(str(value))}</td>"

@@ -74,7 +74,6 @@ def _leaderboard(contents: Contents) -> str:
     table = leaderboard.drop(columns=["lrap_low", "lrap_high"])
     table.insert(4, "95 % interval", interval)
     table["split"] = table["split"].map(plots.SPLITS)
-    table["seconds"] = [f"{seconds:.1f}" for seconds in table["seconds"]]
     table = table.rename(columns=texts.LEADERBOARD_HEADINGS)
     sources = [run.config["prior_from"] for run in contents.runs.values() if run.kind == BLEND]
     source = sources[0] if sources else "none"

@@ -116,7 +116,7 @@ def test_report_without_labels_counts_false_reports_at_fp_boxes(
     for name, n, rate in zip(detector.species, false, per_hour, strict=True):
         cells = [
             f"<td>{name}</td>",
-            *(f'<td class="number">{cell}</td>' for cell in ("0.001", n, f"{rate:.3f}")),
+            *(f'<td class="number">{cell}</td>' for cell in ("0.001", n, f"{rate:.1f}")),
         ]
         assert "".join(cells) in text
     assert re.search(r", site ridge, 2024-03-15 05:30:0\d \(UTC-04:00\), from \d\.\d s to ", text)
