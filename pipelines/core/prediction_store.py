@@ -1,5 +1,6 @@
 """`PredictionStore`: scores of new recordings on disk, so that an interrupted `predict` can continue."""
 
+import hashlib
 import os
 import sqlite3
 import threading
@@ -11,7 +12,6 @@ from typing import NamedTuple
 import numpy as np
 
 from features.common.errors import UserError
-from features.common.files import digest
 from features.data.metadata import SiteTime
 from pipelines.core.detections import ScoredWindows
 
@@ -105,14 +105,15 @@ class PredictionStore:
                 (*row, *(array.tobytes() for array in arrays)),
             )
 
-    def read(self, recording_id: str) -> Prediction:
-        """Return a stored recording."""
+    def read(self, recording_id: str) -> Prediction | None:
+        """Return a recording; None if it is not stored."""
         with self._errors():
-            _, _, sr, duration, *recorded, length, end, segments, first, windows, start = (
-                self._database.execute(
-                    "SELECT * FROM recording WHERE recording_id = ?", (recording_id,)
-                ).fetchone()
-            )
+            row = self._database.execute(
+                "SELECT * FROM recording WHERE recording_id = ?", (recording_id,)
+            ).fetchone()
+        if row is None:
+            return None
+        _, _, sr, duration, *recorded, length, end, segments, first, windows, start = row
         scores = ScoredWindows(
             segments=np.frombuffer(segments, "<f8").reshape(-1, self.n_species),
             first=np.frombuffer(first, "<i8"),
@@ -124,12 +125,12 @@ class PredictionStore:
         return Prediction(scores, _site_time(*recorded), sr, duration)
 
     def read_segments(self, recording_id: str) -> np.ndarray:
-        """Return the scores of a stored recording's segments, (n_segments, n_species)."""
+        """Return the scores of a recording's segments, (n_segments, n_species); none if it is not stored."""
         with self._errors():
-            (segments,) = self._database.execute(
+            row = self._database.execute(
                 "SELECT segments FROM recording WHERE recording_id = ?", (recording_id,)
             ).fetchone()
-        return np.frombuffer(segments, "<f8").reshape(-1, self.n_species)
+        return np.frombuffer(b"" if row is None else row[0], "<f8").reshape(-1, self.n_species)
 
     def read_sample_rates(self) -> dict[str, int]:
         """Return the sample rate of each stored recording, Hz."""
@@ -155,7 +156,7 @@ class PredictionStore:
         return [
             folder / file
             for file, digests in known.items()
-            if (folder / file).exists() and digest((folder / file).read_bytes()) not in digests
+            if (folder / file).exists() and _digest(folder / file) not in digests
         ]
 
     def move_outputs(self, staged: Path, folder: Path, *, complete: bool) -> None:
@@ -166,9 +167,7 @@ class PredictionStore:
         complete : whether these are all files of a call. Those of earlier calls are then removed.
         """
         new = {
-            file.relative_to(staged).as_posix(): digest(file.read_bytes())
-            for file in staged.rglob("*")
-            if file.is_file()
+            file.relative_to(staged).as_posix(): _digest(file) for file in staged.rglob("*") if file.is_file()
         }
         with self._errors():
             before = {file for (file,) in self._database.execute("SELECT DISTINCT file FROM output")}
@@ -199,6 +198,12 @@ class PredictionStore:
                 f"{self.file}: cannot be read or written ({error}); check disk space and permissions, or "
                 f"delete the file to score all recordings again"
             ) from error
+
+
+def _digest(file: Path) -> str:
+    """Return a digest of the content of a file, which can be large."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _site_time(site: str, start: str, latitude: float | None, longitude: float | None) -> SiteTime:

@@ -96,9 +96,8 @@ class Predictions:
 
     def segment_scores(self) -> np.ndarray:
         """Return the scores of the segments of all stored recordings, (n_segments, n_species)."""
-        stored = self.store.sources()
         # In the order of the recordings, because the last bits of a sum depend on the order.
-        parts = [self.store.read_segments(r) for r in self.recordings if r in stored]
+        parts = [self.store.read_segments(r) for r in self.recordings]
         return np.concatenate([np.empty((0, len(self.detector.species))), *parts])
 
     def read(self, prevalence: np.ndarray | None = None) -> Iterator[Predicted]:
@@ -108,10 +107,9 @@ class Predictions:
         ----------
         prevalence : (n_species,) prevalence to correct the scores for; None for uncorrected scores.
         """
-        stored = self.store.sources()
         for recording_id, path in self.recordings.items():
-            if recording_id in stored:
-                prediction = self.store.read(recording_id)
+            prediction = self.store.read(recording_id)
+            if prediction is not None:
                 scored = ScoredRecording(self.detector, prediction.scores)
                 if prevalence is not None:
                     scored = scored.at_prevalence(prevalence)
