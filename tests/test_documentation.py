@@ -38,6 +38,7 @@ PUBLIC = {
     "models.estimators.ridge_discriminant": ("RidgeDiscriminant",),
     "models.estimators.log_odds_mean": ("LogOddsMean",),
     "models.estimators.gru": ("GRUClassifier",),
+    "models.estimators.cnn": ("CNNClassifier",),
 }
 
 
@@ -121,7 +122,7 @@ def help_of(command: str) -> str:
     return text + "".join(run_command(command, name, "--help").stdout for name in subcommands)
 
 
-@pytest.mark.parametrize("command", ["gbm", "gru", "blend", "predict", "report", "bench", "ablation"])
+@pytest.mark.parametrize("command", ["gbm", "gru", "cnn", "blend", "predict", "report", "bench", "ablation"])
 def test_help_has_no_empty_or_double_default(command: str) -> None:
     text = help_of(command)
     assert "(default: None)" not in text

@@ -1,31 +1,16 @@
 """A small bidirectional recurrent network with attention pooling over the frames of a window."""
 
-import io
-import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, Self
+from collections.abc import Mapping
 
-import numpy as np
-import torch
-from sklearn.base import BaseEstimator
-from sklearn.utils import Tags
-from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
-from features.common.errors import UserError
-from features.common.files import replacing
-from models.estimators.labels import check_labels, multilabel_tags
+from models.estimators.network import NetworkClassifier, WindowNet
 
 CELLS = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
-DEVICES = ("auto", "cpu", "cuda")
-PREDICT_BATCH = 512  # number of windows scored together
-MAX_GRADIENT_NORM = 5.0
-VERSION = 3  # increase it when the same parameters and data give a different network
 
 
-class RecurrentNet(nn.Module):
-    """A recurrent layer, followed for each species by an attention-weighted mean of scores over frames.
+class RecurrentNet(WindowNet):
+    """A recurrent layer, followed for each species by an attention-weighted mean of scores over steps.
 
     Parameters
     ----------
@@ -36,36 +21,23 @@ class RecurrentNet(nn.Module):
     dropout : dropout probability of the recurrent layer's output.
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(
         self, mean: Tensor, std: Tensor, base_rate: Tensor, *, hidden_size: int, cell: str, dropout: float
     ) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
+        super().__init__(mean, std, dropout=dropout)
         self.rnn = CELLS[cell](len(mean), hidden_size, batch_first=True, bidirectional=True)
-        self.dropout = dropout
-        self.heads = nn.Linear(2 * hidden_size, 2 * len(base_rate))
-        with torch.no_grad():
-            # Without these biases, the first epochs would only teach the network that every species is rare.
-            self.heads.bias[: len(base_rate)] = base_rate.logit()
+        self.add_heads(2 * hidden_size, base_rate)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, (batch, n_species), of normalised frames x, (batch, time, n_bands)."""
+        """Return the logits, (batch, n_species), of normalised steps x, (batch, time, n_bands)."""
         hidden, _ = self.rnn(x)  # (batch, time, 2 * hidden_size)
-        if self.training:
-            hidden = hidden * _dropout_mask(hidden, self.dropout)
-        score, attention = self.heads(hidden).chunk(2, dim=2)
-        return (score * attention.softmax(dim=1)).sum(dim=1)
-
-    def normalise(self, x: Tensor) -> Tensor:
-        return (x.float() - self.mean) / self.std
+        return self.attend(hidden)
 
 
-class GRUClassifier(BaseEstimator):
+class GRUClassifier(NetworkClassifier):
     """A recurrent network for multi-label classification of windows; labels may be unknown.
+
+    The other parameters, the attributes and the training are those of `NetworkClassifier`.
 
     Parameters
     ----------
@@ -73,57 +45,6 @@ class GRUClassifier(BaseEstimator):
         Kind of recurrent cell.
     hidden_size : int
         Number of units in each direction.
-    epochs : int
-        Number of epochs.
-    batch_size : int
-        Number of windows per batch.
-    learning_rate : float
-        Maximum of the one-cycle schedule [1]_.
-    weight_decay : float
-        Weight decay of AdamW.
-    dropout : float
-        Dropout probability.
-    weak_negative_weight : float
-        Weight of an unknown label, which counts as a negative.
-    mixup : float
-        Fraction of the windows that are overlaid with another window.
-    device : {"auto", "cpu", "cuda"}
-        "auto" uses CUDA if available.
-    random_state : int
-        Random seed of weights, batches and augmentation.
-
-    Attributes
-    ----------
-    net_ : RecurrentNet
-        The fitted network.
-    n_bands_, n_species_ : int
-        Numbers of bands and species.
-    n_windows_ : int
-        Number of windows per epoch.
-    history_ : list of float
-        Mean training loss of each epoch.
-    seconds_ : float
-        Duration of the fit, s.
-
-    Notes
-    -----
-    An epoch contains all windows with a known label, and the same number of windows without one, which are
-    drawn at random for each epoch. There are many windows without a known label, and each of them contributes
-    little information.
-
-    Augmentation overlays two windows, and masks ranges of time and bands as in SpecAugment [2]_. The overlay
-    is the elementwise maximum of both windows, because a loud call masks a quiet one.
-
-    There is no early stopping, because it needs held-out recordings. With about twenty positives per species,
-    these are more useful for training. The one-cycle schedule ends with a learning rate near 0, so the last
-    epochs change the network only a little.
-
-    References
-    ----------
-    .. [1] Smith and Topin (2019), "Super-convergence: very fast training of neural networks using large
-       learning rates".
-    .. [2] Park et al. (2019), "SpecAugment: a simple data augmentation method for automatic speech
-       recognition".
 
     Examples
     --------
@@ -155,282 +76,25 @@ class GRUClassifier(BaseEstimator):
         device: str = "auto",
         random_state: int = 0,
     ) -> None:
+        super().__init__(
+            epochs=epochs,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            dropout=dropout,
+            weak_negative_weight=weak_negative_weight,
+            mixup=mixup,
+            device=device,
+            random_state=random_state,
+        )
         self.cell = cell
         self.hidden_size = hidden_size
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.weak_negative_weight = weak_negative_weight
-        self.mixup = mixup
-        self.device = device
-        self.random_state = random_state
 
-    def fit(self, X: np.ndarray, Y: np.ndarray, on_epoch: Callable[[float], None] | None = None) -> Self:
-        """Return the fitted estimator.
-
-        Parameters
-        ----------
-        X : (n_windows, n_steps, n_bands) frames of each window.
-        Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
-        on_epoch : function that is called after each epoch with the mean training loss of this epoch.
-
-        Raises
-        ------
-        UserError
-            No label is known, the loss is not finite, or the device is not available.
-        """
-        started = time.perf_counter()
-        X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True)
-        Y = check_labels(Y, len(X))
-        device = resolve_device(self.device)
-        on_gpu = device.type == "cuda"
-        generator = torch.Generator(device).manual_seed(self.random_state)
-        torch.manual_seed(self.random_state)
-
-        is_known = ~np.isnan(Y).all(axis=1)
-        if not is_known.any():
-            raise UserError(f"none of the {len(Y)} training windows has a known label; add TP or FP boxes")
-        self.n_bands_, self.n_species_ = X.shape[2], Y.shape[1]
-        mean, std = _moments(X)
-        self.net_ = RecurrentNet(
-            torch.tensor(mean, dtype=torch.float32),
-            torch.tensor(std, dtype=torch.float32),
-            _base_rate(Y, self.weak_negative_weight),
-            hidden_size=self.hidden_size,
-            cell=self.cell,
-            dropout=self.dropout,
-        ).to(device)
-        # All windows are copied to the device once, so that a batch only needs indexing.
-        data = torch.from_numpy(X).to(device)
-        labels = torch.from_numpy(Y.astype(np.float32)).to(device)
-        known = torch.from_numpy(is_known).to(device)
-        self.n_windows_ = min(2 * int(is_known.sum()), len(Y))
-        steps = -(-self.n_windows_ // self.batch_size)
-
-        optimizer = torch.optim.AdamW(
-            self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+    def make_net(self, mean: Tensor, std: Tensor, base_rate: Tensor) -> RecurrentNet:
+        return RecurrentNet(
+            mean, std, base_rate, hidden_size=self.hidden_size, cell=self.cell, dropout=self.dropout
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            self.learning_rate,
-            total_steps=max(steps * self.epochs, 10),  # the rate cannot rise and fall in fewer steps
-            pct_start=0.2,
-        )
-        # A GPU computes in half precision; the scaler keeps small gradients from underflowing.
-        scaler = torch.amp.GradScaler(device.type, enabled=on_gpu)
-        self.net_.train()
-        self.history_ = []
-        for _ in range(self.epochs):
-            losses = []
-            for rows in _epoch_batches(known, self.n_windows_, self.batch_size, generator=generator):
-                x, y = augment(self.net_.normalise(data[rows]), labels[rows], self.mixup, generator=generator)
-                with torch.autocast(device.type, torch.float16, enabled=on_gpu):
-                    logits = self.net_(x)
-                loss = weak_bce(logits.float(), y, self.weak_negative_weight)
-                optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(self.net_.parameters(), MAX_GRADIENT_NORM)
-                scaler.step(optimizer)
-                scaler.update()
-                schedule.step()
-                losses.append(loss.detach())
-            self.history_.append(float(torch.stack(losses).mean()))
-            if not np.isfinite(self.history_[-1]):
-                raise UserError(
-                    f"the loss is {self.history_[-1]} in epoch {len(self.history_)}; use a learning rate "
-                    f"below {self.learning_rate:g}"
-                )
-            if on_epoch is not None:
-                on_epoch(self.history_[-1])
-        self.net_.cpu()
-        self.seconds_ = time.perf_counter() - started
-        return self
 
-    def predict_proba(self, X: np.ndarray) -> np.ndarray:
-        """Return the probability of each species in each window, (n_windows, n_species)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True, reset=False)
-        device = resolve_device(self.device)
-        net = self.net_.eval()
-        if net.mean.device.type != device.type:
-            # Only moved if the device differs: `to` replaces the weights even on the same device, while
-            # another thread may be using them.
-            net.to(device)
-        with torch.inference_mode():
-            batches = (X[first : first + PREDICT_BATCH] for first in range(0, len(X), PREDICT_BATCH))
-            parts = [net(net.normalise(torch.tensor(x, device=device))).sigmoid().cpu() for x in batches]
-        return torch.cat(parts).numpy()
-
-    def __sklearn_tags__(self) -> Tags:
-        tags = multilabel_tags(super().__sklearn_tags__())
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        return tags
-
-    def save(self, file: Path) -> None:
-        """Write the weights and parameters to a file; `load` reads it without executing code."""
-        check_is_fitted(self)
-        stored = io.BytesIO()  # if torch wrote the file itself, a full disk would not raise OSError
-        torch.save(
-            {
-                "params": self.get_params(),
-                "state": self.net_.state_dict(),
-                "history": self.history_,
-                "seconds": self.seconds_,
-            },
-            stored,
-        )
-        with replacing(file) as temporary:
-            temporary.write_bytes(stored.getvalue())
-
-    @classmethod
-    def load(cls, file: Path) -> Self:
-        """Return the model that `save` wrote.
-
-        Raises
-        ------
-        UserError
-            The file is missing or not valid, or the device is not available.
-        """
-        try:
-            stored: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-            model = cls(**stored["params"])
-            state = stored["state"]
-            if model.hidden_size != state["rnn.weight_hh_l0"].shape[1]:
-                raise ValueError(f"hidden_size {model.hidden_size} does not match the weights")
-            model.net_ = RecurrentNet(
-                state["mean"],
-                state["std"],
-                torch.full((len(state["heads.bias"]) // 2,), 0.5),
-                hidden_size=model.hidden_size,
-                cell=model.cell,
-                dropout=model.dropout,
-            )
-            model.net_.load_state_dict(state)
-            model.n_bands_, model.n_species_ = len(state["mean"]), len(state["heads.bias"]) // 2
-            model.history_ = stored["history"]
-            model.seconds_ = stored["seconds"]
-        except Exception as error:  # its type depends on which part of the file is not valid
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(
-                f"{file}: not a valid network of this version ({reason}); remove the file and retrain"
-            ) from error
-        model.net_.to(resolve_device(model.device)).eval()
-        return model
-
-
-def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Tensor:
-    """Return the binary cross-entropy per window, with unknown labels as weak negatives.
-
-    Parameters
-    ----------
-    logits : (batch, n_species) log odds.
-    labels : (batch, n_species) labels, 1, 0 or nan for unknown.
-    weak_negative_weight : weight of an unknown label.
-
-    Returns
-    -------
-    scalar Tensor
-        The loss is summed over species and averaged over the batch.
-    """
-    unknown = labels.isnan()
-    loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
-    return (loss * torch.where(unknown, weak_negative_weight, 1.0)).sum() / len(labels)
-
-
-def augment(x: Tensor, y: Tensor, mixup: float, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return windows that are overlaid and masked at random, and their labels.
-
-    In an overlay, a species is present if it is present in either window, absent if it is absent in both,
-    and unknown otherwise.
-
-    Parameters
-    ----------
-    x : (batch, time, n_bands) normalised frames.
-    y : (batch, n_species) labels, 1, 0 or nan for unknown.
-    mixup : fraction of the windows that are overlaid.
-    generator : random number generator on the device of x.
-    """
-    n, n_steps, n_bands = x.shape
-    other = torch.randperm(n, generator=generator, device=x.device)
-    mixed = torch.rand(n, generator=generator, device=x.device) < mixup
-    x = torch.where(mixed[:, None, None], torch.maximum(x, x[other]), x)
-    both = torch.where((y == 1) | (y[other] == 1), 1.0, y + y[other])  # 0 if both are 0, otherwise nan
-    y = torch.where(mixed[:, None], both, y)
-    x = x * _mask(n, n_steps, n_steps // 5, generator=generator)[:, :, None]
-    return x * _mask(n, n_bands, n_bands // 8, generator=generator)[:, None, :], y
-
-
-def resolve_device(device: str) -> torch.device:
-    """Return the torch device for a name in `DEVICES`.
-
-    Raises
-    ------
-    UserError
-        CUDA is requested but not available.
-    """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("device 'cuda': torch finds no CUDA GPU; give --device cpu or --device auto")
-    return torch.device(device)
-
-
-def _mask(n: int, length: int, max_width: int, *, generator: torch.Generator) -> Tensor:
-    """Return an (n, length) array of ones in which each row has a random range of 0 to `max_width` zeros."""
-    device = generator.device
-    width = torch.randint(0, max_width + 1, (n, 1), generator=generator, device=device)
-    start = (torch.rand(n, 1, generator=generator, device=device) * (length - width + 1)).long()
-    position = torch.arange(length, device=device)
-    return ((position < start) | (position >= start + width)).float()
-
-
-def _dropout_mask(x: Tensor, p: float) -> Tensor:
-    """Return a dropout mask with the shape of x: 0 with probability `p`, otherwise 1 / (1 - p).
-
-    Each random 64-bit number gives eight values, whereas `nn.Dropout` draws one number per value. On a CPU,
-    an epoch takes a tenth less time.
-    """
-    draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    dropped = round(256 * p)
-    kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-    return kept * (256 / (256 - dropped))
-
-
-def _epoch_batches(
-    is_known: Tensor, n_windows: int, batch_size: int, *, generator: torch.Generator
-) -> Iterator[Tensor]:
-    """Yield the window indices of each batch of one epoch."""
-
-    def shuffled(rows: Tensor) -> Tensor:
-        return rows[torch.randperm(len(rows), generator=generator, device=rows.device)]
-
-    known, other = is_known.nonzero()[:, 0], (~is_known).nonzero()[:, 0]
-    rows = torch.cat([known, shuffled(other)[: n_windows - len(known)]])
-    yield from shuffled(rows).split(batch_size)
-
-
-def _base_rate(Y: np.ndarray, weak_negative_weight: float) -> Tensor:
-    """Return the weighted fraction of positive windows, (n_species,), smoothed so that it is never 0 or 1."""
-    weight = np.where(np.isnan(Y), weak_negative_weight, 1.0)
-    positives = (Y == 1).sum(axis=0)
-    return torch.tensor((positives + 0.5) / (weight.sum(axis=0) + 1), dtype=torch.float32)
-
-
-def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation of each band over windows and frames, both (n_bands,).
-
-    The windows are converted to float64 in batches, because a copy of all windows would need too much memory.
-    """
-    n = len(X) * X.shape[1]
-    total, squares = np.zeros(X.shape[2]), np.zeros(X.shape[2])
-    for first in range(0, len(X), PREDICT_BATCH):
-        x = X[first : first + PREDICT_BATCH].astype(np.float64)
-        total += x.sum(axis=(0, 1))
-        squares += (x**2).sum(axis=(0, 1))
-    mean = total / n
-    variance = squares / n - mean**2
-    return mean, np.sqrt(np.maximum(variance, 1e-6))  # a silent band has variance 0
+    def validate_weights(self, state: Mapping[str, Tensor]) -> None:
+        if self.hidden_size != state["rnn.weight_hh_l0"].shape[1]:
+            raise ValueError(f"hidden_size {self.hidden_size} does not match the weights")

@@ -3,5 +3,6 @@
 MEMBERS = {
     "gbm": "pipelines.members.gbm:GBM",
     "gru": "pipelines.members.gru:GRU",
+    "cnn": "pipelines.members.cnn:CNN",
 }
 """Name of a member -> "module:class". A module is only imported when its member is used."""

@@ -148,6 +148,24 @@ def test_checkpoints_of_different_settings_are_not_used(data: Path, results: Pat
     assert (again / "gru" / "oof.npz").read_bytes() != (results / "gru" / "oof.npz").read_bytes()
 
 
+@pytest.mark.parametrize("arch", ["cnn", "resnet"])
+def test_cnn_is_in_the_blend_and_predicts_the_scores_of_training(
+    data: Path, results: Path, tmp_path: Path, arch: str
+) -> None:
+    again = shutil.copytree(results, tmp_path / "small")
+    flags = ["--arch", arch, "--epochs", "1", "--folds", "3", "--jobs", "1"]
+    for pipeline, own in (("cnn", flags), ("blend", [])):
+        done = command(pipeline, data, again, *own)
+        assert done.returncode == 0, done.stderr
+    assert json.loads((again / "cnn" / "config.json").read_text())["params"]["arch"] == arch
+    assert [member.name for member in Detector.load(again / "blend").members] == ["cnn", "gbm", "gru"]
+    test = Scores.load(again / "cnn" / "test.npz")
+    detector = Detector.load(again / "cnn")
+    for k, recording_id in enumerate(test.recording_id):
+        found = detector.score(data / "test" / f"{recording_id}.flac").recording
+        np.testing.assert_allclose(found, test.scores[k], atol=1e-6)
+
+
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
 def test_missing_gpu_is_reported_before_anything_is_computed(data: Path, tmp_path: Path) -> None:
     done = command("gru", data, tmp_path / "small", "--device", "cuda")

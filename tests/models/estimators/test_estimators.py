@@ -7,9 +7,11 @@ import pytest
 from sklearn.base import BaseEstimator
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
+from models.estimators.cnn import CNNClassifier
 from models.estimators.gru import GRUClassifier
 from models.estimators.labels import check_labels
 from models.estimators.log_odds_mean import LogOddsMean
+from models.estimators.network import NetworkClassifier
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.estimators.ridge_discriminant import RidgeDiscriminant
 
@@ -52,7 +54,8 @@ def test_scikit_learn_checks_pass(estimator: object, check: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "model", [OneVsRestGBM(), RidgeDiscriminant(), LogOddsMean(trees_and_linear()), GRUClassifier()]
+    "model",
+    [OneVsRestGBM(), RidgeDiscriminant(), LogOddsMean(trees_and_linear()), GRUClassifier(), CNNClassifier()],
 )
 @pytest.mark.parametrize(
     ("Y", "message"),
@@ -63,7 +66,7 @@ def test_scikit_learn_checks_pass(estimator: object, check: object) -> None:
     ],
 )
 def test_invalid_labels_are_rejected(model: BaseEstimator, Y: np.ndarray, message: str) -> None:
-    X = np.zeros((4, 5, 3) if isinstance(model, GRUClassifier) else (4, 3), np.float32)
+    X = np.zeros((4, 5, 3) if isinstance(model, NetworkClassifier) else (4, 3), np.float32)
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y)
 
