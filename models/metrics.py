@@ -175,7 +175,7 @@ def auc_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:
     n_present, n_absent = present.sum(axis=0), (Y == 0).sum(axis=0)
     ranks = _ranks(P, ~np.isnan(Y), "average")
     n_pairs = np.where(n_present * n_absent > 0, n_present * n_absent, np.nan)
-    return (np.nansum(np.where(present, ranks, 0), axis=0) - n_present * (n_present + 1) / 2) / n_pairs
+    return (np.where(present, ranks, 0).sum(axis=0) - n_present * (n_present + 1) / 2) / n_pairs
 
 
 def ap_per_species(Y: np.ndarray, P: np.ndarray) -> np.ndarray:

@@ -34,7 +34,7 @@ def species_names(path: Path) -> list[str]:
 
 
 def ambiguous_name(names: Sequence[str]) -> str:
-    """Return what is wrong with the first name that could mean something else, or "" if there is none.
+    """Return why a name is ambiguous, for the first such name; "" if there is none.
 
     Such a name is reserved, or is that of another species in tables of scores: s0, s1, ...
 

@@ -1,6 +1,7 @@
 """A small convolutional network with attention pooling over the steps of a window."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,7 @@ class ConvolutionalNet(WindowNet):
         return self.attend(self.features(x.permute(0, 2, 1, 3).flatten(2)).relu())
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class CNNClassifier(NetworkClassifier):
     """A convolutional network for multi-label classification of windows; labels may be unknown.
 
@@ -136,36 +138,10 @@ class CNNClassifier(NetworkClassifier):
     True
     """
 
-    def __init__(
-        self,
-        *,
-        arch: str = "cnn",
-        channels: tuple[int, ...] = (16, 32, 64),
-        hidden_size: int = 128,
-        epochs: int = 20,
-        batch_size: int = 64,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1e-3,
-        dropout: float = 0.3,
-        weak_negative_weight: float = 0.1,
-        mixup: float = 0.5,
-        device: str = "auto",
-        random_state: int = 0,
-    ) -> None:
-        super().__init__(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            dropout=dropout,
-            weak_negative_weight=weak_negative_weight,
-            mixup=mixup,
-            device=device,
-            random_state=random_state,
-        )
-        self.arch = arch
-        self.channels = channels
-        self.hidden_size = hidden_size
+    arch: str = "cnn"
+    channels: tuple[int, ...] = (16, 32, 64)
+    hidden_size: int = 128
+    epochs: int = 20
 
     def make_net(self, mean: Tensor, std: Tensor, base_rate: Tensor) -> ConvolutionalNet:
         return ConvolutionalNet(

@@ -1,6 +1,7 @@
 """A small bidirectional recurrent network with attention pooling over the frames of a window."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from torch import Tensor, nn
 
@@ -34,6 +35,7 @@ class RecurrentNet(WindowNet):
         return self.attend(hidden)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class GRUClassifier(NetworkClassifier):
     """A recurrent network for multi-label classification of windows; labels may be unknown.
 
@@ -61,34 +63,8 @@ class GRUClassifier(NetworkClassifier):
     True
     """
 
-    def __init__(
-        self,
-        *,
-        cell: str = "GRU",
-        hidden_size: int = 96,
-        epochs: int = 24,
-        batch_size: int = 64,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1e-3,
-        dropout: float = 0.3,
-        weak_negative_weight: float = 0.1,
-        mixup: float = 0.5,
-        device: str = "auto",
-        random_state: int = 0,
-    ) -> None:
-        super().__init__(
-            epochs=epochs,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            weight_decay=weight_decay,
-            dropout=dropout,
-            weak_negative_weight=weak_negative_weight,
-            mixup=mixup,
-            device=device,
-            random_state=random_state,
-        )
-        self.cell = cell
-        self.hidden_size = hidden_size
+    cell: str = "GRU"
+    hidden_size: int = 96
 
     def make_net(self, mean: Tensor, std: Tensor, base_rate: Tensor) -> RecurrentNet:
         return RecurrentNet(

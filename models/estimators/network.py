@@ -4,6 +4,7 @@ import io
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -69,10 +70,11 @@ class WindowNet(nn.Module):
         return (x.float() - self.mean) / self.std
 
 
+@dataclass(kw_only=True, eq=False, repr=False)  # scikit-learn derives the parameters from its `__init__`
 class NetworkClassifier(BaseEstimator, ABC):
     """A network for multi-label classification of windows; labels may be unknown.
 
-    A subclass has the parameters of this class and its own in its `__init__`, and creates the network.
+    A subclass is a dataclass too; its fields are its further parameters. It creates the network.
 
     Parameters
     ----------
@@ -129,28 +131,15 @@ class NetworkClassifier(BaseEstimator, ABC):
        recognition".
     """
 
-    def __init__(
-        self,
-        *,
-        epochs: int = 24,
-        batch_size: int = 64,
-        learning_rate: float = 3e-3,
-        weight_decay: float = 1e-3,
-        dropout: float = 0.3,
-        weak_negative_weight: float = 0.1,
-        mixup: float = 0.5,
-        device: str = "auto",
-        random_state: int = 0,
-    ) -> None:
-        self.epochs = epochs
-        self.batch_size = batch_size
-        self.learning_rate = learning_rate
-        self.weight_decay = weight_decay
-        self.dropout = dropout
-        self.weak_negative_weight = weak_negative_weight
-        self.mixup = mixup
-        self.device = device
-        self.random_state = random_state
+    epochs: int = 24
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-3
+    dropout: float = 0.3
+    weak_negative_weight: float = 0.1
+    mixup: float = 0.5
+    device: str = "auto"
+    random_state: int = 0
 
     @abstractmethod
     def make_net(self, mean: Tensor, std: Tensor, base_rate: Tensor) -> WindowNet:

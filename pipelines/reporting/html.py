@@ -66,7 +66,6 @@ table { border-collapse: collapse; font-size: .875rem; }
 th, td { padding: .3rem .6rem; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 th { background: #f3f7f4; } td { white-space: nowrap; }
 td:last-child { white-space: normal; min-width: 24rem; }
-.sortable td:last-child { min-width: 24rem; }
 .number { text-align: right; font-variant-numeric: tabular-nums; min-width: 0 !important; }
 .sortable th { cursor: pointer; }
 figure { margin: 0 0 1.5rem; } figcaption { font-size: .875rem; max-width: 46rem; }

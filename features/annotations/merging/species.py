@@ -14,7 +14,7 @@ SCORE_TABLES = ("sample_submission.csv", LABELS, "test_labels.csv")
 
 
 def existing_species(root: Path, *, follow_links: bool) -> list[str]:
-    """Return the names of the species of a data set in the order of their numbers; empty if there is none."""
+    """Return the names of the species of a data set, in the order of their numbers; [] for a new data set."""
     if (root / SPECIES).exists():
         return species_names(root / SPECIES)
     return list(load_dataset(root, follow_links=follow_links).species) if (root / TP).exists() else []
