@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.estimators.network import NetworkClassifier, WindowNet
+from models.estimators.network import NetworkClassifier
+from models.estimators.window_net import WindowNet
 
 ARCHITECTURES = ("cnn", "resnet")
 POOLS = ((1, 2), (2, 2), (2, 2))  # factors of time and frequency by which each stage reduces the resolution

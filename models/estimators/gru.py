@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.estimators.network import NetworkClassifier, WindowNet
+from models.estimators.network import NetworkClassifier
+from models.estimators.window_net import WindowNet
 
 CELLS = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
 

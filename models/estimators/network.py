@@ -17,57 +17,14 @@ from torch import Tensor, nn
 
 from features.common.errors import UserError
 from features.common.files import replacing
+from models.estimators.augmentation import augment
 from models.estimators.labels import check_labels, multilabel_tags
+from models.estimators.window_net import WindowNet
 
 DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512  # number of windows scored together
 MAX_GRADIENT_NORM = 5.0
 VERSION = 3  # increase it when the same parameters and data give a different network
-
-
-class WindowNet(nn.Module):
-    """A network whose score of a species is an attention-weighted mean over the steps of a window.
-
-    A subclass adds layers, calls `add_heads`, and returns `attend(...)` of the output of its layers.
-
-    Parameters
-    ----------
-    mean, std : (n_bands,) mean and standard deviation that normalise the input.
-    dropout : dropout probability of the input of the heads.
-    """
-
-    mean: Tensor
-    std: Tensor
-    heads: nn.Linear
-
-    def __init__(self, mean: Tensor, std: Tensor, *, dropout: float) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean)
-        self.register_buffer("std", std)
-        self.dropout = dropout
-
-    def add_heads(self, n_features: int, base_rate: Tensor) -> None:
-        """Add the layer that computes scores and attention.
-
-        Parameters
-        ----------
-        n_features : number of features of each step.
-        base_rate : (n_species,) fraction of windows with each species; value of the scores before training.
-        """
-        self.heads = nn.Linear(n_features, 2 * len(base_rate))
-        with torch.no_grad():
-            # Without these biases, the first epochs would only teach the network that every species is rare.
-            self.heads.bias[: len(base_rate)] = base_rate.logit()
-
-    def attend(self, hidden: Tensor) -> Tensor:
-        """Return the logits, (batch, n_species), of the features of each step, (batch, time, n_features)."""
-        if self.training:
-            hidden = hidden * _dropout_mask(hidden, self.dropout)
-        score, attention = self.heads(hidden).chunk(2, dim=2)
-        return (score * attention.softmax(dim=1)).sum(dim=1)
-
-    def normalise(self, x: Tensor) -> Tensor:
-        return (x.float() - self.mean) / self.std
 
 
 @dataclass(kw_only=True, eq=False, repr=False)  # scikit-learn derives the parameters from its `__init__`
@@ -319,29 +276,6 @@ def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Ten
     return (loss * torch.where(unknown, weak_negative_weight, 1.0)).sum() / len(labels)
 
 
-def augment(x: Tensor, y: Tensor, mixup: float, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Return windows that are overlaid and masked at random, and their labels.
-
-    In an overlay, a species is present if it is present in either window, absent if it is absent in both,
-    and unknown otherwise.
-
-    Parameters
-    ----------
-    x : (batch, time, n_bands) normalised frames.
-    y : (batch, n_species) labels, 1, 0 or nan for unknown.
-    mixup : fraction of the windows that are overlaid.
-    generator : random number generator on the device of x.
-    """
-    n, n_steps, n_bands = x.shape
-    other = torch.randperm(n, generator=generator, device=x.device)
-    mixed = torch.rand(n, generator=generator, device=x.device) < mixup
-    x = torch.where(mixed[:, None, None], torch.maximum(x, x[other]), x)
-    both = torch.where((y == 1) | (y[other] == 1), 1.0, y + y[other])  # 0 if both are 0, otherwise nan
-    y = torch.where(mixed[:, None], both, y)
-    x = x * _mask(n, n_steps, n_steps // 5, generator=generator)[:, :, None]
-    return x * _mask(n, n_bands, n_bands // 8, generator=generator)[:, None, :], y
-
-
 def resolve_device(device: str) -> torch.device:
     """Return the torch device for a name in `DEVICES`.
 
@@ -355,27 +289,6 @@ def resolve_device(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("device 'cuda': torch finds no CUDA GPU; give --device cpu or --device auto")
     return torch.device(device)
-
-
-def _mask(n: int, length: int, max_width: int, *, generator: torch.Generator) -> Tensor:
-    """Return an (n, length) array of ones in which each row has a random range of 0 to `max_width` zeros."""
-    device = generator.device
-    width = torch.randint(0, max_width + 1, (n, 1), generator=generator, device=device)
-    start = (torch.rand(n, 1, generator=generator, device=device) * (length - width + 1)).long()
-    position = torch.arange(length, device=device)
-    return ((position < start) | (position >= start + width)).float()
-
-
-def _dropout_mask(x: Tensor, p: float) -> Tensor:
-    """Return a dropout mask with the shape of x: 0 with probability `p`, otherwise 1 / (1 - p).
-
-    Each random 64-bit number gives eight values, whereas `nn.Dropout` draws one number per value. On a CPU,
-    an epoch takes a tenth less time.
-    """
-    draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64, device=x.device).random_(-(2**63), None)
-    dropped = round(256 * p)
-    kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
-    return kept * (256 / (256 - dropped))
 
 
 def _epoch_batches(

@@ -8,9 +8,11 @@ import pytest
 import torch
 
 from features.common.errors import UserError
+from models.estimators.augmentation import augment
 from models.estimators.cnn import CNNClassifier
 from models.estimators.gru import GRUClassifier
-from models.estimators.network import NetworkClassifier, _dropout_mask, augment, weak_bce
+from models.estimators.network import NetworkClassifier, weak_bce
+from models.estimators.window_net import _dropout_mask
 from tests.models.estimators.windows import windows
 
 FAST = {"epochs": 12, "batch_size": 32, "hidden_size": 16}
