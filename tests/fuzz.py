@@ -42,7 +42,7 @@ BYTES = (b";", b"\r", b"\n", b'"', b",", b"\xff", b"\0", b"\xef\xbb\xbf", b"\t",
 MODEL_FILES = {
     "gbm": (
         *("gbm/config.json", "gbm/trees.json", "gbm/trees_s*.txt"),
-        *("gbm/linear.npz", "gbm/species_bands.npz", "gbm/templates.npz"),
+        *("gbm/linear.npz", "gbm/species_bands.npz", "gbm/templates.npz", "gbm/patches.npz"),
     ),
     "gru": ("gru/config.json", "gru/fold*.pt"),
     "blend": ("blend/config.json",),

@@ -9,6 +9,7 @@ from typing import Self
 import numpy as np
 
 from features.columns.block import ColumnBlock, TrainingBoxes
+from features.columns.patches import Patches
 from features.columns.species_bands import SpeciesBands
 from features.columns.statistics import Statistics
 from features.columns.templates import Templates
@@ -19,6 +20,7 @@ BLOCKS: dict[str, type[ColumnBlock]] = {
     "statistics": Statistics,
     "species_bands": SpeciesBands,
     "templates": Templates,
+    "patches": Patches,
 }
 """The column blocks, in order. To add a block, write its module and add a line for it here."""
 

@@ -46,7 +46,7 @@ def test_blocks_are_left_out_as_a_whole(task: Task) -> None:
     assert not any("template" in name for name in found["all but templates"])
     assert not any("kHz_" in name and name.startswith("s") for name in found["all but species_bands"])
     assert not any(name.startswith(("band_", "mfcc", "contrast")) for name in found["all but statistics"])
-    assert list(slices) == ["statistics", "species_bands", "templates"]
+    assert list(slices) == ["statistics", "species_bands", "templates", "patches"]
     for block, columns in slices.items():
         kept = found[f"all but {block}"]
         assert 0 < len(kept) < len(names)

@@ -108,7 +108,7 @@ def test_loaded_features_give_the_same_columns(features: WindowFeatures, tmp_pat
     np.testing.assert_array_equal(
         loaded.outside(3).columns(measured, groups), features.outside(3).columns(measured, groups)
     )
-    assert {file.name for file in tmp_path.iterdir()} == {"species_bands.npz", "templates.npz"}
+    assert {file.name for file in tmp_path.iterdir()} == {"species_bands.npz", "templates.npz", "patches.npz"}
 
 
 def test_wrong_number_of_species_is_rejected(features: WindowFeatures, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """Training windows: nothing of a held-out recording enters the model that scores it."""
 
 from argparse import Namespace
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,8 @@ import soundfile
 from sklearn.metrics import roc_auc_score
 
 from features.data.dataset import BOX_COLUMNS
+from features.frames.frames import Frames
+from features.frames.store import FrameStore
 from pipelines.core.cli import training_parser
 from pipelines.core.task import Task, load_task
 from pipelines.core.training_windows import N_OVERLAYS, TrainingWindows
@@ -82,6 +84,24 @@ def test_fold_does_not_depend_on_its_held_out_boxes(windows: TrainingWindows, ta
         np.testing.assert_array_equal(getattr(before, name), getattr(after, name))
     for k in (1, 2):
         assert not np.array_equal(windows.fold(k).X_held, other.fold(k).X_held)
+
+
+def test_fold_does_not_depend_on_its_held_out_audio(windows: TrainingWindows, task: Task) -> None:
+    """Different sound in held-out recordings does not change the training examples."""
+    held = set(np.array(list(task.dataset.train))[task.fold == 0])
+
+    class Changed(FrameStore):
+        def load(self, recording_id: str, split: str) -> Frames:
+            frames = super().load(recording_id, split)
+            return Frames(*(values[::-1] for values in astuple(frames))) if recording_id in held else frames
+
+    other = TrainingWindows(replace(task, store=Changed(task.store.folder.parent, task.store.settings)))
+    before, after = windows.fold(0), other.fold(0)
+    np.testing.assert_array_equal(before.X, after.X)
+    np.testing.assert_array_equal(before.Y, after.Y)
+    assert not np.array_equal(before.X_held, after.X_held)
+    for k in (1, 2):
+        assert not np.array_equal(windows.fold(k).X, other.fold(k).X)
 
 
 def test_each_window_is_held_out_once_and_is_not_an_example_of_its_fold(
