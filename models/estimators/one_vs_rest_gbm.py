@@ -18,7 +18,7 @@ from features.common.files import replacing, write_json
 from models.estimators.labels import check_labels, constant_log_odds, multilabel_tags
 from models.estimators.lightgbm_text import read_booster
 
-VERSION = 4  # increase it when the same parameters and data give different scores
+VERSION = 5  # increase it when the same parameters and data give different scores
 OWN_BINS = 15  # maximum number of bins per feature if each species has its own, for its few known windows
 SHARED_BINS = 127  # maximum number of bins per feature if all species share them
 FILE = "trees.json"
@@ -40,8 +40,9 @@ class OneVsRestGBM(BaseEstimator):
     ----------
     n_estimators, learning_rate, num_leaves, min_child_samples, reg_lambda
         As in `lightgbm.LGBMClassifier`.
-    feature_fraction : float
-        Fraction of the features that each tree may use.
+    feature_fraction : float, optional
+        Fraction of the features that each tree may use. Default: 2 / sqrt(n_features), but at most 1. With
+        few features, a small fraction would be one or two features per tree.
     extra_trees : bool
         Whether to grow extremely randomised trees [1]_, which split at random thresholds.
     weak_negative_weight : float
@@ -81,7 +82,7 @@ class OneVsRestGBM(BaseEstimator):
     >>> X = np.random.default_rng(0).normal(size=(200, 3))
     >>> Y = (X[:, :2] > 1).astype(float)  # species k is present if feature k is high
     >>> Y[:50, 1] = np.nan  # unknown
-    >>> model = OneVsRestGBM(n_estimators=20, feature_fraction=1.0).fit(X, Y)
+    >>> model = OneVsRestGBM(n_estimators=20).fit(X, Y)
     >>> P = model.predict_proba(np.array([[3.0, 0.0, 0.0], [0.0, 3.0, 0.0]]))
     >>> P.argmax(axis=1).tolist()
     [0, 1]
@@ -95,7 +96,7 @@ class OneVsRestGBM(BaseEstimator):
         num_leaves: int = 8,
         min_child_samples: int = 10,
         reg_lambda: float = 1.0,
-        feature_fraction: float = 0.1,
+        feature_fraction: float | None = None,
         extra_trees: bool = True,
         weak_negative_weight: float = 0.1,
         random_state: int = 0,
@@ -242,13 +243,16 @@ class OneVsRestGBM(BaseEstimator):
         return lgb.train(self._lightgbm_params(), data, num_boost_round=self.n_estimators)
 
     def _lightgbm_params(self) -> dict[str, Any]:
+        fraction = self.feature_fraction
+        if fraction is None:
+            fraction = min(2 / self.n_features_in_**0.5, 1.0)
         return LIGHTGBM | {
             "objective": "binary",
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": self.min_child_samples,
             "lambda_l2": self.reg_lambda,
-            "feature_fraction": self.feature_fraction,
+            "feature_fraction": fraction,
             "extra_trees": self.extra_trees,
             "seed": self.random_state,
         }

@@ -71,10 +71,10 @@ def best_aggregation(
 
     An aggregation is as good as the best unless their metrics differ by more than one standard error of the
     paired difference, as in `blending.fit_blend`. If the metric is undefined, the first aggregation is
-    returned. Aggregations with one calibration curve per species come first,
-    then those with a common curve; both are in the order of `pooling.POOLINGS`. A common curve is better if,
-    for example, no site is split between folds and a species occurs at one site only. The curve of this
-    species, fitted on the other folds, is then unreliable.
+    returned. Aggregations with one calibration curve for all species come first, then those with a curve for
+    each species; both are in the order of `pooling.POOLINGS`. A separate curve for each species is fitted on
+    few positives of the other folds. If the folds share neither place nor call, it is often worse than the
+    common one.
 
     Parameters
     ----------
@@ -94,7 +94,7 @@ def best_aggregation(
         Metric of `oof`.
     """
     candidates = []
-    for shrinkage in (PER_SPECIES_SHRINKAGE, COMMON_SHRINKAGE):
+    for shrinkage in (COMMON_SHRINKAGE, PER_SPECIES_SHRINKAGE):
         for how in POOLINGS:
             oof, calibrator = calibrate(pool(P, first, how), Y, fold, shrinkage=shrinkage)
             candidates.append((Aggregation(how, calibrator), oof, metric(Y, oof)))

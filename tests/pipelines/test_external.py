@@ -11,7 +11,7 @@ import pytest
 
 from features.common.errors import UserError
 from features.data.dataset import load_dataset
-from models.scoring.aggregation import PER_SPECIES_SHRINKAGE
+from models.scoring.aggregation import COMMON_SHRINKAGE
 from models.scoring.calibration import calibrate
 from pipelines.core.detector import Detector
 from pipelines.core.external import external_run, read_external_scores
@@ -240,7 +240,7 @@ def test_scores_are_calibrated_with_the_given_folds(trained: tuple[Path, Path]) 
     fold = np.array([0, 0, 1, 1, 2, 2])
     run = external_run("other", P, dataset, fold=fold, metric="lrap", seed=0)
     truth = training_truth(dataset)
-    expected, _ = calibrate(P[: len(truth)], truth, fold, shrinkage=PER_SPECIES_SHRINKAGE)
+    expected, _ = calibrate(P[: len(truth)], truth, fold, shrinkage=COMMON_SHRINKAGE)
     np.testing.assert_array_equal(run.oof, expected)
     np.testing.assert_array_equal(run.fold, fold)
 
