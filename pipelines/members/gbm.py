@@ -42,7 +42,7 @@ DISTRIBUTIONS = {
     "num_leaves": IntDistribution(4, 16, log=True),
     "min_child_samples": IntDistribution(3, 40, log=True),
     "reg_lambda": FloatDistribution(0.01, 10, log=True),
-    "feature_fraction": FloatDistribution(0.03, 0.3, log=True),
+    "feature_fraction": FloatDistribution(0.015, 0.15, log=True),  # of about 1,500 columns
     "ridge_alpha": FloatDistribution(100, 1000, log=True),
     # Higher weights are not tried. If not all calls have boxes, the metric counts unknown species as absent.
     # It then favours a high weight, and species that are common but rarely boxed get low scores.
