@@ -3,11 +3,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.base import clone
+from sklearn.datasets import make_multilabel_classification
+from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from features.common.errors import UserError
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
+from models.metrics import lrap
 
 
 def windows(n: int = 600, seed: int = 0) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -138,3 +141,16 @@ def test_invalid_use_is_rejected() -> None:
         OneVsRestGBM().predict_proba(X)
     with pytest.raises(ValueError, match="X has 5 features, but OneVsRestGBM is expecting 12"):
         OneVsRestGBM(**FAST).fit(X, Y).predict_proba(X[:, :5])
+
+
+def test_defaults_rank_as_well_as_extra_trees_in_small_tables() -> None:
+    """With few features, a tenth of them per tree would be too few."""
+    ours, peer = [], []
+    for seed in range(3):
+        X, Y = make_multilabel_classification(700, n_features=20, random_state=seed)
+        (X, X_test), (Y, Y_test) = np.split(X, 2), np.split(Y.astype(float), 2)
+        forest = ExtraTreesClassifier(500, random_state=seed).fit(X, Y)
+        P = np.column_stack([p[:, 1] for p in forest.predict_proba(X_test)])
+        peer.append(lrap(Y_test, P))
+        ours.append(lrap(Y_test, OneVsRestGBM(random_state=seed).fit(X, Y).predict_proba(X_test)))
+    assert np.mean(ours) >= np.mean(peer)
