@@ -22,6 +22,7 @@ CUTS = 8  # patches that are cut from a box at each height
 CUT_REACH = 0.5  # s; patches are cut up to this distance from the middle of the box
 WHITENED_DIMENSIONS = 32
 WHITENING_FLOOR = 0.1  # share of the mean variance that is added to the variance of each dimension
+MIN_FLOOR = 0.01  # dB^2; the least that is added, so that sound of constant level does not give large weights
 ITERATIONS = 15  # of k-means
 MAX_WEIGHT = 1e4  # largest stored weight; more would overflow a column's float16
 PATCH_MEASURES = ("max", "mean")
@@ -121,9 +122,7 @@ class Patches(ColumnBlock):
         return np.full(self.n_measures, -1)
 
     def measure(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        # Pad recordings that are shorter than a patch or a window.
-        missing = max(length, FRAMES_PER_STEP * N_STEPS) - len(frames)
-        levels = steps(np.pad(frames.levels, ((0, max(missing, 0)), (0, 0))))
+        levels = _padded_steps(frames, length)
         activation = activations(levels, self.weights, self.offset, first_band=self.first_band)
         first = starts // FRAMES_PER_STEP
         n_positions = max(length // FRAMES_PER_STEP - N_STEPS + 1, 1)
@@ -179,6 +178,12 @@ def activations(
     return found + offset
 
 
+def _padded_steps(frames: Frames, length: int = 0) -> np.ndarray:
+    """Return the levels of each step, padded with background to at least a patch and `length` frames."""
+    missing = max(length, FRAMES_PER_STEP * N_STEPS) - len(frames)
+    return steps(np.pad(frames.levels, ((0, max(missing, 0)), (0, 0))))
+
+
 def _cut(settings: SpectralSettings, training: TrainingBoxes) -> tuple[np.ndarray, np.ndarray]:
     """Return levels around boxes, (n_cuts, N_STEPS, n_mels), and the fold of each cut, (n_cuts,).
 
@@ -192,9 +197,7 @@ def _cut(settings: SpectralSettings, training: TrainingBoxes) -> tuple[np.ndarra
         of_fold = boxes[boxes["fold"] == k]
         drawn = of_fold.iloc[np.sort(rng.permutation(len(of_fold))[: MAX_BOXES // training.n_folds])]
         for recording_id, of_recording in drawn.groupby("recording_id", sort=True):
-            frames = training.load(str(recording_id))
-            missing = max(FRAMES_PER_STEP * N_STEPS - len(frames), 0)
-            levels = steps(np.pad(frames.levels, ((0, missing), (0, 0))))
+            levels = _padded_steps(training.load(str(recording_id)))
             for t_min, t_max in of_recording[["t_min", "t_max"]].to_numpy():
                 middle = (t_min + t_max) / 2
                 low, high = (int(rate * (middle + side * CUT_REACH)) for side in (-1, 1))
@@ -226,7 +229,7 @@ def _learn(patches: np.ndarray, n_centres: int, rng: np.random.Generator) -> tup
     mean = patches.mean(axis=0)
     variance, components = np.linalg.eigh(np.cov(patches.T))
     variance, components = variance[-WHITENED_DIMENSIONS:], components[:, -WHITENED_DIMENSIONS:]
-    floor = WHITENING_FLOOR * variance.mean() + np.finfo(np.float32).eps
+    floor = max(WHITENING_FLOOR * variance.mean(), MIN_FLOOR)
     whitening = components / np.sqrt(np.maximum(variance, 0) + floor)
     weights = spherical_kmeans((patches - mean) @ whitening, n_centres, rng) @ whitening.T
     return weights.astype(np.float32), -(weights @ mean).astype(np.float32)

@@ -144,6 +144,17 @@ def test_too_few_patches_give_no_centres() -> None:
     assert len(Patches.fit(SETTINGS, training(per_fold=2)).weights) > 0
 
 
+@pytest.mark.parametrize("level", [0.0, 60.0])
+def test_sound_of_constant_level_gives_a_block_that_can_be_stored(tmp_path: Path, level: float) -> None:
+    levels = np.full((200, 64), level, np.float32)
+    levels += 1e-3 * np.random.default_rng(0).random(levels.shape, np.float32)
+    frames = Frames(levels - 60, levels, np.zeros((200, 7), np.float32))
+    block = Patches.fit(SETTINGS, replace(training(), load=lambda recording_id: frames))
+    block.save(tmp_path)
+    loaded = Patches.load(tmp_path, SETTINGS, 1)
+    assert np.isfinite(loaded.measure(with_sweep(0), STARTS, LENGTH).astype(np.float16)).all()
+
+
 @pytest.mark.parametrize("n_frames", [1, 7, 8, 30, 50])
 def test_recordings_shorter_than_a_window_are_padded_with_background(block: Patches, n_frames: int) -> None:
     frames = noise(0).excerpt(0, n_frames)
