@@ -37,6 +37,7 @@ PUBLIC = {
     "models.estimators.one_vs_rest_gbm": ("OneVsRestGBM",),
     "models.estimators.ridge_discriminant": ("RidgeDiscriminant",),
     "models.estimators.log_odds_mean": ("LogOddsMean",),
+    "models.estimators.mlp": ("MLPClassifier",),
     "models.estimators.gru": ("GRUClassifier",),
     "models.estimators.cnn": ("CNNClassifier",),
 }
@@ -122,7 +123,9 @@ def help_of(command: str) -> str:
     return text + "".join(run_command(command, name, "--help").stdout for name in subcommands)
 
 
-@pytest.mark.parametrize("command", ["gbm", "gru", "cnn", "blend", "predict", "report", "bench", "ablation"])
+@pytest.mark.parametrize(
+    "command", ["gbm", "mlp", "gru", "cnn", "blend", "predict", "report", "bench", "ablation"]
+)
 def test_help_has_no_empty_or_double_default(command: str) -> None:
     text = help_of(command)
     assert "(default: None)" not in text

@@ -1,7 +1,8 @@
 """All columns of a window, computed by the blocks in `BLOCKS`."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cached_property
 from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import Self
@@ -13,6 +14,7 @@ from features.columns.patches import Patches
 from features.columns.species_bands import SpeciesBands
 from features.columns.statistics import Statistics
 from features.columns.templates import Templates
+from features.common.files import digest
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 
@@ -141,6 +143,12 @@ class WindowFeatures:
             Frames per window.
         """
         return self.columns(self.measure(frames, starts, length))
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of the settings and the fitted data, which determine the columns."""
+        values = (getattr(block, f.name) for block in self.blocks.values() for f in fields(block))
+        return digest(*self.blocks, *values)
 
     def save(self, folder: Path) -> None:
         """Write one file to `folder` for each block that has fitted data."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from models.estimators.network import NetworkClassifier
+from models.estimators.sequence_network import SequenceNetworkClassifier
 from models.estimators.window_net import WindowNet
 
 ARCHITECTURES = ("cnn", "resnet")
@@ -100,10 +100,10 @@ class ConvolutionalNet(WindowNet):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class CNNClassifier(NetworkClassifier):
+class CNNClassifier(SequenceNetworkClassifier):
     """A convolutional network for multi-label classification of windows; labels may be unknown.
 
-    The other parameters, the attributes and the training are those of `NetworkClassifier`.
+    The other parameters, the attributes and the training are those of `SequenceNetworkClassifier`.
 
     Parameters
     ----------

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from models.estimators.network import NetworkClassifier
+from models.estimators.sequence_network import SequenceNetworkClassifier
 from models.estimators.window_net import WindowNet
 
 CELLS = {"GRU": nn.GRU, "LSTM": nn.LSTM, "RNN": nn.RNN}
@@ -37,10 +37,10 @@ class RecurrentNet(WindowNet):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class GRUClassifier(NetworkClassifier):
+class GRUClassifier(SequenceNetworkClassifier):
     """A recurrent network for multi-label classification of windows; labels may be unknown.
 
-    The other parameters, the attributes and the training are those of `NetworkClassifier`.
+    The other parameters, the attributes and the training are those of `SequenceNetworkClassifier`.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Networks on the frames of a window: training, scoring and storage, which all kinds of networks share."""
+"""Networks on windows: training, scoring and storage, which all kinds of networks share."""
 
 import io
 import time
@@ -17,21 +17,22 @@ from torch import Tensor, nn
 
 from features.common.errors import UserError
 from features.common.files import replacing
-from models.estimators.augmentation import augment
 from models.estimators.labels import check_labels, multilabel_tags
 from models.estimators.window_net import WindowNet
 
 DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512  # number of windows scored together
 MAX_GRADIENT_NORM = 5.0
-VERSION = 3  # increase it when the same parameters and data give a different network
+CALL_WINDOW_WEIGHT = 0.5  # of an unknown label in a window with a call, because species rarely call together
+VERSION = 4  # increase it when the same parameters and data give a different network
 
 
 @dataclass(kw_only=True, eq=False, repr=False)  # scikit-learn derives the parameters from its `__init__`
 class NetworkClassifier(BaseEstimator, ABC):
     """A network for multi-label classification of windows; labels may be unknown.
 
-    A subclass is a dataclass too; its fields are its further parameters. It creates the network.
+    A subclass is a dataclass too; its fields are its further parameters. It creates the network, and it can
+    augment batches.
 
     Parameters
     ----------
@@ -46,9 +47,8 @@ class NetworkClassifier(BaseEstimator, ABC):
     dropout : float
         Dropout probability.
     weak_negative_weight : float
-        Weight of an unknown label, which counts as a negative.
-    mixup : float
-        Fraction of the windows that are overlaid with another window.
+        Weight of an unknown label, which counts as a negative, in a window without a known call. In a window
+        with a call of another species the weight is higher, which separates species from each other.
     device : {"auto", "cpu", "cuda"}
         "auto" uses CUDA if available.
     random_state : int
@@ -58,8 +58,8 @@ class NetworkClassifier(BaseEstimator, ABC):
     ----------
     net_ : WindowNet
         The fitted network.
-    n_bands_, n_species_ : int
-        Numbers of bands and species.
+    n_inputs_, n_species_ : int
+        Numbers of bands or columns, and of species.
     n_windows_ : int
         Number of windows per epoch.
     history_ : list of float
@@ -73,9 +73,6 @@ class NetworkClassifier(BaseEstimator, ABC):
     drawn at random for each epoch. There are many windows without a known label, and each of them contributes
     little information.
 
-    Augmentation overlays two windows, and masks ranges of time and bands as in SpecAugment [2]_. The overlay
-    is the elementwise maximum of both windows, because a loud call masks a quiet one.
-
     There is no early stopping, because it needs held-out recordings. With about twenty positives per species,
     these are more useful for training. The one-cycle schedule ends with a learning rate near 0, so the last
     epochs change the network only a little.
@@ -84,8 +81,6 @@ class NetworkClassifier(BaseEstimator, ABC):
     ----------
     .. [1] Smith and Topin (2019), "Super-convergence: very fast training of neural networks using large
        learning rates".
-    .. [2] Park et al. (2019), "SpecAugment: a simple data augmentation method for automatic speech
-       recognition".
     """
 
     epochs: int = 24
@@ -94,7 +89,6 @@ class NetworkClassifier(BaseEstimator, ABC):
     weight_decay: float = 1e-3
     dropout: float = 0.3
     weak_negative_weight: float = 0.1
-    mixup: float = 0.5
     device: str = "auto"
     random_state: int = 0
 
@@ -104,7 +98,7 @@ class NetworkClassifier(BaseEstimator, ABC):
 
         Parameters
         ----------
-        mean, std : (n_bands,) mean and standard deviation that normalise the input.
+        mean, std : (n_inputs,) mean and standard deviation that normalise the input.
         base_rate : (n_species,) fraction of windows with each species.
         """
 
@@ -112,12 +106,23 @@ class NetworkClassifier(BaseEstimator, ABC):
     def validate_weights(self, state: Mapping[str, Tensor]) -> None:
         """Raise an error if stored weights do not fit the parameters, before a network is created."""
 
+    def augment(self, x: Tensor, y: Tensor, *, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Return the inputs and labels of a batch after augmentation; without it here.
+
+        Parameters
+        ----------
+        x : (batch, ..., n_inputs) normalised inputs.
+        y : (batch, n_species) labels, 1, 0 or nan for unknown.
+        generator : random number generator on the device of x.
+        """
+        return x, y
+
     def fit(self, X: np.ndarray, Y: np.ndarray, on_epoch: Callable[[float], None] | None = None) -> Self:
         """Return the fitted estimator.
 
         Parameters
         ----------
-        X : (n_windows, n_steps, n_bands) frames of each window.
+        X : (n_windows, n_steps, n_bands) frames or (n_windows, n_columns) columns of each window.
         Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
         on_epoch : function that is called after each epoch with the mean training loss of this epoch.
 
@@ -127,7 +132,8 @@ class NetworkClassifier(BaseEstimator, ABC):
             No label is known, the loss is not finite, or the device is not available.
         """
         started = time.perf_counter()
-        X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True)
+        # Batch normalisation needs two windows.
+        X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True, ensure_min_samples=2)
         Y = check_labels(Y, len(X))
         device = resolve_device(self.device)
         on_gpu = device.type == "cuda"
@@ -137,7 +143,7 @@ class NetworkClassifier(BaseEstimator, ABC):
         is_known = ~np.isnan(Y).all(axis=1)
         if not is_known.any():
             raise UserError(f"none of the {len(Y)} training windows has a known label; add TP or FP boxes")
-        self.n_bands_, self.n_species_ = X.shape[2], Y.shape[1]
+        self.n_inputs_, self.n_species_ = X.shape[-1], Y.shape[1]
         mean, std = _moments(X)
         self.net_ = self.make_net(
             torch.tensor(mean, dtype=torch.float32),
@@ -167,7 +173,7 @@ class NetworkClassifier(BaseEstimator, ABC):
         for _ in range(self.epochs):
             losses = []
             for rows in _epoch_batches(known, self.n_windows_, self.batch_size, generator=generator):
-                x, y = augment(self.net_.normalise(data[rows]), labels[rows], self.mixup, generator=generator)
+                x, y = self.augment(self.net_.normalise(data[rows]), labels[rows], generator=generator)
                 with torch.autocast(device.type, torch.float16, enabled=on_gpu):
                     logits = self.net_(x)
                 loss = weak_bce(logits.float(), y, self.weak_negative_weight)
@@ -207,10 +213,7 @@ class NetworkClassifier(BaseEstimator, ABC):
         return torch.cat(parts).numpy()
 
     def __sklearn_tags__(self) -> Tags:
-        tags = multilabel_tags(super().__sklearn_tags__())
-        tags.input_tags.two_d_array = False
-        tags.input_tags.three_d_array = True
-        return tags
+        return multilabel_tags(super().__sklearn_tags__())
 
     def save(self, file: Path) -> None:
         """Write the weights and parameters to a file; `load` reads it without executing code."""
@@ -245,7 +248,7 @@ class NetworkClassifier(BaseEstimator, ABC):
             base_rate = torch.full((len(state["heads.bias"]) // 2,), 0.5)
             model.net_ = model.make_net(state["mean"], state["std"], base_rate)
             model.net_.load_state_dict(state)
-            model.n_bands_, model.n_species_ = len(state["mean"]), len(state["heads.bias"]) // 2
+            model.n_inputs_, model.n_species_ = len(state["mean"]), len(state["heads.bias"]) // 2
             model.history_ = stored["history"]
             model.seconds_ = stored["seconds"]
         except Exception as error:  # its type depends on which part of the file is not valid
@@ -258,22 +261,25 @@ class NetworkClassifier(BaseEstimator, ABC):
 
 
 def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Tensor:
-    """Return the binary cross-entropy per window, with unknown labels as weak negatives.
+    """Return the binary cross-entropy per window, with unknown labels as negatives of lower weight.
 
     Parameters
     ----------
     logits : (batch, n_species) log odds.
     labels : (batch, n_species) labels, 1, 0 or nan for unknown.
-    weak_negative_weight : weight of an unknown label.
+    weak_negative_weight : weight of an unknown label in a window without a known call. In a window with one,
+        the weight is at least `CALL_WINDOW_WEIGHT`.
 
     Returns
     -------
     scalar Tensor
         The loss is summed over species and averaged over the batch.
     """
-    unknown = labels.isnan()
+    has_call = (labels == 1).any(dim=1, keepdim=True)
+    in_call_window = max(weak_negative_weight, CALL_WINDOW_WEIGHT)
+    weight = torch.where(labels.isnan(), torch.where(has_call, in_call_window, weak_negative_weight), 1.0)
     loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
-    return (loss * torch.where(unknown, weak_negative_weight, 1.0)).sum() / len(labels)
+    return (loss * weight).sum() / len(labels)
 
 
 def resolve_device(device: str) -> torch.device:
@@ -301,7 +307,8 @@ def _epoch_batches(
 
     known, other = is_known.nonzero()[:, 0], (~is_known).nonzero()[:, 0]
     rows = torch.cat([known, shuffled(other)[: n_windows - len(known)]])
-    yield from shuffled(rows).split(batch_size)
+    # Batches of about equal size: a last batch of a single window has no variance to normalise by.
+    yield from shuffled(rows).tensor_split(-(-len(rows) // batch_size))
 
 
 def _base_rate(Y: np.ndarray, weak_negative_weight: float) -> Tensor:
@@ -312,16 +319,17 @@ def _base_rate(Y: np.ndarray, weak_negative_weight: float) -> Tensor:
 
 
 def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation of each band over windows and frames, both (n_bands,).
+    """Return the mean and the standard deviation of each band or column over windows, both (n_inputs,).
 
     The windows are converted to float64 in batches, because a copy of all windows would need too much memory.
     """
-    n = len(X) * X.shape[1]
-    total, squares = np.zeros(X.shape[2]), np.zeros(X.shape[2])
+    others = tuple(range(X.ndim - 1))
+    total, squares = np.zeros((2, X.shape[-1]))
     for first in range(0, len(X), PREDICT_BATCH):
         x = X[first : first + PREDICT_BATCH].astype(np.float64)
-        total += x.sum(axis=(0, 1))
-        squares += (x**2).sum(axis=(0, 1))
+        total += x.sum(axis=others)
+        squares += (x**2).sum(axis=others)
+    n = X.size / X.shape[-1]
     mean = total / n
     variance = squares / n - mean**2
     return mean, np.sqrt(np.maximum(variance, 1e-6))  # a silent band has variance 0

@@ -18,7 +18,7 @@ from features.common.files import replacing, write_json
 from models.estimators.labels import check_labels, constant_log_odds, multilabel_tags
 from models.estimators.lightgbm_text import read_booster
 
-VERSION = 5  # increase it when the same parameters and data give different scores
+VERSION = 6  # increase it when the same parameters and data give different scores
 OWN_BINS = 15  # maximum number of bins per feature if each species has its own, for its few known windows
 SHARED_BINS = 127  # maximum number of bins per feature if all species share them
 FILE = "trees.json"
@@ -46,8 +46,9 @@ class OneVsRestGBM(BaseEstimator):
     extra_trees : bool
         Whether to grow extremely randomised trees [1]_, which split at random thresholds.
     weak_negative_weight : float
-        Weight of a window with an unknown label, which counts as a negative. If it is 0, such
-        windows are left out.
+        Weight of an unknown label, which counts as a negative, in a window without a known call. In a window
+        with a call of another species, the weight is 1, which separates species from each other. If
+        `weak_negative_weight` is 0, windows with an unknown label are left out.
     random_state : int
         Random seed.
     n_jobs : int
@@ -130,9 +131,10 @@ class OneVsRestGBM(BaseEstimator):
         Y = check_labels(Y, len(X))
         self.n_species_ = Y.shape[1]
         try:
-            binned = _binned(X, (Y == 1).any(axis=1), self.n_jobs) if self.weak_negative_weight else None
+            has_call = (Y == 1).any(axis=1)
+            binned = _binned(X, has_call, self.n_jobs) if self.weak_negative_weight else None
             self.boosters_ = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                joblib.delayed(self._fit_species)(X, y, binned) for y in Y.T
+                joblib.delayed(self._fit_species)(X, y, has_call, binned) for y in Y.T
             )
         except LightGBMError as error:
             reason = str(error).strip()
@@ -224,8 +226,17 @@ class OneVsRestGBM(BaseEstimator):
         ]
         return model
 
-    def _fit_species(self, X: np.ndarray, y: np.ndarray, binned: lgb.Dataset | None) -> lgb.Booster | float:
-        """Return the model for the labels y of one species; `binned` is X in shared bins, or None."""
+    def _fit_species(
+        self, X: np.ndarray, y: np.ndarray, has_call: np.ndarray, binned: lgb.Dataset | None
+    ) -> lgb.Booster | float:
+        """Return the model of one species.
+
+        Parameters
+        ----------
+        y : (n_windows,) labels of the species.
+        has_call : (n_windows,) whether any species is known to be present.
+        binned : X in shared bins, or None for bins of its own.
+        """
         constant = constant_log_odds(y, self.weak_negative_weight)
         if constant is not None:
             return constant
@@ -235,8 +246,8 @@ class OneVsRestGBM(BaseEstimator):
         if binned is None:
             data = lgb.Dataset(X[rows], label, params=LIGHTGBM | {"max_bin": OWN_BINS})
         else:
-            weight = np.full(len(rows), self.weak_negative_weight)
-            weight[known] = 1
+            weight = np.where(has_call, 1.0, self.weak_negative_weight)
+            weight[known] = 1.0
             data = binned.subset(rows.tolist()).construct()  # a copy, because species differ in labels
             data.set_label(label)
             data.set_weight(weight)

@@ -41,7 +41,7 @@ class WindowNet(nn.Module):
     def attend(self, hidden: Tensor) -> Tensor:
         """Return the logits, (batch, n_species), of the features of each step, (batch, time, n_features)."""
         if self.training:
-            hidden = hidden * _dropout_mask(hidden, self.dropout)
+            hidden = hidden * dropout_mask(hidden, self.dropout)
         score, attention = self.heads(hidden).chunk(2, dim=2)
         return (score * attention.softmax(dim=1)).sum(dim=1)
 
@@ -49,7 +49,7 @@ class WindowNet(nn.Module):
         return (x.float() - self.mean) / self.std
 
 
-def _dropout_mask(x: Tensor, p: float) -> Tensor:
+def dropout_mask(x: Tensor, p: float) -> Tensor:
     """Return a dropout mask with the shape of x: 0 with probability `p`, otherwise 1 / (1 - p).
 
     Each random 64-bit number gives eight values, whereas `nn.Dropout` draws one number per value. On a CPU,

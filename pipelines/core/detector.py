@@ -58,6 +58,11 @@ class TrainedMember(NamedTuple):
     aggregation: Aggregation
     config: Mapping[str, Any] = {}
 
+    @property
+    def inputs_key(self) -> str:
+        """Members with the same key have the same inputs."""
+        return (self.scorer and self.scorer.inputs_digest()) or self.name
+
 
 @dataclass(frozen=True)
 class Detector:
@@ -290,12 +295,15 @@ class Detector:
         """Return the scores of a segment, (n_species,), and of its windows, (n_windows, n_species)."""
         length, _ = self.window.in_frames(self.settings.frame_rate)
         segment_scores, window_scores = [], []
+        inputs: dict[str, np.ndarray] = {}
         for member in self.members:
             if member.scorer is None:
                 # External scores are given per recording, so all its windows get the same scores.
                 P = np.tile(self._external_scores(member.name, external), (len(starts), 1))
             else:
-                P = member.scorer.score(frames, starts, length)
+                if member.inputs_key not in inputs:
+                    inputs[member.inputs_key] = member.scorer.inputs(frames, starts, length)
+                P = member.scorer.predict(inputs[member.inputs_key])
             segment_scores.append(member.aggregation(P, np.array([0])))
             window_scores.append(member.aggregation(P, np.arange(len(P))))
         return self.blend.apply(np.stack(segment_scores))[0], self.blend.apply(np.stack(window_scores))

@@ -44,9 +44,13 @@ class WindowScorer(ABC):
     def predict(self, X: np.ndarray) -> np.ndarray:
         """Return scores in [0, 1], shape (n_windows, n_species), for inputs of shape (n_windows, ...)."""
 
-    def score(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
-        """Return scores in [0, 1] of a recording's windows, (n_windows, n_species); arguments as `inputs`."""
-        return self.predict(self.inputs(frames, starts, length))
+    def inputs_digest(self) -> str | None:
+        """Return a digest of everything that affects `inputs` except its arguments.
+
+        The detector computes inputs with the same digest once. Those of a scorer without a digest are not
+        shared.
+        """
+        return None
 
     @abstractmethod
     def save(self, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 MEMBERS = {
     "gbm": "pipelines.members.gbm:GBM",
+    "mlp": "pipelines.members.mlp:MLP",
     "gru": "pipelines.members.gru:GRU",
     "cnn": "pipelines.members.cnn:CNN",
 }

@@ -91,6 +91,9 @@ class GBMScorer(WindowScorer):
     def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
         return self.features.transform(frames, starts, length)
 
+    def inputs_digest(self) -> str:
+        return self.features.digest
+
     def predict(self, X: np.ndarray) -> np.ndarray:
         return self.model.predict_proba(X)
 

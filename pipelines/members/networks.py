@@ -1,11 +1,11 @@
-"""Members that are networks on window spectrograms: training of one network per fold, and checkpoints."""
+"""Members that are networks: parallel fitting, checkpoints, and one network per fold on spectrograms."""
 
 import argparse
 import os
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,8 +37,11 @@ class NetworkScorer(WindowScorer):
     def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
         return window_sequences(frames, starts, length)
 
+    def inputs_digest(self) -> str:
+        return "sequences"
+
     def predict(self, X: np.ndarray) -> np.ndarray:
-        with _one_torch_thread():
+        with one_torch_thread():
             P = [network.predict_proba(X) for network in self.networks]
         return np.stack(P).mean(axis=0, dtype=np.float64)
 
@@ -50,7 +53,7 @@ class NetworkScorer(WindowScorer):
     def load(cls, folder: Path, config: Mapping[str, Any]) -> Self:
         networks = tuple(cls.classifier.load(_network_file(folder, k)) for k in range(config["folds"]))
         expected = (config["spectral"]["n_mels"], len(config["species"]))
-        if {(network.n_bands_, network.n_species_) for network in networks} != {expected}:
+        if {(network.n_inputs_, network.n_species_) for network in networks} != {expected}:
             raise ValueError("its networks and config.json differ in the number of bands or species")
         return cls(networks)
 
@@ -62,15 +65,7 @@ class NetworkMember(ABC):
     scorer: type[NetworkScorer]
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
-        defaults = self.scorer.classifier()
-        parser.add_argument("--epochs", type=positive, default=defaults.epochs, help="number of epochs")
-        parser.add_argument(
-            "--device",
-            type=_available_device,
-            choices=DEVICES,
-            default=defaults.device,
-            help="device to train on",
-        )
+        add_network_flags(parser, self.scorer.classifier())
 
     @abstractmethod
     def network(self, args: argparse.Namespace) -> NetworkClassifier:
@@ -79,10 +74,15 @@ class NetworkMember(ABC):
     def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
         network = self.network(args)
         X, Y = task.compute("train", window_sequences, "sequences"), task.labels
-        self._networks = fit_folds(task, network, folder=task.results / "checkpoints" / self.name, X=X, Y=Y)
-        fold = task.per_window(task.fold)
+        fold, folder = task.per_window(task.fold), checkpoint_folder(task, self.name)
+        fits = [
+            Fit(seeded(network, task.seed + k), _network_file(folder, k), X=X, Y=Y, rows=fold != k)
+            for k in range(task.n_folds)
+        ]
+        state = digest(network.get_params(), X, Y, task.fold, task.seed)
+        self._networks = fit_networks(fits, state, task.jobs)
         P = np.zeros(Y.shape)
-        with _one_torch_thread():
+        with one_torch_thread():
             for k, fitted in enumerate(self._networks):
                 P[fold == k] = fitted.predict_proba(X[fold == k])
         return CrossFit(
@@ -96,6 +96,18 @@ class NetworkMember(ABC):
         return self.scorer(tuple(self._networks))
 
 
+def add_network_flags(parser: argparse.ArgumentParser, defaults: NetworkClassifier) -> None:
+    """Add the flags of all networks to the parser of a command."""
+    parser.add_argument("--epochs", type=positive, default=defaults.epochs, help="number of epochs")
+    parser.add_argument(
+        "--device",
+        type=_available_device,
+        choices=DEVICES,
+        default=defaults.device,
+        help="device to train on",
+    )
+
+
 def _available_device(text: str) -> str:
     """Return a flag's value, which must be a device that exists."""
     if text in DEVICES:
@@ -106,56 +118,78 @@ def _available_device(text: str) -> str:
     return text
 
 
-def fit_folds(
-    task: Task, network: NetworkClassifier, *, folder: Path, X: np.ndarray, Y: np.ndarray
-) -> list[NetworkClassifier]:
-    """Return one network per fold, which is fitted on the windows outside the fold.
+def checkpoint_folder(task: Task, name: str) -> Path:
+    """Return the folder of the networks that a member has fitted so far."""
+    return task.results / "checkpoints" / name
+
+
+def seeded(network: NetworkClassifier, seed: int) -> NetworkClassifier:
+    """Return an unfitted network with the same parameters and another random seed."""
+    return type(network)(**{**network.get_params(), "random_state": seed})
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A network to fit.
+
+    Attributes
+    ----------
+    network : the unfitted network.
+    file : file of the fitted network; its name is shown with the progress.
+    X : (n_windows, ...) inputs of windows.
+    Y : (n_windows, n_species) labels of 1, 0 and nan.
+    rows : (n_windows,) mask of the windows to fit the network on; None for all.
+    """
+
+    network: NetworkClassifier
+    file: Path
+    X: np.ndarray
+    Y: np.ndarray
+    rows: np.ndarray | None = None
+
+
+def fit_networks(fits: Sequence[Fit], state: str, n_jobs: int) -> list[NetworkClassifier]:
+    """Return the fitted networks.
 
     Each network is stored as soon as it is fitted, so a repeated command only fits the missing ones.
 
     Parameters
     ----------
-    folder : folder of the stored networks.
-    X : (n_windows, n_steps, n_mels) inputs.
-    Y : (n_windows, n_species) labels of 1, 0 and nan.
+    fits : networks to fit, whose files are in one folder.
+    state : digest of everything that affects the networks. Files of another state are removed.
+    n_jobs : number of processes on a CPU. On a GPU, networks are fitted one by one.
     """
-    state = digest(VERSION, network.get_params(), X, Y, task.fold, task.seed)
+    folder, state = fits[0].file.parent, digest(VERSION, state)
     settings = folder / "settings.json"
     if not settings.exists() or state not in settings.read_text(encoding="utf-8"):
         for stale in folder.glob("*.pt"):
             stale.unlink()
         write_json(settings, {"digest": state})
-    files = [_network_file(folder, k) for k in range(task.n_folds)]
-    missing = [k for k, file in enumerate(files) if not file.exists()]
     # After Ctrl-C, Python's resource tracker frees shared memory and warns about it. Hide the warning.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    # On a CPU, folds are fitted in parallel processes. On a GPU, they are fitted one by one.
-    on_gpu = resolve_device(network.device).type == "cuda"
-    joblib.Parallel(n_jobs=1 if on_gpu else task.jobs)(
-        joblib.delayed(_fit_fold)(task, network, _network_file(folder, k), X=X, Y=Y, k=k, command=os.getpid())
-        for k in missing
+    on_gpu = resolve_device(fits[0].network.device).type == "cuda"
+    joblib.Parallel(n_jobs=1 if on_gpu else n_jobs)(
+        joblib.delayed(_fit)(fit, position=k, command=os.getpid())
+        for k, fit in enumerate(fits)
+        if not fit.file.exists()
     )
-    return [type(network).load(file) for file in files]
+    return [type(fit.network).load(fit.file) for fit in fits]
 
 
-def _fit_fold(
-    task: Task, network: NetworkClassifier, file: Path, *, X: np.ndarray, Y: np.ndarray, k: int, command: int
-) -> None:
-    """Fit a network on the windows outside fold `k` and store it.
+def _fit(fit: Fit, *, position: int, command: int) -> None:
+    """Fit a network and store it.
 
     Parameters
     ----------
-    file : file of the fitted network.
+    position : line of the progress bar.
     command : process id of the command, which is this process or its parent.
     """
     is_child = os.getpid() != command
     if is_child:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command handles Ctrl-C
-    rows = task.per_window(task.fold) != k
-    fitted = type(network)(**{**network.get_params(), "random_state": task.seed + k})
     with (
-        _one_torch_thread(),
-        tqdm(desc=f"fold {k}", total=network.epochs, unit="epoch", position=k) as progress,
+        one_torch_thread(),
+        tqdm(desc=fit.file.stem, total=fit.network.epochs, unit="epoch", position=position) as progress,
     ):
 
         def show(loss: float) -> None:
@@ -164,8 +198,9 @@ def _fit_fold(
             progress.update()
             progress.set_postfix(loss=f"{loss:.3f}")
 
-        fitted.fit(X[rows], Y[rows], on_epoch=show)
-    fitted.save(file)
+        rows = np.ones(len(fit.Y), bool) if fit.rows is None else fit.rows
+        fit.network.fit(fit.X[rows], fit.Y[rows], on_epoch=show)
+    fit.network.save(fit.file)
 
 
 def _network_file(folder: Path, k: int) -> Path:
@@ -173,7 +208,7 @@ def _network_file(folder: Path, k: int) -> Path:
 
 
 @contextmanager
-def _one_torch_thread() -> Iterator[None]:
+def one_torch_thread() -> Iterator[None]:
     """Limit torch to one thread, and restore the number of threads when the last such block ends.
 
     Folds and recordings are processed in parallel, and the last bits of a matrix product depend on the number
@@ -194,7 +229,7 @@ def _one_torch_thread() -> Iterator[None]:
 
 
 class _Threads:
-    """State of `_one_torch_thread`, shared by the threads of a process."""
+    """State of `one_torch_thread`, shared by the threads of a process."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()

@@ -182,7 +182,7 @@ def test_wrong_file_is_one_clear_error(trained: tuple[Path, Path], tmp_path: Pat
             "bad.csv line 2: owl '5.0' is above 1",
         ),
         (("--members", "gbm,nothing"), "--members nothing: not a member; give some of gbm, gru"),
-        (("--members", "gbm"), "(found: gbm); run 'python pipelines/gru.py'"),
+        (("--members", "gbm"), "(found: gbm); run 'python pipelines/mlp.py'"),
         (
             ("--members", "other", "--scores", "other=scores.csv"),
             "one is trained here (found: other)",

@@ -148,22 +148,35 @@ def test_checkpoints_of_different_settings_are_not_used(data: Path, results: Pat
     assert (again / "gru" / "oof.npz").read_bytes() != (results / "gru" / "oof.npz").read_bytes()
 
 
-@pytest.mark.parametrize("arch", ["cnn", "resnet"])
-def test_cnn_is_in_the_blend_and_predicts_the_scores_of_training(
-    data: Path, results: Path, tmp_path: Path, arch: str
+@pytest.mark.parametrize(
+    ("member", "own"), [("cnn", ["--arch", "cnn"]), ("cnn", ["--arch", "resnet"]), ("mlp", [])]
+)
+def test_further_member_is_in_the_blend_and_predicts_the_scores_of_training(
+    data: Path, results: Path, tmp_path: Path, member: str, own: list[str]
 ) -> None:
     again = shutil.copytree(results, tmp_path / "small")
-    flags = ["--arch", arch, "--epochs", "1", "--folds", "3", "--jobs", "1"]
-    for pipeline, own in (("cnn", flags), ("blend", [])):
-        done = command(pipeline, data, again, *own)
+    for pipeline, flags in ((member, [*own, "--epochs", "1", "--folds", "3", "--jobs", "1"]), ("blend", [])):
+        done = command(pipeline, data, again, *flags)
         assert done.returncode == 0, done.stderr
-    assert json.loads((again / "cnn" / "config.json").read_text())["params"]["arch"] == arch
-    assert [member.name for member in Detector.load(again / "blend").members] == ["cnn", "gbm", "gru"]
-    test = Scores.load(again / "cnn" / "test.npz")
-    detector = Detector.load(again / "cnn")
+    if own:
+        assert json.loads((again / "cnn" / "config.json").read_text())["params"]["arch"] == own[1]
+    members = [member.name for member in Detector.load(again / "blend").members]
+    assert members == sorted(["gbm", "gru", member])
+    test = Scores.load(again / member / "test.npz")
+    detector = Detector.load(again / member)
     for k, recording_id in enumerate(test.recording_id):
         found = detector.score(data / "test" / f"{recording_id}.flac").recording
         np.testing.assert_allclose(found, test.scores[k], atol=1e-6)
+
+
+def test_mlp_does_not_depend_on_jobs(data: Path, results: Path, tmp_path: Path) -> None:
+    for jobs in ("1", "2"):
+        again = shutil.copytree(results, tmp_path / jobs / "small")
+        done = command("mlp", data, again, "--epochs", "1", "--folds", "3", "--jobs", jobs)
+        assert done.returncode == 0, done.stderr
+    first, second = (tmp_path / jobs / "small" / "mlp" for jobs in ("1", "2"))
+    for split in ("oof.npz", "test.npz"):
+        assert (first / split).read_bytes() == (second / split).read_bytes()
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")

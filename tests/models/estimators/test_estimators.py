@@ -11,9 +11,10 @@ from models.estimators.cnn import CNNClassifier
 from models.estimators.gru import GRUClassifier
 from models.estimators.labels import check_labels
 from models.estimators.log_odds_mean import LogOddsMean
-from models.estimators.network import NetworkClassifier
+from models.estimators.mlp import MLPClassifier
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.estimators.ridge_discriminant import RidgeDiscriminant
+from models.estimators.sequence_network import SequenceNetworkClassifier
 
 
 def binary(Y: np.ndarray | None) -> np.ndarray | None:
@@ -36,16 +37,22 @@ class AnyClassesMean(LogOddsMean):
         return super().fit(X, binary(Y))
 
 
+class AnyClassesMLP(MLPClassifier):
+    def fit(self, X: np.ndarray, Y: np.ndarray | None) -> Self:
+        return super().fit(X, binary(Y))
+
+
 def trees_and_linear() -> list[tuple[str, BaseEstimator]]:
     return [("trees", OneVsRestGBM(n_estimators=5)), ("linear", RidgeDiscriminant())]
 
 
-# The checks use two-dimensional arrays, so most of them do not apply to the network.
+# The checks use two-dimensional arrays, so most of them do not apply to the recurrent network.
 @parametrize_with_checks(
     [
         AnyClassesGBM(n_estimators=5),
         AnyClassesDiscriminant(),
         AnyClassesMean(trees_and_linear()),
+        AnyClassesMLP(epochs=1, hidden_size=4),
         GRUClassifier(epochs=1, hidden_size=4),
     ]
 )
@@ -55,7 +62,14 @@ def test_scikit_learn_checks_pass(estimator: object, check: object) -> None:
 
 @pytest.mark.parametrize(
     "model",
-    [OneVsRestGBM(), RidgeDiscriminant(), LogOddsMean(trees_and_linear()), GRUClassifier(), CNNClassifier()],
+    [
+        OneVsRestGBM(),
+        RidgeDiscriminant(),
+        LogOddsMean(trees_and_linear()),
+        MLPClassifier(),
+        GRUClassifier(),
+        CNNClassifier(),
+    ],
 )
 @pytest.mark.parametrize(
     ("Y", "message"),
@@ -66,7 +80,7 @@ def test_scikit_learn_checks_pass(estimator: object, check: object) -> None:
     ],
 )
 def test_invalid_labels_are_rejected(model: BaseEstimator, Y: np.ndarray, message: str) -> None:
-    X = np.zeros((4, 5, 3) if isinstance(model, NetworkClassifier) else (4, 3), np.float32)
+    X = np.zeros((4, 5, 3) if isinstance(model, SequenceNetworkClassifier) else (4, 3), np.float32)
     with pytest.raises(ValueError, match=message):
         model.fit(X, Y)
 

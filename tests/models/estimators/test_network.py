@@ -12,7 +12,7 @@ from models.estimators.augmentation import augment
 from models.estimators.cnn import CNNClassifier
 from models.estimators.gru import GRUClassifier
 from models.estimators.network import NetworkClassifier, weak_bce
-from models.estimators.window_net import _dropout_mask
+from models.estimators.window_net import dropout_mask
 from tests.models.estimators.windows import windows
 
 FAST = {"epochs": 12, "batch_size": 32, "hidden_size": 16}
@@ -74,14 +74,14 @@ def test_network_can_be_shared_by_threads(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.5])
-def test_dropout_mask_has_its_probability_and_mean_1(p: float) -> None:
+def testdropout_mask_has_its_probability_and_mean_1(p: float) -> None:
     torch.manual_seed(0)
     x = torch.ones(65, 25, 193)
-    mask = _dropout_mask(x, p)
+    mask = dropout_mask(x, p)
     assert float((mask == 0).float().mean()) == pytest.approx(p, abs=0.005)
     assert float(mask.mean()) == pytest.approx(1, abs=0.01)
     assert len(mask.unique()) == (1 if p == 0 else 2)
-    assert p == 0 or not torch.equal(mask, _dropout_mask(x, p))
+    assert p == 0 or not torch.equal(mask, dropout_mask(x, p))
 
 
 def test_weak_bce_equals_slow_reference() -> None:
@@ -89,10 +89,12 @@ def test_weak_bce_equals_slow_reference() -> None:
     logits = rng.normal(size=(7, 4))
     labels = rng.choice([0.0, 1.0, np.nan], (7, 4))
     expected = 0.0
-    for z, y in zip(logits.ravel(), labels.ravel(), strict=True):
-        p = 1 / (1 + np.exp(-z))
-        weight, target = (0.1, 0.0) if np.isnan(y) else (1.0, y)
-        expected -= weight * (target * np.log(p) + (1 - target) * np.log(1 - p)) / 7
+    for window, y_window in zip(logits, labels, strict=True):
+        for z, y in zip(window, y_window, strict=True):
+            p = 1 / (1 + np.exp(-z))
+            unknown_weight = 0.5 if (y_window == 1).any() else 0.1
+            weight, target = (unknown_weight, 0.0) if np.isnan(y) else (1.0, y)
+            expected -= weight * (target * np.log(p) + (1 - target) * np.log(1 - p)) / 7
     found = weak_bce(torch.from_numpy(logits), torch.from_numpy(labels), 0.1)
     assert float(found) == pytest.approx(expected)
 

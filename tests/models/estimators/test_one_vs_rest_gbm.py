@@ -77,6 +77,15 @@ def test_unknown_label_with_weight_1_is_a_negative() -> None:
     assert weak.mean() > strong.mean()
 
 
+def test_unknown_label_in_a_window_with_a_call_is_a_negative() -> None:
+    X, Y, _ = windows()
+    has_call = (Y == 1).any(axis=1)
+    assert np.isnan(Y[has_call]).any()
+    assert np.isnan(Y[~has_call]).any()
+    stated = np.where(has_call[:, None] & np.isnan(Y), 0.0, Y)
+    np.testing.assert_array_equal(*(OneVsRestGBM(**FAST).fit(X, y).predict_proba(X) for y in (Y, stated)))
+
+
 def test_scores_do_not_depend_on_n_jobs() -> None:
     X, Y, _ = windows()
     one, three = (OneVsRestGBM(**FAST, n_jobs=n).fit(X, Y) for n in (1, 3))

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from features.columns.window_features import WindowFeatures
 from features.common.errors import UserError
 from features.data.audio import AudioError
 from features.frames.frames import Frames
@@ -55,6 +56,20 @@ def test_folder_and_recording_can_be_text_or_path(
     detector = Detector.load(str(trained[1] / "blend"))
     assert detector.folder == trained[1] / "blend"
     np.testing.assert_array_equal(detector.score(str(recording)).recording, scored.recording)
+
+
+def test_inputs_that_members_share_are_computed_once(
+    trained: tuple[Path, Path], recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone, again = (Detector.load(trained[1] / "gbm") for _ in range(2))  # loaded twice, as from two runs
+    members = (alone.members[0], again.members[0]._replace(name="again"))
+    both = replace(alone, members=members, blend=Blend("probability", (0.5, 0.5)))
+    computed = []
+    transform = WindowFeatures.transform
+    monkeypatch.setattr(WindowFeatures, "transform", lambda *args: computed.append(1) or transform(*args))
+    scores = both.score(recording).recording
+    assert len(computed) == 1
+    np.testing.assert_allclose(scores, alone.score(recording).recording)
 
 
 @pytest.mark.parametrize("model", ["gbm", "gru", "blend"])

@@ -1,0 +1,107 @@
+"""The member `mlp`: a small multi-layer perceptron on the columns of windows."""
+
+import argparse
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from features.columns.window_features import WindowFeatures
+from features.common.files import digest
+from features.frames.frames import Frames
+from features.frames.spectral import SpectralSettings
+from models.estimators.mlp import MLPClassifier
+from pipelines.core.member import CrossFit, WindowScorer
+from pipelines.core.task import Task
+from pipelines.core.training_windows import TrainingWindows
+from pipelines.members.networks import (
+    Fit,
+    add_network_flags,
+    checkpoint_folder,
+    fit_networks,
+    one_torch_thread,
+    seeded,
+)
+
+N_NETWORKS = 3  # their mean varies less with the seed
+
+
+@dataclass(frozen=True)
+class MLPScorer(WindowScorer):
+    """The columns of windows, and the networks whose mean scores windows by these columns."""
+
+    features: WindowFeatures
+    networks: tuple[MLPClassifier, ...]
+
+    def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
+        return self.features.transform(frames, starts, length)
+
+    def inputs_digest(self) -> str:
+        return self.features.digest
+
+    def predict(self, X: np.ndarray) -> np.ndarray:
+        return _mean_score(self.networks, X)
+
+    def save(self, folder: Path) -> None:
+        self.features.save(folder)
+        for seed, network in enumerate(self.networks):
+            network.save(folder / f"network{seed}.pt")
+
+    @classmethod
+    def load(cls, folder: Path, config: Mapping[str, Any]) -> Self:
+        n_species = len(config["species"])
+        features = WindowFeatures.load(folder, SpectralSettings(**config["spectral"]), n_species)
+        networks = tuple(MLPClassifier.load(folder / f"network{seed}.pt") for seed in range(N_NETWORKS))
+        columns = features.names()
+        sizes = {(network.n_inputs_, network.n_species_) for network in networks}
+        if sizes != {(len(columns), n_species)} or config["columns"] != columns:
+            raise ValueError("its files have different columns or species")
+        return cls(features, networks)
+
+
+class MLP:
+    """Small perceptrons on the columns of windows; the score is the mean of three networks."""
+
+    name = "mlp"
+    scorer = MLPScorer
+
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        add_network_flags(parser, MLPClassifier())
+
+    def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
+        network = MLPClassifier(epochs=args.epochs, device=args.device)
+        windows = TrainingWindows(task)
+        folds = [windows.fold(k) for k in range(task.n_folds)]
+        X, Y = windows.whole()
+        examples = {f"fold{k}": (fold.X, fold.Y) for k, fold in enumerate(folds)} | {"whole": (X, Y)}
+        folder = checkpoint_folder(task, self.name)
+        fits = [
+            Fit(seeded(network, task.seed + seed), folder / f"{name}_{seed}.pt", X=X, Y=Y)
+            for name, (X, Y) in examples.items()
+            for seed in range(N_NETWORKS)
+        ]
+        state = digest(network.get_params(), *(a for pair in examples.values() for a in pair), task.seed)
+        fitted = fit_networks(fits, state, task.jobs)
+        of_fold = [fitted[first : first + N_NETWORKS] for first in range(0, len(fitted), N_NETWORKS)]
+        self._scorer = MLPScorer(windows.features, tuple(of_fold.pop()))
+        P = np.zeros(task.labels.shape)
+        for fold, networks in zip(folds, of_fold, strict=True):
+            P[fold.held] = _mean_score(networks, fold.X_held)
+        return CrossFit(
+            scores=P,
+            seconds=sum(network.seconds_ for network in fitted[:-N_NETWORKS]),
+            config={"params": network.get_params(), "columns": windows.features.names()},
+            metrics={"loss": [network.history_ for network in fitted]},
+        )
+
+    def fit_final(self, task: Task, args: argparse.Namespace) -> MLPScorer:
+        return self._scorer
+
+
+def _mean_score(networks: Iterable[MLPClassifier], X: np.ndarray) -> np.ndarray:
+    """Return the mean score of networks, (n_windows, n_species)."""
+    with one_torch_thread():
+        P = np.stack([network.predict_proba(X) for network in networks])
+    return P.mean(axis=0, dtype=np.float64)
