@@ -10,6 +10,7 @@ INSTALLED := .venv/.installed
 
 demo: $(INSTALLED)
 	$(BIN)/python pipelines/gbm.py
+	$(BIN)/python pipelines/mlp.py
 	$(BIN)/python pipelines/gru.py
 	$(BIN)/python pipelines/blend.py
 	$(BIN)/python pipelines/report.py

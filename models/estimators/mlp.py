@@ -78,9 +78,9 @@ class MLPClassifier(NetworkClassifier):
     [0, 1]
     """
 
-    hidden_size: int = 256
+    hidden_size: int = 128
     column_dropout: float = 0.2
-    epochs: int = 20
+    epochs: int = 12
     batch_size: int = 128
     learning_rate: float = 2e-3
     weight_decay: float = 0.05
