@@ -160,8 +160,10 @@ def test_further_member_is_in_the_blend_and_predicts_the_scores_of_training(
         assert done.returncode == 0, done.stderr
     if own:
         assert json.loads((again / "cnn" / "config.json").read_text())["params"]["arch"] == own[1]
-    members = [member.name for member in Detector.load(again / "blend").members]
-    assert members == sorted(["gbm", "gru", member])
+    blended = json.loads((again / "blend" / "config.json").read_text())["members"]
+    assert sorted(blended) == sorted(["gbm", "gru", member])
+    used = [name for name, entry in blended.items() if entry["weight"] > 0]
+    assert [loaded.name for loaded in Detector.load(again / "blend").members] == used
     test = Scores.load(again / member / "test.npz")
     detector = Detector.load(again / member)
     for k, recording_id in enumerate(test.recording_id):
