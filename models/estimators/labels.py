@@ -30,6 +30,27 @@ def check_labels(Y: np.ndarray | None, n_windows: int) -> np.ndarray:
     return Y
 
 
+def label_weights(Y: np.ndarray, weak_negative_weight: float) -> np.ndarray:
+    """Return the weight of each label, (n_windows, n_species), when unknown labels count as negatives.
+
+    A known label has weight 1. So has an unknown one in a window with a call of another species: few species
+    call within the same second, and these labels teach a model to tell species apart. All other unknown
+    labels have the weight `weak_negative_weight`.
+
+    Parameters
+    ----------
+    Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+    weak_negative_weight : weight of an unknown label in a window without a known call.
+
+    Examples
+    --------
+    >>> label_weights(np.array([[1, np.nan], [0, np.nan]]), 0.1).tolist()
+    [[1.0, 1.0], [1.0, 0.1]]
+    """
+    has_call = (Y == 1).any(axis=1, keepdims=True)
+    return np.where(np.isnan(Y) & ~has_call, weak_negative_weight, 1.0)
+
+
 def constant_log_odds(y: np.ndarray, weak_negative_weight: float) -> float | None:
     """Return the constant log odds of a species whose labels have one class only, or None for two classes.
 

@@ -23,7 +23,7 @@ from models.estimators.window_net import WindowNet
 DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512  # number of windows scored together
 MAX_GRADIENT_NORM = 5.0
-CALL_WINDOW_WEIGHT = 0.5  # of an unknown label in a window with a call, because species rarely call together
+CALL_WINDOW_WEIGHT = 0.5  # of an unknown label in a window with a call of another species
 VERSION = 4  # increase it when the same parameters and data give a different network
 
 

@@ -15,7 +15,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 
 from features.common.errors import UserError
 from features.common.files import replacing, write_json
-from models.estimators.labels import check_labels, constant_log_odds, multilabel_tags
+from models.estimators.labels import check_labels, constant_log_odds, label_weights, multilabel_tags
 from models.estimators.lightgbm_text import read_booster
 
 VERSION = 6  # increase it when the same parameters and data give different scores
@@ -131,10 +131,11 @@ class OneVsRestGBM(BaseEstimator):
         Y = check_labels(Y, len(X))
         self.n_species_ = Y.shape[1]
         try:
-            has_call = (Y == 1).any(axis=1)
-            binned = _binned(X, has_call, self.n_jobs) if self.weak_negative_weight else None
+            weights = label_weights(Y, self.weak_negative_weight)
+            binned = _binned(X, (Y == 1).any(axis=1), self.n_jobs) if self.weak_negative_weight else None
             self.boosters_ = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                joblib.delayed(self._fit_species)(X, y, has_call, binned) for y in Y.T
+                joblib.delayed(self._fit_species)(X, y, weight, binned)
+                for y, weight in zip(Y.T, weights.T, strict=True)
             )
         except LightGBMError as error:
             reason = str(error).strip()
@@ -227,29 +228,25 @@ class OneVsRestGBM(BaseEstimator):
         return model
 
     def _fit_species(
-        self, X: np.ndarray, y: np.ndarray, has_call: np.ndarray, binned: lgb.Dataset | None
+        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, binned: lgb.Dataset | None
     ) -> lgb.Booster | float:
         """Return the model of one species.
 
         Parameters
         ----------
         y : (n_windows,) labels of the species.
-        has_call : (n_windows,) whether any species is known to be present.
-        binned : X in shared bins, or None for bins of its own.
+        weight : (n_windows,) weights of the labels, not used without shared bins.
+        binned : X in shared bins, or None for bins of its own, from the windows with a known label.
         """
         constant = constant_log_odds(y, self.weak_negative_weight)
         if constant is not None:
             return constant
-        known = np.flatnonzero(~np.isnan(y))
-        rows = known if binned is None else np.arange(len(y))
-        label = y[rows] == 1
         if binned is None:
-            data = lgb.Dataset(X[rows], label, params=LIGHTGBM | {"max_bin": OWN_BINS})
+            known = ~np.isnan(y)
+            data = lgb.Dataset(X[known], y[known] == 1, params=LIGHTGBM | {"max_bin": OWN_BINS})
         else:
-            weight = np.where(has_call, 1.0, self.weak_negative_weight)
-            weight[known] = 1.0
-            data = binned.subset(rows.tolist()).construct()  # a copy, because species differ in labels
-            data.set_label(label)
+            data = binned.subset(list(range(len(y)))).construct()  # a copy, because species differ in labels
+            data.set_label(y == 1)
             data.set_weight(weight)
         return lgb.train(self._lightgbm_params(), data, num_boost_round=self.n_estimators)
 

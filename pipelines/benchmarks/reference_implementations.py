@@ -21,6 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from features.frames.spectral import BLOCK, SpectralSettings
 from features.frames.windows import WindowSettings
+from models.estimators.labels import label_weights
 
 FOUR_SECONDS = WindowSettings(length=4.0, hop=2.0)
 
@@ -115,7 +116,7 @@ class Peer(BaseEstimator):
     estimator : regressor or classifier of one species, or of all species if `at_once`. In the latter case the
         weight of a window is 1 if any of its labels is known.
     at_once : whether the estimator takes the labels of all species.
-    weak_negative_weight : weight of an unknown label.
+    weak_negative_weight : weight of an unknown label in a window without a call, as in `OneVsRestGBM`.
     n_jobs : number of species fitted in parallel, unless `at_once`.
     """
 
@@ -129,8 +130,7 @@ class Peer(BaseEstimator):
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
         """Fit on X, (n_windows, n_features), and labels Y of 1, 0 and nan, (n_windows, n_species)."""
-        X, known, label = X.astype(np.float32), ~np.isnan(Y), Y == 1
-        weight = np.where(known, 1.0, self.weak_negative_weight)
+        X, label, weight = X.astype(np.float32), Y == 1, label_weights(Y, self.weak_negative_weight)
         if self.at_once:
             self.fitted_ = [clone(self.estimator).fit(X, label, sample_weight=weight.max(axis=1))]
         else:

@@ -1,7 +1,7 @@
 """The member `mlp`: a small multi-layer perceptron on the columns of windows."""
 
 import argparse
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -21,7 +21,7 @@ from pipelines.members.networks import (
     add_network_flags,
     checkpoint_folder,
     fit_networks,
-    one_torch_thread,
+    mean_score,
     seeded,
 )
 
@@ -42,7 +42,7 @@ class MLPScorer(WindowScorer):
         return self.features.digest
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        return _mean_score(self.networks, X)
+        return mean_score(self.networks, X)
 
     def save(self, folder: Path) -> None:
         self.features.save(folder)
@@ -74,8 +74,8 @@ class MLP:
         network = MLPClassifier(epochs=args.epochs, device=args.device)
         windows = TrainingWindows(task)
         folds = [windows.fold(k) for k in range(task.n_folds)]
-        X, Y = windows.whole()
-        examples = {f"fold{k}": (fold.X, fold.Y) for k, fold in enumerate(folds)} | {"whole": (X, Y)}
+        # The networks for new recordings are fitted here too, so that all are fitted in parallel.
+        examples = {f"fold{k}": (fold.X, fold.Y) for k, fold in enumerate(folds)} | {"whole": windows.whole()}
         folder = checkpoint_folder(task, self.name)
         fits = [
             Fit(seeded(network, task.seed + seed), folder / f"{name}_{seed}.pt", X=X, Y=Y)
@@ -88,7 +88,7 @@ class MLP:
         self._scorer = MLPScorer(windows.features, tuple(of_fold.pop()))
         P = np.zeros(task.labels.shape)
         for fold, networks in zip(folds, of_fold, strict=True):
-            P[fold.held] = _mean_score(networks, fold.X_held)
+            P[fold.held] = mean_score(networks, fold.X_held)
         return CrossFit(
             scores=P,
             seconds=sum(network.seconds_ for network in fitted[:-N_NETWORKS]),
@@ -98,10 +98,3 @@ class MLP:
 
     def fit_final(self, task: Task, args: argparse.Namespace) -> MLPScorer:
         return self._scorer
-
-
-def _mean_score(networks: Iterable[MLPClassifier], X: np.ndarray) -> np.ndarray:
-    """Return the mean score of networks, (n_windows, n_species)."""
-    with one_torch_thread():
-        P = np.stack([network.predict_proba(X) for network in networks])
-    return P.mean(axis=0, dtype=np.float64)

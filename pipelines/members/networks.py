@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,9 +41,7 @@ class NetworkScorer(WindowScorer):
         return "sequences"
 
     def predict(self, X: np.ndarray) -> np.ndarray:
-        with one_torch_thread():
-            P = [network.predict_proba(X) for network in self.networks]
-        return np.stack(P).mean(axis=0, dtype=np.float64)
+        return mean_score(self.networks, X)
 
     def save(self, folder: Path) -> None:
         for k, network in enumerate(self.networks):
@@ -56,6 +54,13 @@ class NetworkScorer(WindowScorer):
         if {(network.n_inputs_, network.n_species_) for network in networks} != {expected}:
             raise ValueError("its networks and config.json differ in the number of bands or species")
         return cls(networks)
+
+
+def mean_score(networks: Iterable[NetworkClassifier], X: np.ndarray) -> np.ndarray:
+    """Return the mean score of networks, (n_windows, n_species)."""
+    with one_torch_thread():
+        P = [network.predict_proba(X) for network in networks]
+    return np.stack(P).mean(axis=0, dtype=np.float64)
 
 
 class NetworkMember(ABC):

@@ -74,7 +74,7 @@ def test_network_can_be_shared_by_threads(kind: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 0.5])
-def testdropout_mask_has_its_probability_and_mean_1(p: float) -> None:
+def test_dropout_mask_has_its_probability_and_mean_1(p: float) -> None:
     torch.manual_seed(0)
     x = torch.ones(65, 25, 193)
     mask = dropout_mask(x, p)
