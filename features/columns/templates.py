@@ -304,8 +304,8 @@ def correlations(levels: np.ndarray, calls: CutCalls) -> np.ndarray:
         around = _around(levels, n)  # (N, n, K)
         product = around.reshape(len(levels), -1) @ patches  # one product: (N, n * K) @ (n * K, calls)
         bands, band_of_call = np.unique(calls.band[which], axis=0, return_inverse=True)
-        norm = np.stack([_norm(total, squares, n, band=band) for band in bands], axis=1)
-        found[:, which] = product / norm.astype(np.float32)[:, band_of_call.ravel()]
+        norm = _norms(total, squares, n, bands=bands).astype(np.float32)
+        found[:, which] = product / norm[:, band_of_call.ravel()]
     return found
 
 
@@ -316,11 +316,11 @@ def _around(values: np.ndarray, n: int) -> np.ndarray:
     return np.moveaxis(view, -1, 1)
 
 
-def _norm(total: np.ndarray, squares: np.ndarray, n: int, *, band: np.ndarray) -> np.ndarray:
-    """Return the norm of the levels around each step in a band, after subtraction of their mean, (n_steps,).
+def _norms(total: np.ndarray, squares: np.ndarray, n: int, *, bands: np.ndarray) -> np.ndarray:
+    """Return the norm of the levels around each step in each band after subtraction of their mean.
 
-    The norm of a patch with `QUIET` dB in every value is added. This keeps the
-    correlations low where the recording is nearly silent.
+    The shape is (n_steps, n_bands). The norm of a patch with `QUIET` dB in every value is added. This keeps
+    the correlations low where the recording is nearly silent.
 
     Parameters
     ----------
@@ -328,12 +328,13 @@ def _norm(total: np.ndarray, squares: np.ndarray, n: int, *, band: np.ndarray) -
         Sums of the levels, and of their squares, over all mel bands below each band edge.
     n : int
         Number of steps of the template.
-    band : np.ndarray, shape (2,)
+    bands : np.ndarray, shape (n_bands, 2)
         First mel band, and the one after the last.
     """
-    low, high = band
+    low, high = bands.T
     area = n * (high - low)
-    sum_, sum_of_squares = (_around(x[:, high] - x[:, low], n).sum(axis=1) for x in (total, squares))
+    below = (_around(x, n).sum(axis=1) for x in (total, squares))
+    sum_, sum_of_squares = (x[:, high] - x[:, low] for x in below)
     return np.sqrt(np.maximum(sum_of_squares - sum_**2 / area, 0)) + QUIET * np.sqrt(area)
 
 
