@@ -24,7 +24,7 @@ DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512  # number of windows scored together
 MAX_GRADIENT_NORM = 5.0
 CALL_WINDOW_WEIGHT = 0.5  # of an unknown label in a window with a call of another species
-VERSION = 4  # increase it when the same parameters and data give a different network
+VERSION = 5  # increase it when the same parameters and data give a different network
 
 
 @dataclass(kw_only=True, eq=False, repr=False)  # scikit-learn derives the parameters from its `__init__`

@@ -7,16 +7,17 @@ from pipelines.members.networks import NetworkMember, NetworkScorer
 
 
 class CNNScorer(NetworkScorer):
-    """The mean of the convolutional networks of all folds."""
+    """The mean of convolutional networks."""
 
     classifier = CNNClassifier
 
 
 class CNN(NetworkMember):
-    """A small convolutional network with attention pooling, one network per fold."""
+    """Small convolutional networks with attention pooling; the score is the mean of two networks."""
 
     name = "cnn"
     scorer = CNNScorer
+    n_networks = 2
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         arch = CNNClassifier().arch

@@ -7,16 +7,17 @@ from pipelines.members.networks import NetworkMember, NetworkScorer
 
 
 class GRUScorer(NetworkScorer):
-    """The mean of the recurrent networks of all folds."""
+    """The mean of recurrent networks."""
 
     classifier = GRUClassifier
 
 
 class GRU(NetworkMember):
-    """A small bidirectional GRU with attention pooling, one network per fold."""
+    """Small bidirectional GRUs with attention pooling; the score is the mean of two networks."""
 
     name = "gru"
     scorer = GRUScorer
+    n_networks = 2
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         cell = GRUClassifier().cell
