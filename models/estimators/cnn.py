@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -12,21 +11,20 @@ from models.estimators.sequence_network import SequenceNetworkClassifier
 from models.estimators.window_net import WindowNet
 
 ARCHITECTURES = ("cnn", "resnet")
+POOLS = ((1, 2), (2, 2), (2, 2))  # factors of time and frequency by which each stage reduces the resolution
 
 
 class Convolution(nn.Module):
-    """A convolution with batch normalisation; the output has the size of the input, divided by the stride.
+    """A 3x3 convolution with batch normalisation; the output has as many steps and bands as the input.
 
     Parameters
     ----------
     n_in, n_out : number of channels of the input and of the output.
-    size : number of steps and of bands of a filter, which is odd.
-    stride : factors of time and frequency.
     """
 
-    def __init__(self, n_in: int, n_out: int, size: int, stride: tuple[int, int] = (1, 1)) -> None:
+    def __init__(self, n_in: int, n_out: int) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(n_in, n_out, size, stride=stride, padding=size // 2, bias=False)
+        self.conv = nn.Conv2d(n_in, n_out, 3, padding=1, bias=False)
         self.norm = nn.BatchNorm2d(n_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -40,30 +38,35 @@ class Convolution(nn.Module):
         weight, bias = fuse_conv_bn_weights(
             conv.weight, None, norm.running_mean, norm.running_var, norm.eps, norm.weight, norm.bias
         )
-        return nn.functional.conv2d(x, weight, bias, conv.stride, conv.padding)
+        return nn.functional.conv2d(x, weight, bias, padding=1)
 
 
 class Stage(nn.Module):
-    """A 3x3 convolution and maximum pooling, which halves the resolution of time and frequency.
+    """Two 3x3 convolutions, and maximum pooling.
 
     Parameters
     ----------
     n_in, n_out : number of channels of the input and of the output.
-    residual : whether a second convolution follows, whose output is added to its input [1]_.
+    pool : factors of time and frequency.
+    residual : whether the input, convolved 1x1, is added to the output of the convolutions [1]_.
 
     References
     ----------
     .. [1] He et al. (2016), "Deep residual learning for image recognition".
     """
 
-    def __init__(self, n_in: int, n_out: int, *, residual: bool) -> None:
+    def __init__(self, n_in: int, n_out: int, pool: tuple[int, int], *, residual: bool) -> None:
         super().__init__()
-        self.first = Convolution(n_in, n_out, 3)
-        self.second = Convolution(n_out, n_out, 3) if residual else None
+        self.first = Convolution(n_in, n_out)
+        self.second = Convolution(n_out, n_out)
+        self.shortcut = nn.Conv2d(n_in, n_out, 1, bias=False) if residual else None
+        self.pool = nn.MaxPool2d(pool)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = nn.functional.max_pool2d(self.first(x), 2).relu_()  # the same as before pooling, on fewer values
-        return x if self.second is None else (x + self.second(x)).relu_()
+        y = self.second(self.first(x).relu_())
+        if self.shortcut is not None:
+            y = y + self.shortcut(x)
+        return self.pool(y).relu_()  # the same as before pooling, on fewer values
 
 
 class ConvolutionalNet(WindowNet):
@@ -76,7 +79,7 @@ class ConvolutionalNet(WindowNet):
     ----------
     mean, std : (n_bands,) mean and standard deviation that normalise the input.
     base_rate : (n_species,) fraction of windows with each species; value of the scores before training.
-    channels : number of channels of the first convolution and of each stage.
+    channels : number of channels of each stage in `POOLS`.
     hidden_size : number of features of each step.
     residual : whether stages are residual.
     dropout : dropout probability of the features.
@@ -102,20 +105,22 @@ class ConvolutionalNet(WindowNet):
     ) -> None:
         super().__init__(mean, std, dropout=dropout)
         self.register_buffer("position", torch.linspace(-1, 1, len(mean)), persistent=False)
-        self.first = Convolution(2, channels[0], 5, stride=(1, 2))
-        self.stages = nn.Sequential(
-            *(Stage(n_in, n_out, residual=residual) for n_in, n_out in pairwise(channels))
-        )
-        n_bands = -(-len(mean) // 2) >> len(self.stages)
+        stages = zip((2, *channels), channels, POOLS, strict=False)
+        self.stages = nn.Sequential(*(Stage(*sizes, residual=residual) for sizes in stages))
+        n_bands = len(mean)
+        for _, factor in POOLS:
+            n_bands //= factor
         self.features = nn.Linear(channels[-1] * n_bands, hidden_size)
         self.add_heads(hidden_size, base_rate)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the logits, (batch, n_species), of normalised steps x, (batch, time, n_bands)."""
-        x = nn.functional.pad(x, (0, 0, 0, max(2 ** len(self.stages) - x.shape[1], 0)))
+        n_steps = 1
+        for factor, _ in POOLS:
+            n_steps *= factor
+        x = nn.functional.pad(x, (0, 0, 0, max(n_steps - x.shape[1], 0)))
         x = torch.stack([x, self.position.expand_as(x)], dim=1)  # (batch, 2, time, n_bands)
-        x = self.first(x.contiguous(memory_format=torch.channels_last)).relu_()
-        x = self.stages(x)
+        x = self.stages(x.contiguous(memory_format=torch.channels_last))
         return self.attend(self.features(x.permute(0, 2, 1, 3).flatten(2)).relu())
 
 
@@ -130,14 +135,14 @@ class CNNClassifier(SequenceNetworkClassifier):
     arch : {"cnn", "resnet"}
         Plain or residual stages.
     channels : tuple of int
-        Number of channels of the first convolution and of each stage.
+        Number of channels of each of the three stages.
     hidden_size : int
         Number of features of each step.
 
     Notes
     -----
-    The first convolution covers 5x5 values and halves the resolution of frequency. The network is much
-    smaller than those for bird and frog species of LeBien et al. [1]_, so that it trains on a laptop.
+    The sizes follow the small networks for bird and frog species of LeBien et al. [1]_, reduced so that they
+    train on a laptop.
 
     References
     ----------
@@ -176,9 +181,7 @@ class CNNClassifier(SequenceNetworkClassifier):
         )
 
     def validate_weights(self, state: Mapping[str, Tensor]) -> None:
-        stages = {name.split(".")[1] for name in state if name.startswith("stages.")}
-        stored = [len(state["first.conv.weight"])]
-        stored += [len(state[f"stages.{k}.first.conv.weight"]) for k in range(len(stages))]
+        stored = [len(state[f"stages.{k}.first.conv.weight"]) for k in range(len(POOLS))]
         if self.arch not in ARCHITECTURES or list(self.channels) != stored:
             raise ValueError(f"arch {self.arch!r} or channels {self.channels} do not match the weights")
         if self.hidden_size != len(state["features.bias"]):

@@ -7,17 +7,16 @@ from pipelines.members.networks import NetworkMember, NetworkScorer
 
 
 class CNNScorer(NetworkScorer):
-    """The mean of convolutional networks."""
+    """The mean of the convolutional networks of all folds."""
 
     classifier = CNNClassifier
 
 
 class CNN(NetworkMember):
-    """Small convolutional networks with attention pooling; the score is the mean of two networks."""
+    """A small convolutional network with attention pooling, one network per fold."""
 
     name = "cnn"
     scorer = CNNScorer
-    n_networks = 2
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         arch = CNNClassifier().arch

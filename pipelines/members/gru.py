@@ -7,17 +7,16 @@ from pipelines.members.networks import NetworkMember, NetworkScorer
 
 
 class GRUScorer(NetworkScorer):
-    """The mean of recurrent networks."""
+    """The mean of the recurrent networks of all folds."""
 
     classifier = GRUClassifier
 
 
 class GRU(NetworkMember):
-    """Small bidirectional GRUs with attention pooling; the score is the mean of two networks."""
+    """A small bidirectional GRU with attention pooling, one network per fold."""
 
     name = "gru"
     scorer = GRUScorer
-    n_networks = 2
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         cell = GRUClassifier().cell

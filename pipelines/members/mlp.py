@@ -2,13 +2,14 @@
 
 import argparse
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
 from features.columns.window_features import WindowFeatures
+from features.common.files import digest
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 from models.estimators.mlp import MLPClassifier
@@ -16,12 +17,12 @@ from pipelines.core.member import CrossFit, WindowScorer
 from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
 from pipelines.members.networks import (
-    Examples,
+    Fit,
     add_network_flags,
-    cross_fit_networks,
-    load_networks,
+    checkpoint_folder,
+    fit_networks,
     mean_score,
-    save_networks,
+    seeded,
 )
 
 N_NETWORKS = 3  # their mean varies less with the seed
@@ -45,15 +46,19 @@ class MLPScorer(WindowScorer):
 
     def save(self, folder: Path) -> None:
         self.features.save(folder)
-        save_networks(self.networks, folder)
+        for seed, network in enumerate(self.networks):
+            network.save(folder / f"network{seed}.pt")
 
     @classmethod
     def load(cls, folder: Path, config: Mapping[str, Any]) -> Self:
-        features = WindowFeatures.load(folder, SpectralSettings(**config["spectral"]), len(config["species"]))
+        n_species = len(config["species"])
+        features = WindowFeatures.load(folder, SpectralSettings(**config["spectral"]), n_species)
+        networks = tuple(MLPClassifier.load(folder / f"network{seed}.pt") for seed in range(N_NETWORKS))
         columns = features.names()
-        if config["columns"] != columns:
-            raise ValueError("its columns and config.json differ")
-        return cls(features, load_networks(MLPClassifier, folder, config, n_inputs=len(columns)))
+        sizes = {(network.n_inputs_, network.n_species_) for network in networks}
+        if sizes != {(len(columns), n_species)} or config["columns"] != columns:
+            raise ValueError("its files have different columns or species")
+        return cls(features, networks)
 
 
 class MLP:
@@ -69,18 +74,27 @@ class MLP:
         network = MLPClassifier(epochs=args.epochs, device=args.device)
         windows = TrainingWindows(task)
         folds = [windows.fold(k) for k in range(task.n_folds)]
-        cross_fit, networks = cross_fit_networks(
-            task,
-            self.name,
-            network,
-            N_NETWORKS,
-            examples=[Examples(fold.X, fold.Y) for fold in folds],
-            whole=Examples(*windows.whole()),
-            held=((fold.held, fold.X_held) for fold in folds),
+        # The networks for new recordings are fitted here too, so that all are fitted in parallel.
+        examples = {f"fold{k}": (fold.X, fold.Y) for k, fold in enumerate(folds)} | {"whole": windows.whole()}
+        folder = checkpoint_folder(task, self.name)
+        fits = [
+            Fit(seeded(network, task.seed + seed), folder / f"{name}_{seed}.pt", X=X, Y=Y)
+            for name, (X, Y) in examples.items()
+            for seed in range(N_NETWORKS)
+        ]
+        state = digest(network.get_params(), *(a for pair in examples.values() for a in pair), task.seed)
+        fitted = fit_networks(fits, state, task.jobs)
+        of_fold = [fitted[first : first + N_NETWORKS] for first in range(0, len(fitted), N_NETWORKS)]
+        self._scorer = MLPScorer(windows.features, tuple(of_fold.pop()))
+        P = np.zeros(task.labels.shape)
+        for fold, networks in zip(folds, of_fold, strict=True):
+            P[fold.held] = mean_score(networks, fold.X_held)
+        return CrossFit(
+            scores=P,
+            seconds=sum(network.seconds_ for network in fitted[:-N_NETWORKS]),
+            config={"params": network.get_params(), "columns": windows.features.names()},
+            metrics={"loss": [network.history_ for network in fitted]},
         )
-        self._scorer = MLPScorer(windows.features, networks)
-        columns = {"columns": windows.features.names()}
-        return replace(cross_fit, config={**cross_fit.config, **columns})
 
     def fit_final(self, task: Task, args: argparse.Namespace) -> MLPScorer:
         return self._scorer

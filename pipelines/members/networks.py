@@ -1,4 +1,4 @@
-"""Members that are the mean of networks: parallel fitting, checkpoints, and members on spectrograms."""
+"""Members that are networks: parallel fitting, checkpoints, and one network per fold on spectrograms."""
 
 import argparse
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 import joblib
 import numpy as np
@@ -28,7 +28,7 @@ from pipelines.core.task import Task
 
 @dataclass(frozen=True)
 class NetworkScorer(WindowScorer):
-    """The mean of networks on spectrograms; a subclass has the class of the networks."""
+    """The mean of the networks of all folds; a subclass has the class of the networks."""
 
     classifier: ClassVar[type[NetworkClassifier]]
 
@@ -44,45 +44,16 @@ class NetworkScorer(WindowScorer):
         return mean_score(self.networks, X)
 
     def save(self, folder: Path) -> None:
-        save_networks(self.networks, folder)
+        for k, network in enumerate(self.networks):
+            network.save(_network_file(folder, k))
 
     @classmethod
     def load(cls, folder: Path, config: Mapping[str, Any]) -> Self:
-        return cls(load_networks(cls.classifier, folder, config, n_inputs=config["spectral"]["n_mels"]))
-
-
-class NetworkMember(ABC):
-    """A member that is the mean of networks on spectrograms; a subclass has the kind and the number."""
-
-    name: str
-    scorer: type[NetworkScorer]
-    n_networks: int
-
-    def add_flags(self, parser: argparse.ArgumentParser) -> None:
-        add_network_flags(parser, self.scorer.classifier())
-
-    @abstractmethod
-    def network(self, args: argparse.Namespace) -> NetworkClassifier:
-        """Return the network to fit."""
-
-    def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
-        X, Y = task.compute("train", window_sequences, "sequences"), task.labels
-        fold = task.per_window(task.fold)
-        numbers = range(task.n_folds)
-        cross_fit, networks = cross_fit_networks(
-            task,
-            self.name,
-            self.network(args),
-            self.n_networks,
-            examples=[Examples(X, Y, fold != k) for k in numbers],
-            whole=Examples(X, Y),
-            held=((np.flatnonzero(fold == k), X[fold == k]) for k in numbers),
-        )
-        self._scorer = self.scorer(networks)
-        return cross_fit
-
-    def fit_final(self, task: Task, args: argparse.Namespace) -> NetworkScorer:
-        return self._scorer
+        networks = tuple(cls.classifier.load(_network_file(folder, k)) for k in range(config["folds"]))
+        expected = (config["spectral"]["n_mels"], len(config["species"]))
+        if {(network.n_inputs_, network.n_species_) for network in networks} != {expected}:
+            raise ValueError("its networks and config.json differ in the number of bands or species")
+        return cls(networks)
 
 
 def mean_score(networks: Iterable[NetworkClassifier], X: np.ndarray) -> np.ndarray:
@@ -92,34 +63,42 @@ def mean_score(networks: Iterable[NetworkClassifier], X: np.ndarray) -> np.ndarr
     return np.stack(P).mean(axis=0, dtype=np.float64)
 
 
-def save_networks(networks: Sequence[NetworkClassifier], folder: Path) -> None:
-    """Write networks to a folder; `load_networks` reads them."""
-    for k, network in enumerate(networks):
-        network.save(folder / f"network{k}.pt")
+class NetworkMember(ABC):
+    """A member with one network per fold; a subclass has the name, the scorer and the kind of network."""
 
+    name: str
+    scorer: type[NetworkScorer]
 
-def load_networks(
-    classifier: type[NetworkClassifier], folder: Path, config: Mapping[str, Any], *, n_inputs: int
-) -> tuple[NetworkClassifier, ...]:
-    """Return the networks that `save_networks` wrote.
+    def add_flags(self, parser: argparse.ArgumentParser) -> None:
+        add_network_flags(parser, self.scorer.classifier())
 
-    Parameters
-    ----------
-    classifier : class of the networks.
-    folder : folder of the run.
-    config : the run's config.json.
-    n_inputs : number of bands or columns that the networks must have.
+    @abstractmethod
+    def network(self, args: argparse.Namespace) -> NetworkClassifier:
+        """Return the network to fit."""
 
-    Raises
-    ------
-    ValueError, UserError
-        The files are missing or not valid, or do not belong to the run.
-    """
-    networks = tuple(classifier.load(folder / f"network{k}.pt") for k in range(config["n_networks"]))
-    sizes = {(network.n_inputs_, network.n_species_) for network in networks}
-    if sizes != {(n_inputs, len(config["species"]))}:
-        raise ValueError("its networks and config.json differ in the number of bands, columns or species")
-    return networks
+    def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
+        network = self.network(args)
+        X, Y = task.compute("train", window_sequences, "sequences"), task.labels
+        fold, folder = task.per_window(task.fold), checkpoint_folder(task, self.name)
+        fits = [
+            Fit(seeded(network, task.seed + k), _network_file(folder, k), X=X, Y=Y, rows=fold != k)
+            for k in range(task.n_folds)
+        ]
+        state = digest(network.get_params(), X, Y, task.fold, task.seed)
+        self._networks = fit_networks(fits, state, task.jobs)
+        P = np.zeros(Y.shape)
+        with one_torch_thread():
+            for k, fitted in enumerate(self._networks):
+                P[fold == k] = fitted.predict_proba(X[fold == k])
+        return CrossFit(
+            scores=P,
+            seconds=sum(fitted.seconds_ for fitted in self._networks),
+            config={"params": network.get_params()},
+            metrics={"loss": [fitted.history_ for fitted in self._networks]},
+        )
+
+    def fit_final(self, task: Task, args: argparse.Namespace) -> NetworkScorer:
+        return self.scorer(tuple(self._networks))
 
 
 def add_network_flags(parser: argparse.ArgumentParser, defaults: NetworkClassifier) -> None:
@@ -144,110 +123,65 @@ def _available_device(text: str) -> str:
     return text
 
 
-class Examples(NamedTuple):
-    """Training examples of a network.
+def checkpoint_folder(task: Task, name: str) -> Path:
+    """Return the folder of the networks that a member has fitted so far."""
+    return task.results / "checkpoints" / name
+
+
+def seeded(network: NetworkClassifier, seed: int) -> NetworkClassifier:
+    """Return an unfitted network with the same parameters and another random seed."""
+    return type(network)(**{**network.get_params(), "random_state": seed})
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A network to fit.
 
     Attributes
     ----------
+    network : the unfitted network.
+    file : file of the fitted network; its name is shown with the progress.
     X : (n_windows, ...) inputs of windows.
     Y : (n_windows, n_species) labels of 1, 0 and nan.
     rows : (n_windows,) mask of the windows to fit the network on; None for all.
     """
 
+    network: NetworkClassifier
+    file: Path
     X: np.ndarray
     Y: np.ndarray
     rows: np.ndarray | None = None
 
 
-def cross_fit_networks(
-    task: Task,
-    member: str,
-    network: NetworkClassifier,
-    n_networks: int,
-    *,
-    examples: Sequence[Examples],
-    whole: Examples,
-    held: Iterable[tuple[np.ndarray, np.ndarray]],
-) -> tuple[CrossFit, tuple[NetworkClassifier, ...]]:
-    """Return the mean out-of-fold scores of networks, and the networks for new recordings.
+def fit_networks(fits: Sequence[Fit], state: str, n_jobs: int) -> list[NetworkClassifier]:
+    """Return the fitted networks.
 
-    The networks of all folds and those for new recordings are fitted in parallel. Each is stored as soon as
-    it is fitted, so a repeated command only fits the missing ones.
+    Each network is stored as soon as it is fitted, so a repeated command only fits the missing ones.
 
     Parameters
     ----------
-    task : the task.
-    member : name of the member.
-    network : the network to fit. Its random seed is replaced by that of the task, plus 0, 1, ...
-    n_networks : number of networks per fold, and for new recordings.
-    examples : training examples of each fold.
-    whole : training examples of all folds together.
-    held : for each fold, the indices of the held-out windows among all windows, and their inputs.
+    fits : networks to fit, whose files are in one folder.
+    state : digest of everything that affects the networks. Files of another state are removed.
+    n_jobs : number of processes on a CPU. On a GPU, networks are fitted one by one.
     """
-    seeds = range(task.seed, task.seed + n_networks)
-    state = digest(VERSION, network.get_params(), task.seed, *_arrays([*examples, whole]))
-    folder = _checkpoint_folder(task.results / "checkpoints" / member, state)
-    fits = [
-        (type(network)(**{**network.get_params(), "random_state": seed}), of, folder / f"{name}_{seed}.pt")
-        for name, of in [*((f"fold{k}", of) for k, of in enumerate(examples)), ("whole", whole)]
-        for seed in seeds
-    ]
-    fitted = _fit_all(fits, task.jobs)
-    *of_fold, final = (tuple(fitted[k : k + n_networks]) for k in range(0, len(fitted), n_networks))
-    P = np.zeros(task.labels.shape)
-    for networks, (rows, X) in zip(of_fold, held, strict=True):
-        P[rows] = mean_score(networks, X)
-    return CrossFit(
-        scores=P,
-        seconds=sum(each.seconds_ for each in fitted[:-n_networks]),
-        config={"params": network.get_params(), "n_networks": n_networks},
-        metrics={"loss": [each.history_ for each in fitted]},
-    ), final
-
-
-def _arrays(examples: Iterable[Examples]) -> Iterator[np.ndarray]:
-    """Yield the arrays of the examples, each array once."""
-    arrays = (array for of in examples for array in of if array is not None)
-    yield from {id(array): array for array in arrays}.values()
-
-
-def _checkpoint_folder(folder: Path, state: str) -> Path:
-    """Return the folder for the networks of a state; networks of another state are removed from it.
-
-    Parameters
-    ----------
-    state : digest of everything that affects the networks.
-    """
+    folder, state = fits[0].file.parent, digest(VERSION, state)
     settings = folder / "settings.json"
     if not settings.exists() or state not in settings.read_text(encoding="utf-8"):
         for stale in folder.glob("*.pt"):
             stale.unlink()
         write_json(settings, {"digest": state})
-    return folder
-
-
-def _fit_all(
-    fits: Sequence[tuple[NetworkClassifier, Examples, Path]], n_jobs: int
-) -> list[NetworkClassifier]:
-    """Return the fitted networks.
-
-    Parameters
-    ----------
-    fits : networks to fit, their examples, and the files to store them in.
-    n_jobs : number of processes on a CPU. On a GPU, networks are fitted one by one.
-    """
     # After Ctrl-C, Python's resource tracker frees shared memory and warns about it. Hide the warning.
     os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    on_gpu = resolve_device(fits[0][0].device).type == "cuda"
+    on_gpu = resolve_device(fits[0].network.device).type == "cuda"
     joblib.Parallel(n_jobs=1 if on_gpu else n_jobs)(
-        joblib.delayed(_fit)(network, examples, file, position=k, command=os.getpid())
-        for k, (network, examples, file) in enumerate(fits)
-        if not file.exists()
+        joblib.delayed(_fit)(fit, position=k, command=os.getpid())
+        for k, fit in enumerate(fits)
+        if not fit.file.exists()
     )
-    return [type(network).load(file) for network, _, file in fits]
+    return [type(fit.network).load(fit.file) for fit in fits]
 
 
-def _fit(network: NetworkClassifier, examples: Examples, file: Path, *, position: int, command: int) -> None:
+def _fit(fit: Fit, *, position: int, command: int) -> None:
     """Fit a network and store it.
 
     Parameters
@@ -260,7 +194,7 @@ def _fit(network: NetworkClassifier, examples: Examples, file: Path, *, position
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command handles Ctrl-C
     with (
         one_torch_thread(),
-        tqdm(desc=file.stem, total=network.epochs, unit="epoch", position=position) as progress,
+        tqdm(desc=fit.file.stem, total=fit.network.epochs, unit="epoch", position=position) as progress,
     ):
 
         def show(loss: float) -> None:
@@ -269,11 +203,13 @@ def _fit(network: NetworkClassifier, examples: Examples, file: Path, *, position
             progress.update()
             progress.set_postfix(loss=f"{loss:.3f}")
 
-        X, Y, rows = examples
-        if rows is not None:
-            X, Y = X[rows], Y[rows]
-        network.fit(X, Y, on_epoch=show)
-    network.save(file)
+        rows = np.ones(len(fit.Y), bool) if fit.rows is None else fit.rows
+        fit.network.fit(fit.X[rows], fit.Y[rows], on_epoch=show)
+    fit.network.save(fit.file)
+
+
+def _network_file(folder: Path, k: int) -> Path:
+    return folder / f"fold{k}.pt"
 
 
 @contextmanager

@@ -126,16 +126,16 @@ def test_second_run_changes_nothing(data: Path, results: Path) -> None:
     )
 
 
-def test_interrupted_gru_fits_only_the_missing_networks(data: Path, results: Path, tmp_path: Path) -> None:
+def test_interrupted_gru_fits_only_the_missing_folds(data: Path, results: Path, tmp_path: Path) -> None:
     again = tmp_path / "small"
     shutil.copytree(results, again)
     checkpoints = again / "checkpoints" / "gru"
-    (checkpoints / "fold1_0.pt").unlink()
+    (checkpoints / "fold1.pt").unlink()
     shutil.rmtree(again / "gru")
-    kept = (checkpoints / "fold0_0.pt").stat().st_mtime_ns
+    kept = (checkpoints / "fold0.pt").stat().st_mtime_ns
     done = command("gru", data, again, *FLAGS["gru"])
     assert done.returncode == 0, done.stderr
-    assert (checkpoints / "fold0_0.pt").stat().st_mtime_ns == kept
+    assert (checkpoints / "fold0.pt").stat().st_mtime_ns == kept
     assert scores_of(again) == scores_of(results)
 
 
