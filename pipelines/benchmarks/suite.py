@@ -3,8 +3,8 @@
 import os
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
 from itertools import cycle, islice
@@ -27,7 +27,10 @@ from features.data.synthetic import SyntheticSettings
 from features.frames.spectral import SpectralSettings
 from features.frames.store import FrameStore, frames_of
 from features.frames.windows import WindowSettings, window_starts
+from models.estimators.cnn import CNNClassifier
 from models.estimators.gru import GRUClassifier
+from models.estimators.mlp import MLPClassifier
+from models.estimators.network import NetworkClassifier
 from models.estimators.one_vs_rest_gbm import OWN_BINS, OneVsRestGBM
 from models.folds import make_folds
 from models.logistic import IDENTITY
@@ -41,6 +44,7 @@ from models.scoring.thresholds import Thresholds
 from pipelines.benchmarks import reference_implementations as reference
 from pipelines.benchmarks.timing import Report, alternate, in_new_process
 from pipelines.core.detector import ALONE, Detector, TrainedMember
+from pipelines.core.member import WindowScorer
 from pipelines.core.prediction_files import PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
@@ -48,8 +52,10 @@ from pipelines.core.runs import median_bands
 from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
 from pipelines.core.truth import training_truth
+from pipelines.members.cnn import CNNScorer
 from pipelines.members.gbm import GBMScorer, default_parameters, make_model
 from pipelines.members.gru import GRUScorer
+from pipelines.members.mlp import N_NETWORKS, MLPScorer
 
 RFCX_MINUTES = 6_719  # 4,727 training and 1,992 test recordings of one minute
 N_CORES = 2
@@ -202,45 +208,37 @@ def bench_epoch(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> 
 
 
 def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
-    """Time the scoring of a new file with the GBM, and with a blend that has five GRUs; measure memory."""
+    """Time the scoring of a new file with the GBM and with blends; measure memory."""
     task = _task(dataset, folder)
     windows = TrainingWindows(task)
-    model = make_model(default_parameters(), seed=0, n_jobs=N_CORES).fit(*windows.whole())
+    examples = windows.whole()
+    model = make_model(default_parameters(), seed=0, n_jobs=N_CORES).fit(*examples)
     model.set_params(trees__n_jobs=1)
-    uncalibrated = PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))
-    truth = training_truth(dataset)
-    sequences = task.compute("train", window_sequences, "sequences")
-    networks = [GRUClassifier(epochs=1, random_state=k).fit(sequences, task.labels) for k in range(N_FOLDS)]
-    aggregation = Aggregation("max", uncalibrated)
-    alone = Detector(
-        folder=folder,
-        species=dataset.species,
-        settings=task.store.settings,
-        window=task.window,
-        longest=task.longest,
-        sample_rate=task.sample_rate,
-        members=(TrainedMember("GBM", GBMScorer(windows.features, model), aggregation),),
-        blend=ALONE,
-        bands=median_bands(dataset),
-        prior=0.5,
-        calibrator=None,
-        thresholds=Thresholds.fit(np.zeros(truth.shape), truth),
+    sequences = task.compute("train", window_sequences, "sequences"), task.labels
+    gbm = GBMScorer(windows.features, model)
+    mlp = MLPScorer(
+        windows.features, tuple(_quick(MLPClassifier, k).fit(*examples) for k in range(N_NETWORKS))
     )
-    network = TrainedMember("GRU", GRUScorer(tuple(networks)), aggregation)
-    blend = replace(alone, members=(*alone.members, network), blend=Blend("logit", (0.5, 0.5)))
+    gru = GRUScorer(tuple(_quick(GRUClassifier, k).fit(*sequences) for k in range(N_FOLDS)))
+    cnn = CNNScorer(tuple(_quick(CNNClassifier, k).fit(*sequences) for k in range(N_FOLDS)))
+    blends: dict[str, list[WindowScorer]] = {
+        "gbm": [gbm],
+        "gbm, gru": [gbm, gru],
+        "gbm, mlp, gru": [gbm, mlp, gru],
+        "gbm, mlp, gru, cnn": [gbm, mlp, gru, cnn],
+    }
+    detectors = {f"{OURS}, {names}": _detector(task, scorers) for names, scorers in blends.items()}
     report = Report("per recording of one minute")
     with threadpool_limits(1):
         report.times = alternate(
-            {
-                "understory, GBM": alone.score,
-                "understory, blend": blend.score,
-                FLOOR: lambda path: reference.floor(path, task.store.settings),
-            },
+            {name: detector.score for name, detector in detectors.items()}
+            | {FLOOR: lambda path: reference.floor(path, task.store.settings)},
             list(dataset.test.values())[: settings.n_timed],
             settings.repeats,
         )
-    for what in ("GBM", "blend"):
-        report.ratio(f"understory, {what}", FLOOR)
+    for name in detectors:
+        report.ratio(name, FLOOR)
+    alone = next(iter(detectors.values()))
     few, many = (
         in_new_process(_scan_run, alone, _repeated(dataset, n))[1] for n in (settings.n_few, settings.n_many)
     )
@@ -276,6 +274,32 @@ def _task(dataset: Dataset, folder: Path) -> Task:
     task.store.compute(dataset.train, "train", N_CORES)
     task.store.compute(dataset.test, "test", N_CORES)
     return task
+
+
+def _quick(classifier: type[NetworkClassifier], seed: int) -> NetworkClassifier:
+    """Return a network to fit for one epoch only, because the time of scoring does not depend on weights."""
+    return classifier(epochs=1, random_state=seed)
+
+
+def _detector(task: Task, scorers: Sequence[WindowScorer]) -> Detector:
+    """Return a detector that blends scorers with equal weights, without calibration."""
+    dataset, truth = task.dataset, training_truth(task.dataset)
+    uncalibrated = PlattCalibrator.of(np.tile(IDENTITY, (dataset.n_species, 1)))
+    aggregation = Aggregation("max", uncalibrated)
+    return Detector(
+        folder=task.results,
+        species=dataset.species,
+        settings=task.store.settings,
+        window=task.window,
+        longest=task.longest,
+        sample_rate=task.sample_rate,
+        members=tuple(TrainedMember(type(scorer).__name__, scorer, aggregation) for scorer in scorers),
+        blend=Blend("logit", (1 / len(scorers),) * len(scorers)) if len(scorers) > 1 else ALONE,
+        bands=median_bands(dataset),
+        prior=0.5,
+        calibrator=None,
+        thresholds=Thresholds.fit(np.zeros(truth.shape), truth),
+    )
 
 
 def _capped(Y: np.ndarray, seed: int) -> np.ndarray:
