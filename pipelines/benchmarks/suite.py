@@ -222,10 +222,10 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> R
     gru = GRUScorer(tuple(_quick(GRUClassifier, k).fit(*sequences) for k in range(N_FOLDS)))
     cnn = CNNScorer(tuple(_quick(CNNClassifier, k).fit(*sequences) for k in range(N_FOLDS)))
     blends: dict[str, list[WindowScorer]] = {
-        "gbm": [gbm],
-        "gbm, gru": [gbm, gru],
-        "gbm, mlp, gru": [gbm, mlp, gru],
-        "gbm, mlp, gru, cnn": [gbm, mlp, gru, cnn],
+        "GBM": [gbm],
+        "GBM and GRU": [gbm, gru],
+        "GBM, MLP and GRU": [gbm, mlp, gru],
+        "GBM, MLP, GRU and CNN": [gbm, mlp, gru, cnn],
     }
     detectors = {f"{OURS}, {names}": _detector(task, scorers) for names, scorers in blends.items()}
     report = Report("per recording of one minute")
