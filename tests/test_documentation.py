@@ -124,7 +124,7 @@ def help_of(command: str) -> str:
 
 
 @pytest.mark.parametrize(
-    "command", ["gbm", "mlp", "gru", "cnn", "blend", "predict", "report", "bench", "ablation"]
+    "command", ["gbm", "mlp", "gru", "cnn", "spectrum", "blend", "predict", "report", "bench", "ablation"]
 )
 def test_help_has_no_empty_or_double_default(command: str) -> None:
     text = help_of(command)

@@ -5,5 +5,6 @@ MEMBERS = {
     "mlp": "pipelines.members.mlp:MLP",
     "gru": "pipelines.members.gru:GRU",
     "cnn": "pipelines.members.cnn:CNN",
+    "spectrum": "pipelines.members.spectrum:Spectrum",
 }
 """Name of a member -> "module:class". A module is only imported when its member is used."""

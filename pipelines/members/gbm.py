@@ -27,6 +27,7 @@ from pipelines.core.cli import positive
 from pipelines.core.member import CrossFit, WindowScorer
 from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
+from pipelines.members.trees_and_linear import load_model, save_model
 
 TREE_PARAMETERS = (
     "n_estimators",
@@ -105,21 +106,16 @@ class GBMScorer(WindowScorer):
 
     def save(self, folder: Path) -> None:
         self.features.save(folder)
-        for estimator in self.model.estimators_:
-            estimator.save(folder)
+        save_model(self.model, folder)
 
     @classmethod
     def load(cls, folder: Path, config: Mapping[str, Any]) -> Self:
         n_species = len(config["species"])
         features = WindowFeatures.load(folder, SpectralSettings(**config["spectral"]), n_species)
-        trees = OneVsRestGBM.load(folder)
         columns = features.names()
-        if trees.n_species_ != n_species:
-            raise ValueError(f"its trees have {trees.n_species_} species instead of {n_species}")
-        if trees.n_features_in_ != len(columns) or config["columns"] != columns:
+        if config["columns"] != columns:
             raise ValueError("its files have different columns")
-        linear = RidgeDiscriminant.load(folder, len(columns), n_species)
-        return cls(features, LogOddsMean.of_fitted([("trees", trees), ("linear", linear)]))
+        return cls(features, load_model(folder, len(columns), n_species))
 
 
 class GBM:
