@@ -5,9 +5,7 @@ import time
 import numpy as np
 
 from features.frames.frames import Frames, background_spectrum
-from models.estimators.log_odds_mean import LogOddsMean
-from models.estimators.one_vs_rest_gbm import OneVsRestGBM
-from models.estimators.ridge_discriminant import RidgeDiscriminant
+from models.estimators.trees_and_linear import default_model
 from models.folds import out_of_fold, split
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
@@ -48,8 +46,7 @@ def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
     If they are better than `prior`, the model recognises the site or the time of a recording, not its calls.
     """
     X = task.compute("train", median_spectrum, "background")
-    trees = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
-    model = LogOddsMean([("trees", trees), ("linear", RidgeDiscriminant())])
+    model = default_model(task.seed, task.jobs)
     *_, raw = out_of_fold(model, split(X, task.known, task.fold))
     each = np.arange(len(raw))  # each recording is one row
     aggregation, oof, _ = best_aggregation(raw, each, task.truth, fold=task.fold, metric=METRICS[task.metric])

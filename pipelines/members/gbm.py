@@ -20,6 +20,7 @@ from models.estimators import one_vs_rest_gbm, ridge_discriminant
 from models.estimators.log_odds_mean import LogOddsMean
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.estimators.ridge_discriminant import RidgeDiscriminant
+from models.estimators.trees_and_linear import load_model, save_model
 from models.folds import out_of_fold
 from models.metrics import METRICS
 from models.tuning import CrossValidation, SearchSpace, Study, tune
@@ -27,7 +28,6 @@ from pipelines.core.cli import positive
 from pipelines.core.member import CrossFit, WindowScorer
 from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
-from pipelines.members.trees_and_linear import load_model, save_model
 
 TREE_PARAMETERS = (
     "n_estimators",

@@ -12,12 +12,10 @@ import numpy as np
 from features.columns.spectrum import PERCENTILES, recording_spectrum
 from features.frames.frames import Frames
 from models.estimators.log_odds_mean import LogOddsMean
-from models.estimators.one_vs_rest_gbm import OneVsRestGBM
-from models.estimators.ridge_discriminant import RidgeDiscriminant
+from models.estimators.trees_and_linear import default_model, load_model, save_model
 from models.folds import out_of_fold, split
 from pipelines.core.member import CrossFit, WindowScorer
 from pipelines.core.task import Task
-from pipelines.members.trees_and_linear import load_model, save_model
 
 
 @dataclass(frozen=True)
@@ -58,8 +56,7 @@ class Spectrum:
         self._X = task.compute(
             "train", lambda frames, starts, length: recording_spectrum(frames)[None], "spectra"
         )
-        trees = OneVsRestGBM(random_state=task.seed, n_jobs=task.jobs)
-        self._model = LogOddsMean([("trees", trees), ("linear", RidgeDiscriminant())])
+        self._model = default_model(task.seed, task.jobs)
         started = time.perf_counter()
         *_, P = out_of_fold(self._model, split(self._X, task.known, task.fold))
         return CrossFit(task.per_window(P), time.perf_counter() - started)

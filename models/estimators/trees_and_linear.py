@@ -1,10 +1,22 @@
-"""Files of the model of the members on columns: the mean of LightGBM and a ridge discriminant."""
+"""The mean of LightGBM and a ridge discriminant: the model with default parameters, and its files."""
 
 from pathlib import Path
 
 from models.estimators.log_odds_mean import LogOddsMean
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.estimators.ridge_discriminant import RidgeDiscriminant
+
+
+def default_model(seed: int, n_jobs: int) -> LogOddsMean:
+    """Return the unfitted model with default parameters.
+
+    Parameters
+    ----------
+    seed : random seed of the trees.
+    n_jobs : number of species fitted in parallel.
+    """
+    trees = OneVsRestGBM(random_state=seed, n_jobs=n_jobs)
+    return LogOddsMean([("trees", trees), ("linear", RidgeDiscriminant())])
 
 
 def save_model(model: LogOddsMean, folder: Path) -> None:
