@@ -9,6 +9,7 @@ if __name__ == "__main__":  # import from the repository root, so that no module
 import argparse
 import os
 
+from features.common.files import real_path
 from features.data.dataset import load_dataset
 from features.data.synthetic import write_dataset
 from pipelines.benchmarks.suite import BENCHMARKS, DEFAULT, N_CORES, BenchmarkSettings
@@ -16,7 +17,7 @@ from pipelines.core.cli import ROOT, HelpFormatter, run
 
 
 def main(args: argparse.Namespace, settings: BenchmarkSettings = DEFAULT) -> None:
-    folder = args.results.resolve()
+    folder = real_path(args.results)
     dataset = load_dataset(write_dataset(folder / "data", N_CORES, settings.recordings))
     for name in [args.what] if args.what else BENCHMARKS:
         load = os.getloadavg()

@@ -16,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from features.data.dataset import Dataset
+from features.data.identity import data_identity
 from models.metrics import METRICS, ap_per_species, evaluate
 from models.scoring.blending import blend_or_best
 from models.scoring.calibration import PlattCalibrator
@@ -32,16 +33,13 @@ from pipelines.core.failed_recordings import print_failed
 from pipelines.core.leaderboard import WITH_PRIOR, print_leaderboard, update_leaderboard
 from pipelines.core.member import registered_members
 from pipelines.core.priors import PRIOR_HELP, PrevalenceRule, prevalence_rule, write_prevalence
+from pipelines.core.run_config import BLEND, EXTERNAL, MEMBER
 from pipelines.core.runs import (
-    BLEND,
-    EXTERNAL,
-    MEMBER,
     NewRun,
     Run,
     RunError,
     read_member,
     remedy_for,
-    run_digest,
     run_kinds,
     write_run,
     write_submission,
@@ -56,7 +54,8 @@ def main(args: argparse.Namespace) -> None:
     validate_names(args.scores, results)
     names = member_names(results, args.members, [name for name, _ in args.scores])
     given = dict(args.scores)
-    runs = {name: read_member(results, name, dataset) for name in names if name not in given}
+    data = data_identity(dataset)
+    runs = {name: read_member(results, name, data) for name in names if name not in given}
     fold = common_folds(results, runs)
     metric = selection_metric(args.metric, dataset)
     # All files are read before a run is written, so an error in one leaves the results unchanged.
@@ -65,7 +64,7 @@ def main(args: argparse.Namespace) -> None:
     for name, P in tables.items():
         run_of_scores = external_run(name, P, dataset, fold=fold, metric=metric, seed=args.seed)
         write_run(results, dataset, run_of_scores)
-        runs[name] = read_member(results, name, dataset)
+        runs[name] = read_member(results, name, data)
     runs = {name: runs[name] for name in names}
     truth = training_truth(dataset)
     oof_members = np.stack([member.oof.scores for member in runs.values()])
@@ -114,8 +113,8 @@ def main(args: argparse.Namespace) -> None:
             metrics[WITH_PRIOR] = {"test": asdict(evaluation)}
     config = {
         "members": {
-            name: {"weight": weight, "digest": run_digest(results / name)}
-            for name, weight in zip(names, chosen.weights, strict=True)
+            name: {"weight": weight, "id": member.manifest.id}
+            for (name, member), weight in zip(runs.items(), chosen.weights, strict=True)
         },
         "calibration": calibrator.coef_.tolist(),
         "prior_from": args.prior,
@@ -136,7 +135,7 @@ def main(args: argparse.Namespace) -> None:
         parts=parts,
     )
     write_run(results, dataset, new)
-    leaderboard = update_leaderboard(results)
+    leaderboard = update_leaderboard(results, data)
 
     figures = results / "figures"
     colours = plots.colours(leaderboard["model"])

@@ -24,6 +24,7 @@ from features.annotations.exporting import (
 )
 from features.annotations.importing import ImportReport, import_labels
 from features.common.errors import UserError
+from features.common.files import real_path
 from features.data.dataset import Dataset, load_dataset
 from pipelines.core.cli import add_follow_links_flag, lock_folder, run
 
@@ -32,7 +33,7 @@ FORMATS = (*PER_RECORDING, "camtrap-dp")
 
 def export(dataset: Dataset, args: argparse.Namespace) -> None:
     """Write the boxes of a data set in the format given by the flags."""
-    if args.out.resolve() == dataset.root:
+    if real_path(args.out) == dataset.root:
         raise UserError(f"{args.out}: is the data set itself; give another folder with --out")
     if args.format == "camtrap-dp":
         if args.per_recording:

@@ -31,7 +31,7 @@ from pipelines.core.prediction_files import FORMATS, PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
 from pipelines.core.priors import PRIOR_HELP, prevalence_rule
-from pipelines.core.runs import model_digest
+from pipelines.core.runs import read_manifest
 
 MIN_INTERVAL = 300.0  # seconds between two writes of the tables while recordings are scored
 
@@ -88,7 +88,7 @@ def open_store(out: Path, detector: Detector, recordings: Mapping[str, Path]) ->
     """
     lock_folder(out, "--out")
     store = PredictionStore(
-        out / "predictions.db", model=model_digest(detector.folder), n_species=len(detector.species)
+        out / "predictions.db", model=read_manifest(detector.folder).id, n_species=len(detector.species)
     )
     changed = store.changed_outputs(out)
     if changed:

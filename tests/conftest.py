@@ -4,11 +4,13 @@ None of them needs a network.
 """
 
 import io
+import json
 import os
 import runpy
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from unittest import mock
 
@@ -19,6 +21,7 @@ import soundfile
 from filelock import FileLock
 
 from features.data.audio import Recording
+from pipelines.core.manifest import Manifest
 
 os.environ.setdefault("TQDM_DISABLE", "1")
 
@@ -149,3 +152,29 @@ def error_message(done: subprocess.CompletedProcess) -> str:
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     return done.stderr
+
+
+def sign(folder: Path, data: Mapping[str, str] | None = None) -> None:
+    """Make the manifest of a run list its files as they are now, as somebody with bad intentions could.
+
+    Parameters
+    ----------
+    data : identity of the data that it then claims to be trained on; unchanged by default.
+    """
+    Manifest.of(folder, data or Manifest.load(folder).data).save(folder)
+
+
+def sign_all(results: Path, data: Mapping[str, str] | None = None) -> None:
+    """Call `sign` for all runs of a results folder, and make its blend list its members as they are now."""
+    members = [path.parent for path in results.glob("*/manifest.json") if path.parent.name != "blend"]
+    for member in members:
+        sign(member, data)
+    blend = results / "blend"
+    if not blend.exists():
+        return
+    with suppress(ValueError, LookupError, TypeError, AttributeError):  # if a test has damaged it
+        config = json.loads((blend / "config.json").read_text(encoding="utf-8"))
+        for name, member in config["members"].items():
+            member["id"] = Manifest.load(results / name).id
+        (blend / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    sign(blend, data)

@@ -104,7 +104,7 @@ def write_camtrap(
         "deployments": _deployments(recordings, captures, folder),
         "media": _media(recordings, captures),
     }
-    with replacing_folder(folder, last="datapackage.json") as temporary:
+    with replacing_folder(folder) as temporary:
         for table in KEYS:
             write_json(temporary / schema_file(table), table_schema(table))
         for table, rows in tables.items():

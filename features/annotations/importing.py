@@ -38,7 +38,7 @@ from features.annotations.merging.recordings import (
 from features.annotations.merging.species import existing_species, merged_species, species_table
 from features.annotations.merging.tables import FP, GROUPS, LABELS, PRESENCE, RECORDINGS, SPECIES, TP
 from features.common.errors import UserError
-from features.common.files import replacing, validate_inside_folder
+from features.common.files import real_path, replacing, validate_inside_folder
 from features.data.dataset import training_recordings
 from features.data.recordings import READABLE, files_below, find_recordings
 from features.data.tables import read_table
@@ -129,11 +129,11 @@ def import_labels(
     if not recordings:
         raise UserError(f"{source}: no recordings found; {READABLE}, give a folder of such files")
     in_data_set = training_recordings(out, follow_links=follow_links)
-    copies = (out / "train").resolve(), (out / "test").resolve()
+    copies = real_path(out / "train"), real_path(out / "test")
     recordings = {  # if the data set is inside the folder of recordings, its copies are no new recordings
         recording_id: path
         for recording_id, path in recordings.items()
-        if recording_id in in_data_set or not any(path.resolve().is_relative_to(parent) for parent in copies)
+        if recording_id in in_data_set or not any(real_path(path).is_relative_to(parent) for parent in copies)
     }
     folder = labels if labels.is_dir() else labels.parent
     files, ignored = find_label_files(labels, out, follow_links=follow_links)
@@ -211,9 +211,9 @@ def find_label_files(folder: Path, out: Path, *, follow_links: bool = False) -> 
         raise AnnotationError(f"{folder}: no such file or folder; give label files, or a folder of them")
     files: list[Path] = []
     ignored: list[Path] = []
-    for path in files_below(folder, folder.resolve(), follow_links=follow_links, parents=()):
+    for path in files_below(folder, real_path(folder), follow_links=follow_links, parents=()):
         suffix = path.suffix.lower()
-        if path.resolve().parent == out.resolve():
+        if real_path(path).parent == real_path(out):
             continue
         if suffix in SPREADSHEET_SUFFIXES:
             raise AnnotationError(f"{path}: spreadsheets are not read; save it as CSV, or move it elsewhere")

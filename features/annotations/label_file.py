@@ -10,7 +10,9 @@ from pathlib import Path
 import pandas as pd
 
 from features.annotations.boxes import AnnotationError
+from features.common.files import validate_regular_file
 
+MAX_BYTES = 1 << 28
 SEPARATORS = ("\t", ";", ",")
 ENCODINGS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 SEPARATOR_LINE = re.compile(r"sep=.\n")  # Excel's first line of a CSV file
@@ -122,8 +124,11 @@ def read_label_file(path: Path) -> LabelFile:
     Raises
     ------
     AnnotationError
-        The file is not text.
+        The file is not text, or has more than `MAX_BYTES` bytes.
     """
+    validate_regular_file(path)
+    if path.stat().st_size > MAX_BYTES:
+        raise AnnotationError(f"{path}: has more than {MAX_BYTES >> 20} MiB; divide it, or move it elsewhere")
     content = path.read_bytes()
     encoding = next((name for mark, name in ENCODINGS.items() if content.startswith(mark)), "utf-8")
     try:

@@ -1,10 +1,14 @@
 """Atomic file writing, validated file reading, and digests of settings and arrays."""
 
+import ctypes
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import threading
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,9 +18,31 @@ import numpy as np
 
 from features.common.errors import UserError
 
+MAX_JSON_BYTES = 1 << 26
+
 _READING = threading.Lock()
 """NumPy parses headers with `ast`, which fails at random in Python 3.11 if two threads use it at the same
 time (https://github.com/python/cpython/issues/106905)."""
+
+
+def real_path(path: Path) -> Path:
+    """Return the absolute path without symbolic links; a link to itself stays as it is.
+
+    `Path.resolve` raises RuntimeError for a link to itself before Python 3.13.
+    """
+    return Path(os.path.realpath(path))
+
+
+def validate_regular_file(path: Path) -> None:
+    """Raise OSError unless a path is a regular file. Opening a named pipe would wait for ever.
+
+    Raises
+    ------
+    OSError
+        The path does not exist, or is a folder, a pipe or a device.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
 @contextmanager
@@ -58,59 +84,86 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing_folder(folder: Path, last: str) -> Iterator[Path]:
-    """Yield an empty temporary folder whose files replace those of `folder` if the block ends without error.
+def replacing_folder(folder: Path) -> Iterator[Path]:
+    """Yield an empty temporary folder that replaces `folder` if the block ends without an error.
 
-    The old file named `last` is removed first, and the new one is moved to `folder` last. If it exists, all
-    files in `folder` therefore come from the same run. Old files that the block has not replaced are removed
-    from `folder`; subfolders are kept.
+    Linux and macOS exchange the folders in one step, so a reader finds the old folder or the new one, and
+    both are complete. Where this is not possible (Windows, some network file systems), the old folder is
+    moved away first. If the command is killed at this moment, the next call moves it back. Old files are
+    removed, but old subfolders are kept.
 
     Parameters
     ----------
     folder : Path
-        The folder to write to; it is created if it does not exist.
-    last : str
-        Name of the file that marks the folder as complete.
+        The folder to replace; it is created if it does not exist.
 
     Raises
     ------
     UserError
-        The files cannot be written.
+        The folder cannot be written. An existing folder is unchanged.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> folder = Path(tempfile.mkdtemp()) / "run"
+    >>> for name in ("a.txt", "b.txt"):
+    ...     with replacing_folder(folder) as temporary:
+    ...         (temporary / name).touch()
+    >>> [file.name for file in folder.iterdir()]
+    ['b.txt']
     """
-    temporary = folder.with_name(f".{folder.name}.new")
-    shutil.rmtree(temporary, ignore_errors=True)
-    try:
-        with _write_errors(folder):
-            temporary.mkdir(parents=True)
+    folder = real_path(folder)  # the target of a link is replaced, not the link
+    temporary, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
+    with _write_errors(folder):
+        if old.exists() and not folder.exists():
+            os.rename(old, folder)
+        for stale in (temporary, old):
+            shutil.rmtree(stale, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        try:
             yield temporary
-            folder.mkdir(exist_ok=True)
-        with _write_errors(folder, "the folder is incomplete, run the command again"):
-            (folder / last).unlink(missing_ok=True)
-            files = sorted(temporary.iterdir(), key=lambda file: file.name == last)
-            new = {file.name for file in files}
-            for outdated in [file for file in folder.iterdir() if file.is_file() and file.name not in new]:
-                outdated.unlink()
-            for file in files:
-                os.replace(file, folder / file.name)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            if not folder.exists():
+                os.rename(temporary, folder)
+                return
+            shutil.copymode(folder, temporary)
+            if not _exchange(temporary, folder):
+                os.rename(folder, old)
+                os.rename(temporary, folder)
+                os.rename(old, temporary)
+            for kept in [path for path in temporary.iterdir() if path.is_dir() and not path.is_symlink()]:
+                if not (folder / kept.name).exists():
+                    os.rename(kept, folder / kept.name)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _exchange(first: Path, second: Path) -> bool:
+    """Exchange two folders in one step, and return whether the system can."""
+    if os.name != "posix":
+        return False
+    libc, paths = ctypes.CDLL(None), (os.fsencode(first), os.fsencode(second))
+    if hasattr(libc, "renameat2"):  # Linux; -100 is the working directory, 2 is RENAME_EXCHANGE
+        return bool(libc.renameat2(-100, paths[0], -100, paths[1], 2) == 0)
+    if hasattr(libc, "renamex_np"):  # macOS; 2 is RENAME_SWAP
+        return bool(libc.renamex_np(*paths, 2) == 0)
+    return False
 
 
 @contextmanager
-def _write_errors(path: Path, state: str = "existing files are unchanged") -> Iterator[None]:
-    """Raise UserError for an OSError in the block; its message names `path` and the `state` of its files."""
+def _write_errors(path: Path) -> Iterator[None]:
+    """Raise UserError for an OSError in the block; its message names `path`."""
     try:
         yield
     except OSError as error:
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); check disk space and permissions, or "
-            f"choose another folder; {state}"
+            f"choose another folder; existing files are unchanged"
         ) from error
 
 
 def validate_inside_folder(path: Path, folder: Path) -> None:
     """Raise UserError if a symbolic link in `path` leads out of `folder`."""
-    if not path.resolve().is_relative_to(folder.resolve()):
+    if not real_path(path).is_relative_to(real_path(folder)):
         raise UserError(f"{path}: links to a file outside {folder}; copy the file into the folder instead")
 
 
@@ -131,10 +184,43 @@ def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
         The file is missing or not a complete npz file, or an array is missing.
     """
     try:
+        validate_regular_file(file)
+        validate_stored(file)
         with _READING, np.load(file, allow_pickle=False) as stored:
             return {name: stored[name] for name in names or stored.files}
     except Exception as error:  # NumPy and zipfile raise many types, depending on where the file is damaged
         raise ValueError(f"{file.name} does not contain the expected arrays ({error})") from error
+
+
+def validate_stored(file: Path) -> None:
+    """Raise ValueError if a part of a ZIP file is compressed. This software never compresses.
+
+    Three gigabytes of zeros need three megabytes in a compressed file.
+    """
+    with zipfile.ZipFile(file) as parts:
+        for part in parts.infolist():
+            if part.compress_type != zipfile.ZIP_STORED:
+                raise ValueError(f"{part.filename} is compressed")
+
+
+def read_json(path: Path) -> Any:
+    """Return the value in a JSON file.
+
+    Raises
+    ------
+    ValueError
+        The file is missing, larger than `MAX_JSON_BYTES`, or not valid JSON.
+    """
+    try:
+        validate_regular_file(path)
+        size = path.stat().st_size
+        if size > MAX_JSON_BYTES:
+            raise ValueError(f"{path.name} has {size} bytes, the limit is {MAX_JSON_BYTES}")
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read ({error.strerror})") from error
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -142,6 +228,12 @@ def write_json(path: Path, value: Any) -> None:
     value = json.loads(json.dumps(value), parse_constant=lambda _: None)
     with replacing(path) as temporary:
         temporary.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+
+
+def sha256(file: Path) -> str:
+    """Return the SHA-256 of the content of a file, as 64 hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def digest(*parts: Any) -> str:

@@ -3,8 +3,10 @@
 import math
 import os
 import re
+import stat
 import warnings
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +14,8 @@ import numpy as np
 import soundfile
 
 from features.common.errors import UserError
-from features.common.files import digest
+from features.common.files import digest, sha256
 
-END_BYTES = 1 << 16  # bytes at the start and at the end of a file that identify its content
 BLOCK = 1 << 22  # samples decoded at a time; limits the memory that a recording of many hours needs
 UNKNOWN_SIZE = 0xFFFF_F000  # bytes; a WAV file that was written to a pipe states at least this data size
 MAX_AMPLITUDE = 1e9  # times full scale; the power of much higher values overflows float32
@@ -79,6 +80,7 @@ class Recording:
         self.path, self._start, self._end = audio if isinstance(audio, Clip) else (audio, 0.0, math.inf)
         path = self.path
         self.n_samples = 0
+        state_of(path)  # opening a named pipe would wait for ever
         try:
             self._file = soundfile.SoundFile(path)
         except (soundfile.LibsndfileError, OSError) as error:
@@ -174,10 +176,10 @@ def file_of(audio: Path | Clip) -> Path:
 
 
 def source_of(audio: Path | Clip) -> str:
-    """Return text that identifies the content of a recording.
+    """Return text that identifies the content of a recording: a digest of its bytes and the times of a clip.
 
-    It is a digest of the file's size, its modification time, its first and last 64 KiB, and the times of a
-    clip. Size and time are not enough: recorders on one schedule write files of equal names, sizes and times.
+    Size, modification time and the first bytes are not enough: recorders on one schedule write files of equal
+    names, sizes and times. Reading takes about a second per gigabyte.
 
     Raises
     ------
@@ -185,15 +187,34 @@ def source_of(audio: Path | Clip) -> str:
         The file does not exist or cannot be read.
     """
     path, *times = audio if isinstance(audio, Clip) else (audio,)
+    return digest(_content(path, state_of(path)), *times)
+
+
+def state_of(path: Path) -> str:
+    """Return text that changes if a file is replaced or written, even if its size and times are set back.
+
+    It also changes if a file is copied or moved, so only the content can show that two files differ.
+
+    Raises
+    ------
+    AudioError
+        The file does not exist, cannot be read, or is not a regular file.
+    """
     try:
         state = os.stat(path)
-        with path.open("rb") as file:
-            first = file.read(END_BYTES)
-            file.seek(max(state.st_size - END_BYTES, 0))
-            last = file.read(END_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
-    return digest(state.st_size, state.st_mtime_ns, first, last, *times)
+    if not stat.S_ISREG(state.st_mode):
+        raise AudioError(f"{path}: not a regular file; replace or remove it")
+    return f"{state.st_dev} {state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+
+
+@lru_cache(maxsize=1 << 16)  # the clips of a recording share its file
+def _content(path: Path, state: str) -> str:
+    try:
+        return sha256(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> AudioError:

@@ -24,6 +24,7 @@ from typing import Self
 import numpy as np
 import pandas as pd
 
+from features.common.files import real_path
 from features.data.audio import Clip, file_of
 from features.data.metadata import SiteTime, read_site_times, site_of, site_time, warn_unknown_rows
 from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
@@ -175,7 +176,7 @@ def load_dataset(root: Path, name: str | None = None, *, follow_links: bool = Fa
     >>> dataset.tp.columns.tolist()
     ['recording_id', 'species_id', 'songtype_id', 't_min', 'f_min', 't_max', 'f_max']
     """
-    root = root.resolve()
+    root = real_path(root)
     if not root.is_dir():
         raise DatasetError(f"{root}: no such folder; give --data the folder that contains train_tp.csv")
     site_times = read_site_times(root / "recordings.csv")

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from features.common.errors import UserError
+from features.common.files import real_path
 from features.data.tables import DatasetError
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
@@ -54,7 +55,7 @@ def find_recordings(folder: Path, *, follow_links: bool = False) -> dict[str, Pa
     """
     found: dict[str, Path] = {}
     unreadable: Counter[str] = Counter()
-    for path in files_below(folder, folder.resolve(), follow_links=follow_links, parents=()):
+    for path in files_below(folder, real_path(folder), follow_links=follow_links, parents=()):
         suffix = path.suffix.lower()
         if suffix in UNREADABLE_SUFFIXES:
             unreadable[suffix] += 1
@@ -89,7 +90,7 @@ def files_below(folder: Path, root: Path, *, follow_links: bool, parents: tuple[
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
-        resolved = path.resolve()
+        resolved = real_path(path)
         is_audio_or_folder = path.is_dir() or path.suffix.lower() in AUDIO_SUFFIXES
         if path.is_symlink() and is_audio_or_folder:
             if resolved.is_relative_to(root) or resolved in parents:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from features.common.errors import UserError
-from features.common.files import validate_inside_folder
+from features.common.files import validate_inside_folder, validate_regular_file
 
 
 class DatasetError(UserError):
@@ -47,6 +47,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """
     validate_inside_folder(path, path.parent)
     try:
+        validate_regular_file(path)
         # utf-8-sig: spreadsheets write a byte order mark, which is not part of the first column's name.
         table = pd.read_csv(
             path, dtype=str, keep_default_na=False, encoding="utf-8-sig", skip_blank_lines=False, header=None

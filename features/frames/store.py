@@ -36,8 +36,8 @@ class Extent(NamedTuple):
 class FrameStore:
     """The frames of a data set's recordings on disk, as one float16 file per recording.
 
-    Each combination of settings has its own subfolder. Each file also contains a digest that
-    identifies its audio file; if it has changed, the frames are computed again. In float16, levels have a
+    Each combination of settings has its own subfolder. Each file also contains a digest of the audio; if the
+    audio has changed or the file is damaged, the frames are computed again. In float16, levels have a
     resolution of 0.06 dB or better.
 
     Parameters
@@ -90,11 +90,9 @@ class FrameStore:
         AudioError
             A recording cannot be decoded and `strict` is true.
         """
-        missing = [
-            recording_id
-            for recording_id, path in recordings.items()
-            if not self._is_current(path, self._file(recording_id, split))
-        ]
+        files = ((audio, self._file(recording_id, split)) for recording_id, audio in recordings.items())
+        is_current = in_parallel(self._is_current, files, n_jobs)
+        missing = [r for r, current in zip(recordings, is_current, strict=True) if not current]
         if not missing:
             return {}
         arguments = [(recordings[r], self._file(r, split), self.settings) for r in missing]
@@ -123,11 +121,14 @@ class FrameStore:
 
     @staticmethod
     def _is_current(audio: Path | Clip, file: Path) -> bool:
+        """Return whether a file has all frames of the audio; false if it is missing or damaged."""
         if not file.exists():
             return False
         try:
-            return str(read_arrays(file, "source")["source"]) == source_of(audio)
-        except ValueError:  # the file is damaged
+            stored = read_arrays(file)
+            whole = len(stored["frames"]) == stored["n_frames"]
+            return bool(whole) and str(stored["source"]) == source_of(audio)
+        except (LookupError, TypeError, ValueError, AudioError):
             return False
 
 

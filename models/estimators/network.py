@@ -16,7 +16,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from features.common.errors import UserError
-from features.common.files import replacing
+from features.common.files import replacing, validate_regular_file, validate_stored
 from models.estimators.labels import check_labels, multilabel_tags
 from models.estimators.window_net import WindowNet
 
@@ -241,9 +241,16 @@ class NetworkClassifier(BaseEstimator, ABC):
             The file is missing or not valid, or the device is not available.
         """
         try:
+            validate_regular_file(file)
+            validate_stored(file)
             stored: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
-            model = cls(**stored["params"])
-            state = stored["state"]
+            parameters, state = stored["params"], stored["state"]
+            if parameters["device"] != "cpu":
+                parameters["device"] = "auto"  # it may have been trained on a GPU that this machine lacks
+            model = cls(**parameters)
+            n_bytes = sum(weights.numel() * weights.element_size() for weights in state.values())
+            if n_bytes > file.stat().st_size:  # the elements of a stored array can share their memory
+                raise ValueError(f"its weights would need {n_bytes} bytes")
             model.validate_weights(state)
             base_rate = torch.full((len(state["heads.bias"]) // 2,), 0.5)
             model.net_ = model.make_net(state["mean"], state["std"], base_rate)

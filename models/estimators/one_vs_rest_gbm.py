@@ -1,6 +1,5 @@
 """One LightGBM model per species. Windows with an unknown label are weak negatives."""
 
-import json
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,7 +13,7 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from features.common.errors import UserError
-from features.common.files import replacing, write_json
+from features.common.files import read_json, replacing, write_json
 from models.estimators.labels import check_labels, constant_log_odds, label_weights, multilabel_tags
 from models.estimators.lightgbm_text import read_booster
 
@@ -214,7 +213,7 @@ class OneVsRestGBM(BaseEstimator):
         ValueError, KeyError, TypeError, OSError
             The files are missing or not valid.
         """
-        stored = json.loads((folder / FILE).read_text(encoding="utf-8"))
+        stored = read_json(folder / FILE)
         model = cls(**stored["params"])
         model.n_features_in_ = int(stored["n_features"])
         model.n_species_ = int(stored["n_species"])

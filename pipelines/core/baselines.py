@@ -9,7 +9,8 @@ from models.estimators.trees_and_linear import default_model
 from models.folds import out_of_fold, split
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
-from pipelines.core.runs import BASELINE, NewRun, write_run
+from pipelines.core.run_config import BASELINE
+from pipelines.core.runs import NewRun, write_run
 from pipelines.core.task import Task
 
 

@@ -13,7 +13,7 @@ import joblib
 from filelock import BaseFileLock, FileLock, Timeout
 
 from features.common.errors import UserError
-from features.common.files import validate_inside_folder
+from features.common.files import real_path, validate_inside_folder
 from features.data.clips import in_clips
 from features.data.dataset import Dataset, load_dataset
 from features.data.synthetic import write_dataset
@@ -179,8 +179,8 @@ def results_folder(args: argparse.Namespace) -> Path:
     """Return the absolute path of the results folder given by the flags."""
     # In a clone of the repository, results are in the clone, whatever the working directory is.
     root = ROOT if (ROOT / "pyproject.toml").exists() else Path.cwd()
-    name = "synthetic" if args.data is None else args.data.resolve().name
-    return (args.results or root / "results" / name).resolve()
+    name = "synthetic" if args.data is None else real_path(args.data).name
+    return real_path(args.results or root / "results" / name)
 
 
 def lock_folder(folder: Path, flag: str) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from features.common.errors import UserError
+from features.common.files import real_path
 from features.data.audio import stated_size, warn_low_sample_rates
 from features.frames.frames import Frames
 from features.frames.segments import in_segments
@@ -17,24 +18,15 @@ from features.frames.store import VERSION as FEATURES_VERSION
 from features.frames.store import frames_of, frames_of_samples
 from features.frames.windows import WindowSettings, window_starts
 from models.scoring.aggregation import Aggregation
-from models.scoring.blending import SPACES, Blend
+from models.scoring.blending import Blend
 from models.scoring.calibration import PlattCalibrator
 from models.scoring.prevalence import with_prevalence
 from models.scoring.thresholds import Thresholds
 from pipelines.core.detections import Detection, ScoredWindows, detect, detection_table
+from pipelines.core.manifest import Manifest
 from pipelines.core.member import WindowScorer, member_class
-from pipelines.core.runs import (
-    BLEND,
-    EXTERNAL,
-    INVALID,
-    MEMBER,
-    RunError,
-    has_run,
-    invalid_run,
-    is_outdated,
-    outdated_blend,
-    read_config,
-)
+from pipelines.core.run_config import BLEND, EXTERNAL, MEMBER
+from pipelines.core.runs import RunError, has_run, is_outdated, outdated_blend, read_whole
 
 ALONE = Blend("probability", (1.0,))
 ExternalScores = np.ndarray | pd.Series
@@ -117,20 +109,18 @@ class Detector:
             The folder has no trained model. Or its files are invalid, do not belong together, or were
             written by a different version.
         """
-        folder = Path(folder).resolve()
-        config = read_config(folder)
-        try:
-            if config["kind"] == BLEND:
-                return cls._load_blend(folder, config)
-            if config["kind"] != MEMBER:
-                raise RunError(
-                    f"{folder}: holds scores without a model; give the folder of a trained member or a blend"
-                )
-            return cls._of(folder, config, members=(_load_member(folder, config),), blend=ALONE)
-        except RunError:
-            raise
-        except INVALID as error:
-            raise invalid_run(folder, error) from error
+        folder = real_path(Path(folder))
+        return read_whole(folder, lambda config, _: cls._load(folder, config))
+
+    @classmethod
+    def _load(cls, folder: Path, config: dict[str, Any]) -> Self:
+        if config["kind"] == BLEND:
+            return cls._load_blend(folder, config)
+        if config["kind"] != MEMBER:
+            raise RunError(
+                f"{folder}: holds scores without a model; give the folder of a trained member or a blend"
+            )
+        return cls._of(folder, config, members=(_load_member(folder, config),), blend=ALONE)
 
     @classmethod
     def _load_blend(cls, folder: Path, config: dict[str, Any]) -> Self:
@@ -144,17 +134,19 @@ class Detector:
         if is_outdated(folder.parent, config):
             raise outdated_blend(folder)
         weights = {name: float(member["weight"]) for name, member in config["members"].items()}
-        valid = all(0 <= weight <= 1 for weight in weights.values())  # false for nan
-        if not valid or not np.isclose(sum(weights.values()), 1) or config["space"] not in SPACES:
-            raise ValueError("its weights or its space are not valid")
         used = {name: weight for name, weight in weights.items() if weight > 0}
         blend = Blend(config["space"], tuple(used.values()))
-        members = tuple(
-            _load_member(folder.parent / name, read_config(folder.parent / name)) for name in used
-        )
+
+        def load(member: Path) -> TrainedMember:
+            def read(member_config: dict[str, Any], manifest: Manifest) -> TrainedMember:
+                if manifest.id != config["members"][member.name]["id"]:
+                    raise outdated_blend(folder)
+                return _load_member(member, member_config)
+
+            return read_whole(member, read)
+
+        members = tuple(load(folder.parent / name) for name in used)
         calibrator = PlattCalibrator.of(np.array(config["calibration"], float))
-        if calibrator.coef_.shape != (len(config["species"]), 2) or not np.isfinite(calibrator.coef_).all():
-            raise ValueError("its calibration is not valid")
         return cls._of(folder, config, members=members, blend=blend, calibrator=calibrator)
 
     @classmethod
@@ -178,14 +170,9 @@ class Detector:
             raise ValueError("its members have different species")
         if any([other[key] for key in keys] != [trained[0][key] for key in keys] for other in trained):
             raise ValueError("its members have different recordings, frame settings or window settings")
-        if not all(isinstance(value, int) and value > 0 for value in (longest, sample_rate)):
-            raise ValueError(f"its longest recording ({longest}) or sample rate ({sample_rate}) is not valid")
         for other in trained:
             if other["features_version"] != FEATURES_VERSION:
                 raise ValueError(f"its features have version {other['features_version']}")
-        bands, prior = np.array(config["bands"], float), float(config["prior"])
-        if bands.shape != (len(species), 2) or not np.isfinite(bands).all() or not 0 < prior < 1:
-            raise ValueError("its bands or its prior are not valid")
         return cls(
             folder=folder,
             species=species,
@@ -195,8 +182,8 @@ class Detector:
             sample_rate=sample_rate,
             members=members,
             blend=blend,
-            bands=bands,
-            prior=prior,
+            bands=np.array(config["bands"], float),
+            prior=float(config["prior"]),
             calibrator=calibrator,
             thresholds=Thresholds.from_config(config["thresholds"], len(species)),
         )

@@ -15,7 +15,8 @@ from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
 from pipelines.core.evaluation import calibration_by_split
 from pipelines.core.member import registered_members
-from pipelines.core.runs import BASELINES, EXTERNAL, NewRun, RunError, run_kinds
+from pipelines.core.run_config import EXTERNAL
+from pipelines.core.runs import BASELINES, NewRun, RunError, run_kinds
 from pipelines.core.truth import training_truth
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]*")

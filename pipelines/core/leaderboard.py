@@ -1,5 +1,6 @@
 """`leaderboard.csv`, derived from the runs of a results folder."""
 
+from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import pandas as pd
 
 from features.common.files import replacing
 from models.metrics import Evaluation
-from pipelines.core.runs import Run, read_runs
+from pipelines.core.runs import LEADERBOARD, Run, read_runs
 
 SPLITS = ("oof", "test")
 WITH_PRIOR = "with_prior"
@@ -17,15 +18,15 @@ METRIC_COLUMNS = [field.name for field in fields(Evaluation)]
 LEADERBOARD_COLUMNS = ["model", "split", *METRIC_COLUMNS, "seconds"]
 
 
-def update_leaderboard(results: Path) -> pd.DataFrame:
-    """Write `leaderboard.csv` from the existing runs and return it.
+def update_leaderboard(results: Path, data: Mapping[str, str]) -> pd.DataFrame:
+    """Write `leaderboard.csv` from the runs of the data with the identity `data` and return it.
 
     Rows are sorted by split, and in a split in the order of `read_runs`.
     """
-    runs = read_runs(results).values()
+    runs = read_runs(results, data).values()
     rows = [row for split in SPLITS for run in runs for row in _rows(run, split)]
     leaderboard = pd.DataFrame(rows, columns=LEADERBOARD_COLUMNS)
-    with replacing(results / "leaderboard.csv") as temporary:
+    with replacing(results / LEADERBOARD) as temporary:
         leaderboard.to_csv(temporary, index=False, float_format="%.6g")
     return leaderboard
 

@@ -16,6 +16,7 @@ from features.annotations.audacity import write_audacity
 from features.annotations.camtrap import write_camtrap
 from features.annotations.raven import write_raven
 from features.annotations.raven_sequence import write_raven_sequence
+from features.common.files import real_path
 from features.common.table_writer import write_table
 from features.data.metadata import later
 from pipelines.core.detections import Detection
@@ -181,7 +182,7 @@ class PredictionFiles:
         }
         write_camtrap(
             folder,
-            name=self.out.resolve().name,
+            name=real_path(self.out).name,
             classified_by=f"Understory {self.predictions.detector.folder.name}",
             recordings=pd.DataFrame.from_dict(recordings, orient="index"),
             observations=(self._detections(one).assign(recording_id=one.recording_id) for one in read()),

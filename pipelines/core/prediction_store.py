@@ -1,6 +1,5 @@
 """`PredictionStore`: scores of new recordings on disk, so that an interrupted `predict` can continue."""
 
-import hashlib
 import os
 import sqlite3
 import threading
@@ -12,6 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from features.common.errors import UserError
+from features.common.files import sha256
 from features.data.metadata import SiteTime
 from pipelines.core.detections import ScoredWindows
 
@@ -20,12 +20,26 @@ SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS output (file TEXT, digest TEXT, PRIMARY KEY (file, digest));
 CREATE TABLE IF NOT EXISTS recording (
-    recording_id TEXT PRIMARY KEY, source TEXT, sr INTEGER, duration REAL,
+    recording_id TEXT PRIMARY KEY, source TEXT, state TEXT, sr INTEGER, duration REAL,
     site TEXT, start TEXT, latitude REAL, longitude REAL,
     length REAL, end REAL, segments BLOB, first BLOB, windows BLOB, window_start BLOB
 );
 """
-VERSION = 2  # increase it when the tables change
+VERSION = 3  # increase it when the tables change
+
+
+class Source(NamedTuple):
+    """What the scores of a recording depend on, besides the model.
+
+    Attributes
+    ----------
+    content : digest of the audio and of the scores of external members.
+    state : digest that changes if the audio file is written or replaced. If it has not changed, the content
+        has not changed, and the audio need not be read.
+    """
+
+    content: str
+    state: str
 
 
 class Prediction(NamedTuple):
@@ -83,13 +97,14 @@ class PredictionStore:
         """Number of recordings whose scores were removed because they are of another model."""
         return self._n_discarded
 
-    def sources(self) -> dict[str, str]:
-        """Return what identifies the audio of each stored recording, as given to `add`."""
+    def sources(self) -> dict[str, Source]:
+        """Return the source of each stored recording."""
         with self._errors():
-            return dict(self._database.execute("SELECT recording_id, source FROM recording"))
+            rows = self._database.execute("SELECT recording_id, source, state FROM recording")
+            return {recording_id: Source(*source) for recording_id, *source in rows}
 
-    def add(self, recording_id: str, source: str, prediction: Prediction) -> None:
-        """Store a recording; `source` identifies its audio."""
+    def add(self, recording_id: str, source: Source, prediction: Prediction) -> None:
+        """Store a recording."""
         scores = prediction.scores
         arrays = (
             scores.segments.astype("<f8"),
@@ -98,10 +113,10 @@ class PredictionStore:
             scores.start.astype("<f8"),
         )
         size = prediction.sr, prediction.duration
-        row = (recording_id, source, *size, *prediction.recorded, scores.length, scores.duration)
+        row = (recording_id, *source, *size, *prediction.recorded, scores.length, scores.duration)
         with self._errors():
             self._database.execute(
-                f"INSERT OR REPLACE INTO recording VALUES ({', '.join('?' * 14)})",
+                f"INSERT OR REPLACE INTO recording VALUES ({', '.join('?' * 15)})",
                 (*row, *(array.tobytes() for array in arrays)),
             )
 
@@ -113,7 +128,7 @@ class PredictionStore:
             ).fetchone()
         if row is None:
             return None
-        _, _, sr, duration, *recorded, length, end, segments, first, windows, start = row
+        _, _, _, sr, duration, *recorded, length, end, segments, first, windows, start = row
         scores = ScoredWindows(
             segments=np.frombuffer(segments, "<f8").reshape(-1, self.n_species),
             first=np.frombuffer(first, "<i8"),
@@ -156,7 +171,7 @@ class PredictionStore:
         return [
             folder / file
             for file, digests in known.items()
-            if (folder / file).exists() and _digest(folder / file) not in digests
+            if (folder / file).exists() and sha256(folder / file) not in digests
         ]
 
     def move_outputs(self, staged: Path, folder: Path, *, complete: bool) -> None:
@@ -167,7 +182,7 @@ class PredictionStore:
         complete : whether these are all files of a call. Those of earlier calls are then removed.
         """
         new = {
-            file.relative_to(staged).as_posix(): _digest(file) for file in staged.rglob("*") if file.is_file()
+            file.relative_to(staged).as_posix(): sha256(file) for file in staged.rglob("*") if file.is_file()
         }
         with self._errors():
             before = {file for (file,) in self._database.execute("SELECT DISTINCT file FROM output")}
@@ -198,12 +213,6 @@ class PredictionStore:
                 f"{self.file}: cannot be read or written ({error}); check disk space and permissions, or "
                 f"delete the file to score all recordings again"
             ) from error
-
-
-def _digest(file: Path) -> str:
-    """Return a digest of the content of a file, which can be large."""
-    with file.open("rb") as content:
-        return hashlib.file_digest(content, "sha256").hexdigest()
 
 
 def _site_time(site: str, start: str, latitude: float | None, longitude: float | None) -> SiteTime:

@@ -9,10 +9,10 @@ import numpy as np
 
 from features.common.files import digest
 from features.common.parallel import in_parallel
-from features.data.audio import AudioError, source_of, stated_size
+from features.data.audio import AudioError, source_of, state_of, stated_size
 from features.data.metadata import SiteTime, recorder_time, with_table
 from pipelines.core.detector import Detector, ScoredRecording
-from pipelines.core.prediction_store import Prediction, PredictionStore
+from pipelines.core.prediction_store import Prediction, PredictionStore, Source
 
 
 class Predicted(NamedTuple):
@@ -59,9 +59,13 @@ class Predictions:
         self.store.remove(stored.keys() - self.recordings.keys())
         return [r for row, r in enumerate(self.recordings) if not self._is_stored(stored.get(r), row, r)]
 
-    def _is_stored(self, source: str | None, row: int, recording_id: str) -> bool:
+    def _is_stored(self, stored: Source | None, row: int, recording_id: str) -> bool:
+        if stored is None:
+            return False
         try:
-            return source == self._source(row, recording_id)
+            return stored.state == self._state(row, recording_id) or (
+                stored.content == self._content(row, recording_id)
+            )
         except AudioError:  # the file is missing; scoring it gives the error
             return False
 
@@ -80,7 +84,8 @@ class Predictions:
     def _score_one(self, row: int, recording_id: str) -> AudioError | None:
         path = self.recordings[recording_id]
         try:
-            source = self._source(row, recording_id)
+            state = self._state(row, recording_id)  # before the audio is read, in case it changes meanwhile
+            source = Source(self._content(row, recording_id), state)
             scored = self.detector.score_file(path, {name: P[row] for name, P in self.external.items()})
             prediction = Prediction(scored.scores, recorder_time(recording_id, path), *stated_size(path))
         except AudioError as error:
@@ -89,10 +94,14 @@ class Predictions:
         self.store.add(recording_id, source, prediction)
         return None
 
-    def _source(self, row: int, recording_id: str) -> str:
-        """Return a digest of what the scores of a recording depend on, besides the model."""
-        external = [P[row] for P in self.external.values()]
-        return digest(source_of(self.recordings[recording_id]), *external)
+    def _content(self, row: int, recording_id: str) -> str:
+        return digest(source_of(self.recordings[recording_id]), *self._external(row))
+
+    def _state(self, row: int, recording_id: str) -> str:
+        return digest(state_of(self.recordings[recording_id]), *self._external(row))
+
+    def _external(self, row: int) -> list[np.ndarray]:
+        return [P[row] for P in self.external.values()]
 
     def segment_scores(self) -> np.ndarray:
         """Return the scores of the segments of all stored recordings, (n_segments, n_species)."""

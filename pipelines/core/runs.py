@@ -6,9 +6,9 @@ RESULTS/<model>/
   metrics.json           evaluations, seconds, metrics of each species
   submission.csv         scores of the test recordings in the format of the RFCX challenge
   ...                    the model, in file formats that cannot contain code
+  manifest.json          digests of the data, and size and SHA-256 of each file
 """
 
-import json
 import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -22,19 +22,23 @@ import numpy as np
 import pandas as pd
 
 from features.common.errors import UserError
-from features.common.files import digest, read_arrays, replacing, replacing_folder, write_json
+from features.common.files import read_arrays, read_json, replacing, replacing_folder, write_json
 from features.data.dataset import Dataset
+from features.data.identity import data_identity
 from models.scoring.thresholds import Thresholds
 from pipelines.core.evaluation import evaluations, species_metrics
+from pipelines.core.manifest import Manifest
+from pipelines.core.run_config import BASELINE, EXTERNAL, KINDS, MEMBER, validate_config
 from pipelines.core.truth import training_truth
 
 T = TypeVar("T")
 INVALID = (LookupError, AttributeError, ArithmeticError, TypeError, ValueError, OSError)
 """Errors that reading a damaged file can raise."""
-FORMAT = 3  # increase it when run folders of earlier versions can no longer be read
+FORMAT = 4  # increase it when run folders of earlier versions can no longer be read
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
-BASELINE, MEMBER, EXTERNAL, BLEND = KINDS = ("baseline", "member", "external", "blend")
 BASELINES = ("prior", "background")
+LEADERBOARD = "leaderboard.csv"
+MAX_READS = 10  # of a run that other commands keep replacing
 
 
 class RunError(UserError):
@@ -97,6 +101,7 @@ class Run:
     config, metrics : contents of config.json and metrics.json.
     oof : out-of-fold scores of the training recordings.
     test : scores of the test recordings, None without test recordings.
+    manifest : the data that it was trained on, and its files.
     """
 
     name: str
@@ -104,6 +109,7 @@ class Run:
     metrics: dict[str, Any]
     oof: Scores
     test: Scores | None
+    manifest: Manifest
 
     @property
     def kind(self) -> str:
@@ -140,7 +146,10 @@ class NewRun:
 
 
 def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
-    """Write a run to its folder, and replace an earlier run of the same name."""
+    """Write a run to its folder, and replace an earlier run of the same name as a whole.
+
+    The leaderboard is removed, because its rows would be those of the earlier run.
+    """
     truth = training_truth(dataset)
     config = {
         "format": FORMAT,
@@ -163,7 +172,7 @@ def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
         "per_species": species_metrics(dataset, run.oof, run.test).to_dict("records"),
     }
     species = np.array(dataset.species)
-    with replacing_folder(results / run.name, last="oof.npz") as folder:
+    with replacing_folder(results / run.name) as folder:
         for part in run.parts:
             part.save(folder)
         write_json(folder / "config.json", config)
@@ -173,6 +182,8 @@ def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
             write_submission(submission, dataset, run.test, prior=truth.mean(axis=0))
             Scores(np.array(list(dataset.test)), species, run.test).save(folder / "test.npz")
         Scores(np.array(list(dataset.train)), species, run.oof, run.fold).save(folder / "oof.npz")
+        Manifest.of(folder, data_identity(dataset)).save(folder)
+        (results / LEADERBOARD).unlink(missing_ok=True)
 
 
 def write_submission(file: Path, dataset: Dataset, test: np.ndarray, *, prior: np.ndarray) -> None:
@@ -224,53 +235,93 @@ def read_config(folder: Path) -> dict[str, Any]:
     if not has_run(folder):
         raise RunError(f"{folder}: no trained model here; give the folder of a run, such as RESULTS/blend")
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        config = read_json(folder / "config.json")
         if config.get("format") != FORMAT:
             found = config.get("format", "missing")
             raise ValueError(f"its format is {found}, this version reads {FORMAT}")
-        if config["kind"] not in KINDS:
-            raise ValueError(f"its kind '{config['kind']}' is unknown")
-        if not isinstance(config["model"], str) or not isinstance(config["species"], list):
-            raise TypeError("model must be a string and species a list")
-        members = config.get("members", {})
-        if not isinstance(members, dict):
-            raise TypeError("members must be an object")
-        if any(Path(name).name != name or name in ("", "..") for name in members):
-            raise ValueError("a member's name is a path")
-        if not all({"weight", "digest"} <= set(member) for member in members.values()):
-            raise ValueError("a member has no weight or digest")
+        validate_config(config)
     except INVALID as error:
         raise invalid_run(folder, error) from error
     return config
 
 
 def read_run(folder: Path) -> Run:
-    """Return the run in a folder; RunError if there is none, or if one of its files is invalid."""
-    config = read_config(folder)
+    """Return the run in a folder.
+
+    Raises
+    ------
+    RunError
+        There is no run, one of its files has changed since it was written, or it is invalid.
+    """
+    return read_whole(folder, lambda config, manifest: _read_run(folder, config, manifest))
+
+
+def _read_run(folder: Path, config: dict[str, Any], manifest: Manifest) -> Run:
+    metrics = read_json(folder / "metrics.json")
+    for key in ("seconds", "oof"):
+        if not isinstance(metrics[key], dict):
+            raise TypeError(f"metrics.json: {key} must be an object")
+    oof = Scores.load(folder / "oof.npz")
+    if oof.fold is None:
+        raise ValueError("oof.npz has no folds")
+    test = Scores.load(folder / "test.npz") if (folder / "test.npz").exists() else None
+    return Run(folder.name, config, metrics, oof, test, manifest)
+
+
+def read_whole(folder: Path, read: Callable[[dict[str, Any], Manifest], T]) -> T:
+    """Return what `read` returns for the config.json and the manifest of a run.
+
+    All files are those of the manifest, and of one version of the run, even if another command replaces it
+    in the meantime: `read` is then called again.
+
+    Raises
+    ------
+    RunError
+        There is no run, one of its files has changed since it was written, or it is invalid.
+    """
+    read_config(folder)
+    for _ in range(MAX_READS):
+        manifest = read_manifest(folder)
+        failure: Exception | None = None
+        try:
+            manifest.validate(folder)
+            found = read(read_config(folder), manifest)
+        except (UserError, *INVALID) as error:
+            failure = error
+        if read_manifest(folder) != manifest:
+            continue
+        if failure is None:
+            return found
+        raise failure if isinstance(failure, RunError) else invalid_run(folder, failure) from failure
+    raise RunError(f"{folder}: another command keeps replacing this run; wait until it has ended")
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a run; RunError if it is missing or not valid."""
     try:
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        for key in ("seconds", "oof"):
-            if not isinstance(metrics[key], dict):
-                raise TypeError(f"metrics.json: {key} must be an object")
-        oof = Scores.load(folder / "oof.npz")
-        if oof.fold is None:
-            raise ValueError("oof.npz has no folds")
-        test = Scores.load(folder / "test.npz") if (folder / "test.npz").exists() else None
-        return Run(folder.name, config, metrics, oof, test)
+        return Manifest.load(folder)
     except INVALID as error:
         raise invalid_run(folder, error) from error
 
 
-def read_runs(results: Path) -> dict[str, Run]:
+def read_runs(results: Path, data: Mapping[str, str]) -> dict[str, Run]:
     """Return all runs of a results folder by name: baselines, then members, external scores and the blend.
 
     Runs of one kind are sorted by name, except that `prior` comes before `background`. Invalid runs are left
-    out with a warning. So is a blend if a member has changed since it was blended.
+    out with a warning. So are runs of other data, and a blend if a member has changed since it was blended.
+
+    Parameters
+    ----------
+    data : identity of the data set, see `features.data.identity`.
     """
     current = []
     for run in _read_valid(results, read_run).values():
-        if is_outdated(results, run.config):
-            warn_left_out(str(outdated_blend(results / run.name)))
+        try:
+            validate_same_data(results / run.name, run, data)
+            if is_outdated(results, run.config):
+                raise outdated_blend(results / run.name)
+        except RunError as error:
+            warn_left_out(str(error))
         else:
             current.append(run)
 
@@ -305,67 +356,39 @@ def warn_left_out(reason: str) -> None:
     print(f"warning: run left out: {reason}", file=sys.stderr)
 
 
-def read_member(results: Path, name: str, dataset: Dataset) -> Run:
-    """Return the run of a member, whose recordings and species must be those of `dataset`.
+def read_member(results: Path, name: str, data: Mapping[str, str]) -> Run:
+    """Return the run of a member, which must have been trained on the data with the identity `data`.
 
     Raises
     ------
     RunError
-        There is no such run, or it belongs to a different data set.
+        There is no such run, it is invalid, or it was trained on other data.
     """
     folder = results / name
     if not has_run(folder):
         raise RunError(f"{folder}: no complete run of {name}; {remedy_for(name, MEMBER)}")
     run = read_run(folder)
-    validate_same_data(folder, run, dataset)
+    validate_same_data(folder, run, data)
     return run
 
 
-def validate_same_data(folder: Path, run: Run, dataset: Dataset) -> None:
-    """Raise RunError if the recordings or species of the run in `folder` are not those of the data set."""
-    remedy = remedy_for(run.name, run.kind)
-    if run.test is None and dataset.test:
-        raise RunError(f"{folder}: no test scores, but the data set has test recordings; {remedy}")
-    for file, scores, recordings in (
-        ("oof.npz", run.oof, dataset.train),
-        ("test.npz", run.test, dataset.test),
-    ):
-        if scores is None:
-            continue
-        for what, found, expected in (
-            ("recordings", scores.recording_id, list(recordings)),
-            ("species", scores.species, list(dataset.species)),
-        ):
-            if list(found) != expected:
-                raise RunError(f"{folder / file}: its {what} differ from those of the data set; {remedy}")
+def validate_same_data(folder: Path, run: Run, data: Mapping[str, str]) -> None:
+    """Raise RunError if the run in `folder` belongs to other data than those with the identity `data`."""
+    different = run.manifest.differences(data)
+    if different:
+        raise RunError(
+            f"{folder}: belongs to other data ({', '.join(different)} of the data set have changed since); "
+            f"{remedy_for(run.name, run.kind)}"
+        )
 
 
 def remedy_for(name: str, kind: str) -> str:
     """Return the part of an error message that says how to write a run again."""
     if kind == EXTERNAL:
         return f"give its scores again with 'python pipelines/blend.py --scores {name}=FILE'"
+    if kind == BASELINE:  # every training command writes the baselines
+        return "train a member again with the same --data and --results"
     return f"run 'python pipelines/{name}.py' with the same --data and --results"
-
-
-def run_digest(folder: Path) -> str:
-    """Return a digest of a run's settings and scores; a blend stores it to detect changed members."""
-    files = [folder / name for name in ("config.json", "oof.npz", "test.npz")]
-    return digest(*[file.read_bytes() if file.exists() else None for file in files])
-
-
-def model_digest(folder: Path) -> str:
-    """Return a digest of what determines the scores of new recordings: a run's settings and model files.
-
-    The digest of a blend includes its members.
-    """
-    results = ("oof.npz", "test.npz", "metrics.json", "submission.csv", "submission_prior.csv", "prior.csv")
-    files = sorted(
-        file
-        for file in folder.iterdir()
-        if file.is_file() and not file.name.startswith(".") and file.name not in results
-    )
-    members = [model_digest(folder.parent / name) for name in read_config(folder).get("members", {})]
-    return digest(*members, *[(file.name, file.read_bytes()) for file in files])
 
 
 def outdated_blend(folder: Path) -> RunError:
@@ -376,7 +399,7 @@ def outdated_blend(folder: Path) -> RunError:
 def is_outdated(results: Path, config: Mapping[str, Any]) -> bool:
     """Return whether a run is a blend with a member that is missing or has been trained again."""
     return any(
-        not has_run(results / name) or run_digest(results / name) != member["digest"]
+        not has_run(results / name) or read_manifest(results / name).id != member["id"]
         for name, member in config.get("members", {}).items()
     )
 

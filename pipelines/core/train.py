@@ -3,6 +3,7 @@
 import argparse
 import time
 
+from features.data.identity import data_identity
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
@@ -12,7 +13,8 @@ from pipelines.core.evaluation import calibration_by_split, print_unverifiable
 from pipelines.core.failed_recordings import print_failed
 from pipelines.core.leaderboard import print_leaderboard, update_leaderboard
 from pipelines.core.member import Member
-from pipelines.core.runs import MEMBER, NewRun, write_run
+from pipelines.core.run_config import MEMBER
+from pipelines.core.runs import NewRun, write_run
 from pipelines.core.task import load_task
 
 
@@ -67,7 +69,7 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
         ),
     )
     write_baselines(task)
-    print_leaderboard(update_leaderboard(task.results), task.results)
+    print_leaderboard(update_leaderboard(task.results, data_identity(task.dataset)), task.results)
     print_unverifiable(task.dataset)
     if "study" in cross_fit.config:
         database = task.results / "optuna.db"

@@ -10,20 +10,13 @@ import pandas as pd
 from sqlalchemy.exc import SQLAlchemyError
 
 from features.data.dataset import Dataset
+from features.data.identity import data_identity
 from features.frames.store import FrameStore
 from models.scoring.thresholds import DEFAULT_PRECISION
 from pipelines.core.detector import Detector
 from pipelines.core.member import ColumnScorer
-from pipelines.core.runs import (
-    BASELINE,
-    BLEND,
-    MEMBER,
-    Run,
-    RunError,
-    read_runs,
-    validate_same_data,
-    warn_left_out,
-)
+from pipelines.core.run_config import BASELINE, BLEND, MEMBER
+from pipelines.core.runs import Run, RunError, read_runs
 from pipelines.core.truth import presence
 
 
@@ -91,21 +84,14 @@ class Contents:
     def of(cls, results: Path, dataset: Dataset) -> "Contents":
         """Return the contents of the report for a results folder.
 
-        Runs whose recordings or species differ from those of the data set are left out with a warning.
+        Runs of other data are left out with a warning.
 
         Raises
         ------
         RunError
             The folder holds no trained model.
         """
-        runs = {}
-        for name, run in read_runs(results).items():
-            try:
-                validate_same_data(results / name, run, dataset)
-            except RunError as error:
-                warn_left_out(str(error))
-            else:
-                runs[name] = run
+        runs = read_runs(results, data_identity(dataset))
         prior = runs.get("prior")
         runs = {name: run for name, run in runs.items() if run.kind != BASELINE}
         if not any(run.kind == MEMBER for run in runs.values()):

@@ -11,6 +11,7 @@ import pandas as pd
 
 from features.common.files import replacing
 from features.data.dataset import Dataset
+from features.data.identity import data_identity
 from features.frames.store import FrameStore
 from models.metrics import MIN_POSITIVES, precision_and_recall, reliability
 from models.scoring.thresholds import DEFAULT_PRECISION
@@ -18,7 +19,7 @@ from pipelines.core.detector import Detector
 from pipelines.core.evaluation import compares_species
 from pipelines.core.failed_recordings import read_failed
 from pipelines.core.leaderboard import update_leaderboard
-from pipelines.core.runs import BLEND
+from pipelines.core.run_config import BLEND
 from pipelines.reporting import html, plots, texts
 from pipelines.reporting.contents import Contents, ScoredSplit, best_member, study_values
 from pipelines.reporting.examples import Example, find_examples
@@ -63,7 +64,7 @@ def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Pa
 
 
 def _leaderboard(contents: Contents) -> str:
-    leaderboard = update_leaderboard(contents.results)
+    leaderboard = update_leaderboard(contents.results, data_identity(contents.dataset))
     plots.plot_leaderboard(
         leaderboard, plots.colours(leaderboard["model"]), contents.figures / "leaderboard.png"
     )

@@ -8,7 +8,7 @@ import numpy as np
 from models.metrics import MIN_POSITIVES, evaluate, lrap, precision_and_recall
 from models.scoring.thresholds import DEFAULT_PRECISION
 from pipelines.core.evaluation import compares_species
-from pipelines.core.runs import BLEND
+from pipelines.core.run_config import BLEND
 from pipelines.reporting.contents import Contents
 
 SPLITS = {"oof": "training recordings (scored out of fold)", "test": "test recordings"}

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 from contextlib import chdir
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +20,7 @@ from models.metrics import lrap
 from pipelines.core.detector import Detector
 from pipelines.core.runs import LIBRARIES, RunError, Scores
 from pipelines.core.truth import presence
-from tests.conftest import FLAGS, error_message, run_command, train, write_small_dataset
+from tests.conftest import FLAGS, error_message, run_command, sign, train, write_small_dataset
 
 
 def command(pipeline: str, data: Path, results: Path, *flags: str | Path) -> subprocess.CompletedProcess:
@@ -227,18 +228,27 @@ def test_prior_of_a_blend_can_be_given_to_another_blend(data: Path, results: Pat
     assert (again / "blend" / "prior.csv").read_text() == table.read_text()
 
 
-@pytest.mark.parametrize("what", ["recordings", "species", "folds"])
-def test_blend_rejects_members_that_differ(data: Path, results: Path, tmp_path: Path, what: str) -> None:
+def test_blend_rejects_members_with_other_folds(data: Path, results: Path, tmp_path: Path) -> None:
     again = tmp_path / "small"
     shutil.copytree(results, again)
     file = again / "gru" / "oof.npz"
-    arrays = dict(vars(Scores.load(file)))
-    key = {"recordings": "recording_id", "species": "species", "folds": "fold"}[what]
-    arrays[key] = np.roll(arrays[key], 1)
-    Scores(**arrays).save(file)
+    scores = Scores.load(file)
+    replace(scores, fold=np.roll(scores.fold, 1)).save(file)
+    sign(again / "gru")
     message = error_message(command("blend", data, again))
-    assert what in message
-    assert "gru" in message
+    assert "gbm/oof.npz and gru/oof.npz have different folds" in message
+
+
+def test_blend_rejects_members_of_other_data(data: Path, results: Path, tmp_path: Path) -> None:
+    again = tmp_path / "small"
+    shutil.copytree(results, again)
+    changed = shutil.copytree(data, tmp_path / "data")
+    boxes = (changed / "train_tp.csv").read_text().splitlines()
+    (changed / "train_tp.csv").write_text("\n".join(boxes[:-1]) + "\n")
+    assert command("gbm", changed, again, *FLAGS["gbm"]).returncode == 0
+    message = error_message(command("blend", changed, again))
+    assert "gru: belongs to other data (TP boxes of the data set have changed since); run" in message
+    assert "pipelines/gru.py" in message
 
 
 def test_dataset_with_tp_boxes_only_can_be_trained(small_dataset: Path, tmp_path: Path) -> None:

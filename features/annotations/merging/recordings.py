@@ -9,6 +9,7 @@ import pandas as pd
 
 from features.annotations.boxes import AnnotationError
 from features.annotations.merging.tables import GROUPS, RECORDINGS, appended, read_or_empty
+from features.common.files import real_path
 from features.data.metadata import SiteTime, read_site_times, warn_unknown_rows
 from features.data.tables import validate_rows, validate_unique
 
@@ -34,14 +35,14 @@ def new_recordings(
     AnnotationError
         A recording has the id of a different file of the data set, or is in the data set under another id.
     """
-    id_of = {path.resolve(): recording_id for recording_id, path in existing.items()}
+    id_of = {real_path(path): recording_id for recording_id, path in existing.items()}
     new, moved = {}, {}
     for recording_id, path in recordings.items():
         known = existing.get(recording_id)
         if known is None:
-            if path.resolve() in id_of:
+            if real_path(path) in id_of:
                 raise AnnotationError(
-                    f"{path}: in {root} it is recording '{id_of[path.resolve()]}', here '{recording_id}'; "
+                    f"{path}: in {root} it is recording '{id_of[real_path(path)]}', here '{recording_id}'; "
                     f"give the same folder of recordings as before"
                 )
             new[recording_id] = path
@@ -180,7 +181,7 @@ def recording_table(
 
 def _is_same_audio(path: Path, other: Path) -> bool:
     """Return whether two paths have the same file, or files of the same content."""
-    return path.resolve() == other.resolve() or (other.exists() and filecmp.cmp(path, other, shallow=False))
+    return real_path(path) == real_path(other) or (other.exists() and filecmp.cmp(path, other, shallow=False))
 
 
 def _is_known(value: str | float) -> bool:
@@ -191,6 +192,6 @@ def _is_known(value: str | float) -> bool:
 def _relative(path: Path, root: Path) -> str:
     """Return the path of a file relative to a folder, or its absolute path if it is on another drive."""
     try:
-        return Path(os.path.relpath(path.resolve(), root.resolve())).as_posix()
+        return Path(os.path.relpath(real_path(path), real_path(root))).as_posix()
     except ValueError:
-        return path.resolve().as_posix()
+        return real_path(path).as_posix()

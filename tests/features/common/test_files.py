@@ -1,15 +1,20 @@
 import gc
 import json
+import os
 import time
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from features.common import files
 from features.common.errors import UserError
 from features.common.files import (
     digest,
     read_arrays,
+    read_json,
     replacing,
     replacing_folder,
     validate_inside_folder,
@@ -60,11 +65,11 @@ def test_unwritable_file_raises_user_error(tmp_path: Path) -> None:
 
 def test_interrupted_writing_of_a_folder_leaves_it_unchanged(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    with replacing_folder(folder, last="done.txt") as temporary:
+    with replacing_folder(folder) as temporary:
         (temporary / "done.txt").write_text("1")
 
     def write_and_interrupt() -> None:
-        with replacing_folder(folder, last="done.txt") as temporary:
+        with replacing_folder(folder) as temporary:
             (temporary / "done.txt").write_text("2")
             raise KeyboardInterrupt
 
@@ -77,7 +82,7 @@ def test_interrupted_writing_of_a_folder_leaves_it_unchanged(tmp_path: Path) -> 
 def test_files_of_a_folder_are_replaced_together(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     for names in (("done.txt", "old.txt"), ("done.txt", "new.txt")):
-        with replacing_folder(folder, last="done.txt") as temporary:
+        with replacing_folder(folder) as temporary:
             for name in names:
                 (temporary / name).write_text(names[1])
     assert {path.name: path.read_text() for path in folder.iterdir()} == {
@@ -85,6 +90,50 @@ def test_files_of_a_folder_are_replaced_together(tmp_path: Path) -> None:
         "new.txt": "new.txt",
     }
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+@pytest.mark.parametrize("exchanges", [True, False])
+def test_folder_is_replaced_with_or_without_an_exchange(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exchanges: bool
+) -> None:
+    if not exchanges:
+        monkeypatch.setattr(files, "_exchange", lambda *_: False)
+    folder = tmp_path / "run"
+    (folder / "kept").mkdir(parents=True)
+    (folder / "old.txt").touch()
+    with replacing_folder(folder) as temporary:
+        (temporary / "new.txt").touch()
+    assert sorted(path.name for path in folder.iterdir()) == ["kept", "new.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_folder_that_a_killed_command_has_moved_away_is_moved_back(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    (tmp_path / ".run.old").mkdir()
+    (tmp_path / ".run.old" / "old.txt").touch()
+    with suppress(KeyboardInterrupt), replacing_folder(folder):
+        raise KeyboardInterrupt
+    assert [path.name for path in folder.iterdir()] == ["old.txt"]
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_target_of_a_link_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").symlink_to(tmp_path / "elsewhere")
+    with replacing_folder(tmp_path / "run") as temporary:
+        (temporary / "new.txt").touch()
+    assert (tmp_path / "run").is_symlink()
+    assert (tmp_path / "elsewhere" / "new.txt").exists()
+
+
+def test_json_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "config.json"
+    file.write_text("[" * 100_000)
+    with pytest.raises(ValueError, match=r"config\.json is nested too deeply"):
+        read_json(file)
+    monkeypatch.setattr(files, "MAX_JSON_BYTES", 5)
+    with pytest.raises(ValueError, match=r"config\.json has 100000 bytes, the limit is 5"):
+        read_json(file)
 
 
 def test_link_out_of_the_folder_is_rejected(tmp_path: Path) -> None:
@@ -106,6 +155,20 @@ def test_arrays_are_read_by_name(tmp_path: Path) -> None:
     assert read_arrays(tmp_path / "x.npz", "a")["a"].tolist() == [0, 1, 2]
     with pytest.raises(ValueError, match=r"x\.npz does not contain the expected arrays"):
         read_arrays(tmp_path / "x.npz", "c")
+
+
+def test_compressed_arrays_are_rejected(tmp_path: Path) -> None:
+    np.savez_compressed(tmp_path / "x.npz", a=np.zeros(10**6))
+    with pytest.raises(ValueError, match=r"x\.npz does not contain the expected arrays .*is compressed"):
+        read_arrays(tmp_path / "x.npz")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+@pytest.mark.parametrize("read", [read_json, read_arrays])
+def test_pipe_is_rejected_without_waiting(tmp_path: Path, read: Callable[[Path], object]) -> None:
+    os.mkfifo(tmp_path / "x")
+    with pytest.raises(ValueError, match="not a regular file"):
+        read(tmp_path / "x")
 
 
 def test_threads_can_read_at_the_same_time(tmp_path: Path) -> None:

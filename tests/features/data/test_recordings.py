@@ -91,3 +91,10 @@ def test_folder_of_recordings_can_itself_be_a_link(tmp_path: Path) -> None:
     touch(tmp_path / "disk", "x/a.wav")
     (tmp_path / "season").symlink_to(tmp_path / "disk")
     assert list(find_recordings(tmp_path / "season")) == ["x/a"]
+
+
+def test_link_to_itself_is_ignored(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").touch()
+    for name in ("loop", "loop.wav"):
+        (tmp_path / name).symlink_to(tmp_path / name)
+    assert list(find_recordings(tmp_path)) == ["a"]

@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import numpy as np
@@ -76,3 +77,16 @@ def test_first_invalid_row_is_named_with_its_values(file: Path) -> None:
     validate_rows(table, table["value"] > 5, path=file, message=message)
     with pytest.raises(DatasetError, match=r"table\.csv line 3: frog has 2\.5; correct it"):
         validate_rows(table, table["value"] > 2, path=file, message=message)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipe_is_rejected_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "x.csv")
+    with pytest.raises(DatasetError, match=r"x\.csv: not a CSV table \(.*not a regular file"):
+        read_table(tmp_path / "x.csv", ("recording_id",))
+
+
+def test_link_to_itself_is_rejected(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").symlink_to(tmp_path / "x.csv")
+    with pytest.raises(DatasetError, match=r"x\.csv: not a CSV table \(.*symbolic links"):
+        read_table(tmp_path / "x.csv", ("recording_id",))

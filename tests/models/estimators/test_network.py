@@ -1,5 +1,6 @@
 """What all networks share: training, storage, loss and augmentation."""
 
+import zipfile
 from multiprocessing.pool import ThreadPool
 from pathlib import Path
 
@@ -61,6 +62,42 @@ def test_parameters_that_do_not_match_the_weights_are_rejected(kind: str, tmp_pa
     torch.save(stored, tmp_path / "fold0.pt")
     with pytest.raises(UserError, match="hidden_size 1000000000 does not match the weights"):
         SMALL[kind][0].load(tmp_path / "fold0.pt")
+
+
+def test_weights_that_share_their_memory_are_rejected(kind: str, tmp_path: Path) -> None:
+    """A small file could otherwise state a network of many gigabytes."""
+    X, Y, _ = windows()
+    make(kind, epochs=1).fit(X, Y).save(tmp_path / "fold0.pt")
+    stored = torch.load(tmp_path / "fold0.pt", weights_only=True)
+    stored["state"]["heads.weight"] = torch.zeros(1, 1).expand(4, 10**6)
+    torch.save(stored, tmp_path / "fold0.pt")
+    with pytest.raises(UserError, match=r"fold0\.pt: not a valid network .*its weights would need \d+ bytes"):
+        SMALL[kind][0].load(tmp_path / "fold0.pt")
+
+
+def test_compressed_weights_are_rejected(kind: str, tmp_path: Path) -> None:
+    X, Y, _ = windows()
+    make(kind, epochs=1).fit(X, Y).save(tmp_path / "stored.pt")
+    with (
+        zipfile.ZipFile(tmp_path / "stored.pt") as stored,
+        zipfile.ZipFile(tmp_path / "fold0.pt", "w", zipfile.ZIP_DEFLATED) as compressed,
+    ):
+        for part in stored.namelist():
+            compressed.writestr(part, stored.read(part))
+    with pytest.raises(UserError, match=r"fold0\.pt: not a valid network .* is compressed"):
+        SMALL[kind][0].load(tmp_path / "fold0.pt")
+
+
+@pytest.mark.parametrize(("stored", "loaded"), [("cuda", "auto"), ("meta", "auto"), ("cpu", "cpu")])
+def test_device_of_training_is_not_needed_for_loading(
+    kind: str, tmp_path: Path, stored: str, loaded: str
+) -> None:
+    X, Y, _ = windows()
+    make(kind, epochs=1).fit(X, Y).save(tmp_path / "fold0.pt")
+    content = torch.load(tmp_path / "fold0.pt", weights_only=True)
+    content["params"]["device"] = stored
+    torch.save(content, tmp_path / "fold0.pt")
+    assert SMALL[kind][0].load(tmp_path / "fold0.pt").device == loaded
 
 
 def test_network_can_be_shared_by_threads(kind: str, tmp_path: Path) -> None:

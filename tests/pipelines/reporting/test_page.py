@@ -12,14 +12,17 @@ import optuna
 import pytest
 
 from features.data.dataset import load_dataset
+from features.data.identity import data_identity
 from pipelines.core.detector import Detector
 from pipelines.core.external import external_run
-from pipelines.core.runs import BLEND, EXTERNAL, MEMBER, Run, RunError, Scores, write_run
+from pipelines.core.manifest import Manifest
+from pipelines.core.run_config import BLEND, EXTERNAL, MEMBER
+from pipelines.core.runs import Run, RunError, Scores, write_run
 from pipelines.reporting import false_alarms
 from pipelines.reporting.contents import best_run, study_values
 from pipelines.reporting.page import write_page
 from tests.browser import rendered, screenshot
-from tests.conftest import run_command
+from tests.conftest import run_command, sign_all
 
 SORT_BY_NAME = '<script>document.querySelectorAll("table.sortable th")[0].click();</script></body>'
 
@@ -103,6 +106,7 @@ def test_report_without_labels_counts_false_reports_at_fp_boxes(
     rows = [f"a{k},ridge,2024-03-15T05:30:00-04:00" for k in range(6)]
     (root / "recordings.csv").write_text("\n".join(["recording_id,site,start", *rows]) + "\n")
     results = shutil.copytree(whole, tmp_path / "results")
+    sign_all(results, data_identity(load_dataset(root)))
     detector = Detector.load(results / "blend")
     P, threshold = Scores.load(results / "blend" / "oof.npz").scores, detector.thresholds.at()
     false = [sum(P[k, s] >= threshold[s] for k in range(6) if (k + 1) % 3 == s) for s in range(3)]
@@ -127,6 +131,7 @@ def test_report_says_if_no_absence_is_known(trained: tuple[Path, Path], tmp_path
     for file in ("train_labels.csv", "test_labels.csv", "train_fp.csv"):
         (root / file).unlink()
     results = shutil.copytree(trained[1], tmp_path / "results")
+    sign_all(results, data_identity(load_dataset(root)))
     text = write_page(results, load_dataset(root), seed=0, n_jobs=2).read_text(encoding="utf-8")
     assert (
         "No species is known to be absent from a recording, so the rate of false reports is unknown" in text
@@ -152,18 +157,17 @@ def test_report_of_a_blend_with_external_scores(trained: tuple[Path, Path], tmp_
     assert not (results / "optuna.db").exists()
 
 
-def test_run_of_other_recordings_is_left_out(
+def test_run_of_other_data_is_left_out(
     trained: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     data, whole = trained
     results = shutil.copytree(whole, tmp_path / "results")
-    file = results / "gru" / "oof.npz"
-    scores = Scores.load(file)
-    replace(scores, recording_id=np.roll(scores.recording_id, 1)).save(file)
+    manifest = Manifest.load(results / "gru")
+    replace(manifest, data={**manifest.data, "TP boxes": "others"}).save(results / "gru")
     text = write_page(results, load_dataset(data), seed=0, n_jobs=2).read_text(encoding="utf-8")
     assert "gru" not in re.findall(r"<summary>(\w+)</summary>", text)
     warnings = capsys.readouterr().err
-    assert "gru/oof.npz: its recordings differ from those of the data set" in warnings
+    assert "gru: belongs to other data (TP boxes of the data set have changed since)" in warnings
     assert "blend: a member has been trained again" in warnings
 
 
@@ -177,7 +181,7 @@ def test_blend_is_shown_or_else_the_best_trained_member() -> None:
 
     def run(name: str, kind: str, lrap: float, macro_auc: float = 0.5) -> Run:
         oof = {"lrap": lrap, "macro_auc": macro_auc}
-        return Run(name, {"kind": kind}, {"oof": oof}, nothing, None)
+        return Run(name, {"kind": kind}, {"oof": oof}, nothing, None, Manifest({}, {}))
 
     runs = {
         "gbm": run("gbm", MEMBER, 0.6),

@@ -10,7 +10,8 @@ import pytest
 
 from features.data.dataset import load_dataset
 from models.scoring.thresholds import Thresholds, ThresholdSteps
-from pipelines.core.runs import MEMBER, Scores
+from pipelines.core.run_config import MEMBER
+from pipelines.core.runs import Scores
 from pipelines.reporting.contents import Contents
 from pipelines.reporting.summary import ranking_sentence, summary_html, threshold_sentence
 

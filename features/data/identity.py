@@ -1,0 +1,51 @@
+"""Identity of a data set: digests of its recordings and tables, which tell data sets apart."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from features.common.files import digest
+from features.data.audio import Clip, source_of
+from features.data.dataset import BOX_COLUMNS, Dataset
+
+
+def data_identity(dataset: Dataset) -> dict[str, str]:
+    """Return a digest of each part of a data set that training or scoring depends on.
+
+    The name and the folder of the data set do not matter. All audio is read, which takes about a second per
+    gigabyte, once per process.
+
+    Parameters
+    ----------
+    dataset : Dataset
+
+    Raises
+    ------
+    AudioError
+        A recording is missing or cannot be read.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from dataclasses import replace
+    >>> from features.data.dataset import load_dataset
+    >>> from features.data.synthetic import SyntheticSettings, write_dataset
+    >>> settings = SyntheticSettings(n_train=4, n_test=2, duration=8.0)
+    >>> dataset = load_dataset(write_dataset(Path(tempfile.mkdtemp()), n_jobs=1, settings=settings))
+    >>> identity, other = data_identity(dataset), data_identity(replace(dataset, fp=dataset.fp[1:]))
+    >>> [part for part in identity if identity[part] != other[part]]
+    ['FP boxes']
+    """
+    return {
+        "species": digest(dataset.species),
+        "training recordings": _recordings(dataset.train),
+        "TP boxes": digest(dataset.tp[list(BOX_COLUMNS)].to_csv(index=False)),
+        "FP boxes": digest(dataset.fp[list(BOX_COLUMNS)].to_csv(index=False)),
+        "training labels": digest(dataset.train_labels),
+        "groups": digest(*map(str, dataset.groups)),
+        "test recordings": _recordings(dataset.test),
+        "test labels": digest(dataset.test_labels),
+    }
+
+
+def _recordings(recordings: Mapping[str, Path | Clip]) -> str:
+    return digest(*((recording_id, source_of(audio)) for recording_id, audio in recordings.items()))
