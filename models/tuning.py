@@ -10,6 +10,7 @@ import optuna
 from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState
 from sklearn.base import BaseEstimator
+from sqlalchemy import URL
 from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
@@ -77,6 +78,19 @@ class Study:
     seed: int
 
 
+def database_url(file: Path) -> str:
+    """Return the URL of an SQLite file for Optuna and its dashboard.
+
+    Examples
+    --------
+    >>> database_url(Path("/results/optuna.db"))
+    'sqlite:////results/optuna.db'
+    >>> database_url(Path("/results?/optuna.db"))
+    'sqlite:////results%3F/optuna.db'
+    """
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
 def tune(
     make_model: Callable[[dict[str, Any]], BaseEstimator],
     validation: CrossValidation,
@@ -106,8 +120,9 @@ def tune(
     study.database.parent.mkdir(parents=True, exist_ok=True)
     try:
         return _tune(make_model, validation, space=space, study=study)
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        reason = str(error.__cause__ or error).splitlines()[0]
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, _InvalidStudyError) as error:
+        cause = error if isinstance(error, _InvalidStudyError) else error.__cause__ or error
+        reason = str(cause).splitlines()[0]
         raise UserError(
             f"{study.database}: the study cannot be read or written ({reason}); check disk space and "
             f"permissions, or remove the file if it is not a study"
@@ -121,13 +136,16 @@ def _tune(
     space: SearchSpace,
     study: Study,
 ) -> dict[str, Any]:
-    stored = optuna.create_study(
-        study_name=study.name,
-        storage=f"sqlite:///{study.database}",
-        direction="maximize",
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=N_TRIALS_BEFORE_PRUNING),
-        load_if_exists=True,
-    )
+    try:
+        stored = optuna.create_study(
+            study_name=study.name,
+            storage=database_url(study.database),
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=N_TRIALS_BEFORE_PRUNING),
+            load_if_exists=True,
+        )
+    except RuntimeError as error:  # another version of Optuna wrote the file
+        raise _InvalidStudyError(str(error)) from error
     for interrupted in stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
         stored.tell(interrupted.number, state=TrialState.FAIL)
     n_done = len(stored.get_trials(deepcopy=False, states=FINISHED))
@@ -148,7 +166,23 @@ def _tune(
             n_done += 1
             progress.update()
             progress.set_postfix(best=f"{stored.best_value:.3f}")
-    return stored.best_params
+    return _best_parameters(stored, space)
+
+
+class _InvalidStudyError(Exception):
+    """The error for a study that this software cannot have written."""
+
+
+def _best_parameters(study: optuna.Study, space: SearchSpace) -> dict[str, Any]:
+    """Return the parameters of the best trial; _InvalidStudyError if one is outside its distribution."""
+    try:
+        parameters = study.best_params
+        for name, distribution in space.distributions.items():
+            if not distribution._contains(distribution.to_internal_repr(parameters[name])):
+                raise ValueError(f"{name}={parameters[name]!r} is outside of {distribution}")
+    except (LookupError, TypeError, ValueError) as error:
+        raise _InvalidStudyError(f"its best trial is not valid: {error}") from error
+    return parameters
 
 
 def _score(trial: optuna.Trial, validation: CrossValidation, model: BaseEstimator) -> float | None:

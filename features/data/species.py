@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from features.data.tables import DatasetError, column_as_numbers, read_table, validate_unique
+from features.data.tables import DatasetError, column_as_numbers, read_table, validate_rows, validate_unique
 
 RESERVED_NAMES = ("recording_id", "site", "time", "t_min", "t_max")
 """Names that species must not have, because tables of scores have columns of these names."""
@@ -15,8 +15,8 @@ def species_names(path: Path) -> list[str]:
     Raises
     ------
     DatasetError
-        As in `read_table`; also if the ids are not 0, 1, 2, ... without a gap, or if a name is not unique or
-        reserved.
+        As in `read_table`; also if the ids are not 0, 1, 2, ... without a gap, or if a name is empty, not
+        unique or reserved.
     """
     table = read_table(path, ("species_id", "name"))
     ids = column_as_numbers(table, "species_id", path)
@@ -25,6 +25,9 @@ def species_names(path: Path) -> list[str]:
             f"{path}: species_id must be 0..{len(table) - 1}, once each "
             f"(found: {', '.join(table['species_id'][:30])}); renumber the species"
         )
+    validate_rows(
+        table, table["name"].str.strip() == "", path=path, message="species {species_id} has no name; add it"
+    )
     validate_unique(table, "name", path)
     names = [str(name) for name in table.loc[ids.sort_values().index, "name"]]
     wrong = ambiguous_name(names)

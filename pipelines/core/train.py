@@ -7,6 +7,7 @@ from features.data.identity import data_identity
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
+from models.tuning import database_url
 from pipelines.core.baselines import write_baselines
 from pipelines.core.cli import run, training_parser
 from pipelines.core.evaluation import calibration_by_split, print_unverifiable
@@ -72,6 +73,6 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
     print_leaderboard(update_leaderboard(task.results, data_identity(task.dataset)), task.results)
     print_unverifiable(task.dataset)
     if "study" in cross_fit.config:
-        database = task.results / "optuna.db"
-        print(f"\nto view the study: make dashboard, or optuna-dashboard 'sqlite:///{database}'")
+        url = database_url(task.results / "optuna.db")
+        print(f"\nto view the study: make dashboard, or optuna-dashboard '{url}'")
     print_failed(task.results)

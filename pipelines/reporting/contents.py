@@ -13,6 +13,7 @@ from features.data.dataset import Dataset
 from features.data.identity import data_identity
 from features.frames.store import FrameStore
 from models.scoring.thresholds import DEFAULT_PRECISION
+from models.tuning import database_url
 from pipelines.core.detector import Detector
 from pipelines.core.member import ColumnScorer
 from pipelines.core.run_config import BASELINE, BLEND, MEMBER
@@ -188,8 +189,8 @@ def study_values(database: Path, name: str) -> np.ndarray | None:
     if not database.exists():  # Optuna would create it
         return None
     try:
-        study = optuna.load_study(study_name=name, storage=f"sqlite:///{database}")
-    except (KeyError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
+        study = optuna.load_study(study_name=name, storage=database_url(database))
+    except (KeyError, RuntimeError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
         return None
     trials = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
     return np.array([trial.value if trial.state.name == "COMPLETE" else np.nan for trial in trials], float)

@@ -1,5 +1,6 @@
 """HTML of a page that needs no network: sections, images and tables."""
 
+import re
 from base64 import b64encode
 from html import escape
 from pathlib import Path
@@ -44,8 +45,9 @@ def _cell(value: object, n_decimals: int) -> str:
 
 def page(title: str, lead: str, sections: list[str]) -> str:
     """Return the page; `title` is text, `lead` and `sections` are HTML."""
-    filled = PAGE.replace("{{title}}", escape(title)).replace("{{lead}}", lead)
-    return filled.replace("{{body}}", "\n".join(sections))
+    parts = {"title": escape(title), "lead": lead, "body": "\n".join(sections)}
+    # All are replaced together, because a name in one of them may look like a marker.
+    return re.sub(r"{{(title|lead|body)}}", lambda marker: parts[marker[1]], PAGE)
 
 
 PAGE = """<!doctype html>

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.figure import Figure
@@ -16,7 +17,9 @@ from features.common.files import replacing
 from features.frames.spectral import SpectralSettings, mel_centres
 from models.scoring.blending import Blend
 
-# Figures are drawn without pyplot, which would choose a backend for the whole process.
+# Figures are drawn without pyplot, which would choose a backend for the whole process. Names of species may
+# contain "$", which does not stand for a formula.
+rcParams["text.parse_math"] = False
 SPLITS = {"oof": "out of fold", "test": "test"}
 """Names of the splits in words."""
 FIXED_COLOURS = {"prior": "#999999", "background": "#b8860b", "blend": "#238b45", "blend+prior": "#78c679"}

@@ -1,4 +1,6 @@
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -121,6 +123,33 @@ def test_study_continues_after_interruption(
     states = [trial.state for trial in load(interrupted).trials]
     assert states.count(TrialState.FAIL) == 1
     assert TrialState.RUNNING not in states
+
+
+@pytest.mark.parametrize("name", ["results?x=1", "20%20", "a b", "#"])
+def test_database_can_be_in_any_folder(run: Callable, tmp_path: Path, name: str) -> None:
+    database = tmp_path / name / "optuna.db"
+    run(database, 1)
+    assert [file.name for file in (tmp_path / name).iterdir()] == ["optuna.db"]
+    assert [folder.name for folder in tmp_path.iterdir()] == [name]
+
+
+@pytest.mark.parametrize(
+    ("statement", "reason"),
+    [
+        ("UPDATE trial_params SET param_value = 0.123", "its best trial is not valid: "),
+        ("DELETE FROM trial_params", "its best trial is not valid: "),
+        ("UPDATE alembic_version SET version_num = 'v1.0.0'", "optuna"),
+    ],
+)
+def test_study_of_other_software_is_rejected(
+    run: Callable, tmp_path: Path, statement: str, reason: str
+) -> None:
+    database = tmp_path / "optuna.db"
+    run(database, 1)
+    with closing(sqlite3.connect(database)) as connection, connection:
+        connection.execute(statement)
+    with pytest.raises(UserError, match=rf"optuna\.db: the study cannot be read or written .*({reason}).*"):
+        run(database, 1)
 
 
 def test_poor_trials_are_pruned(run: Callable, validation: CrossValidation, tmp_path: Path) -> None:

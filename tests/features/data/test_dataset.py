@@ -131,6 +131,10 @@ INVALID = {
         replace_text("species.csv", "2,frog\n", ""),
         r"differ in their number of species \(sample_submission\.csv 3, species\.csv 2.*correct them",
     ),
+    "species without a name": (
+        replace_text("species.csv", "2,frog", "2, "),
+        r"species\.csv line 4: species 2 has no name; add it",
+    ),
     "species ids with a gap": (
         replace_text("species.csv", "2,frog", "7,frog"),
         r"species\.csv: species_id must be 0\.\.2, once each \(found: 0, 1, 7\); renumber",

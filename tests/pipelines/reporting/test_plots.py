@@ -5,6 +5,7 @@ from pathlib import Path
 import matplotlib.colors
 import matplotlib.image
 import numpy as np
+import pandas as pd
 import pytest
 
 from features.frames.spectral import SpectralSettings
@@ -52,6 +53,13 @@ def test_member_of_weight_zero_has_no_bar(tmp_path: Path) -> None:
     drawn = drawn_lengths(tmp_path / "weights.png", [colour[name] for name in MEMBERS[:2]])
     assert drawn[0] > 400
     assert drawn[1] == 0
+
+
+def test_names_of_species_are_not_formulas(tmp_path: Path) -> None:
+    names = pd.Index([r"$\frac$", "US$ 5", "$x$", "a_b^c", "<b>&"])
+    ap = pd.DataFrame({"gbm": np.linspace(0.1, 0.9, 5), "blend": np.linspace(0.2, 1, 5)}, index=names)
+    plots.plot_species(ap, "test", colour=plots.colours(["gbm"]), file=tmp_path / "species.png")
+    assert (tmp_path / "species.png").stat().st_size > 1000
 
 
 def test_example_shows_window_and_call_where_they_are(tmp_path: Path) -> None:
