@@ -15,9 +15,11 @@ import soundfile
 
 from features.common.errors import UserError
 from features.common.files import digest, sha256
+from features.data.containers import container_problem
 
 BLOCK = 1 << 22  # samples decoded at a time; limits the memory that a recording of many hours needs
 UNKNOWN_SIZE = 0xFFFF_F000  # bytes; a WAV file that was written to a pipe states at least this data size
+MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 2_000_000  # Hz; frames of other rates could need much memory
 MAX_AMPLITUDE = 1e9  # times full scale; the power of much higher values overflows float32
 # Share of the stated samples that can be missing: without an index, the length of an MP3 file is an estimate.
 MP3_TOLERANCE = 0.05
@@ -61,9 +63,9 @@ class Recording:
     Raises
     ------
     AudioError
-        The file does not exist, cannot be decoded, is shorter than the length that it states, contains no
-        samples, or contains NaN, infinite or implausibly large samples. A damaged recording is never replaced
-        by silence or shortened. The length of an OGG file is not checked, because the file does not state it.
+        The file does not exist, cannot be decoded, is shorter than the length that it states, has an
+        implausible sample rate, is damaged, contains no samples or several streams, or contains NaN, infinite
+        or implausibly large samples. A damaged recording is never replaced by silence or shortened.
 
     Examples
     --------
@@ -90,9 +92,18 @@ class Recording:
                 raise _unreadable(path, reason) from error
             raise self._undecodable(error) from error
         self.sr = self._file.samplerate
+        if not MIN_SAMPLE_RATE <= self.sr <= MAX_SAMPLE_RATE:
+            self._file.close()
+            raise AudioError(
+                f"{path}: sample rate {self.sr} Hz is not between {MIN_SAMPLE_RATE} and {MAX_SAMPLE_RATE} "
+                f"Hz; correct its header, or remove the file"
+            )
 
     def blocks(self) -> Iterator[np.ndarray]:
         """Yield the samples in blocks of (n,) float32, with full scale at 1."""
+        problem = _container_problem(self.path, state_of(self.path))
+        if problem:
+            raise AudioError(f"{self.path}: {problem}; copy it again, or remove the file")
         with self._file as file:
             self._validate_data_size(file.extra_info)
             stated = file.frames - round(self._start * self.sr)
@@ -119,8 +130,10 @@ class Recording:
                 raise self._truncated(stated, self.n_samples, "samples")
 
     def _validate_data_size(self, log: str) -> None:
-        """Raise AudioError if libsndfile's log reports a WAV file with fewer bytes than it states."""
-        found = re.search(r"^data : (\d+) \(should be (\d+)\)", log, re.MULTILINE)
+        """Raise AudioError if libsndfile's log reports a file with fewer bytes than its header states."""
+        # The size of the whole file in a WAV header is often wrong, that of its data is not.
+        name = "data" if self._file.format in ("WAV", "WAVEX") else r"[\w ]+?"
+        found = re.search(rf"^ *{name} *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
         if found:
             stated, actual = map(int, found.groups())
             if actual < stated < UNKNOWN_SIZE:
@@ -215,6 +228,11 @@ def _content(path: Path, state: str) -> str:
         return sha256(path)
     except OSError as error:
         raise _unreadable(path, error) from error
+
+
+@lru_cache(maxsize=1 << 16)
+def _container_problem(path: Path, state: str) -> str:
+    return container_problem(path)
 
 
 def _unreadable(path: Path, error: OSError) -> AudioError:

@@ -104,3 +104,76 @@ def test_unreadable_and_missing_files_are_named_as_such(
     for read in (source_of, Recording):
         with pytest.raises(AudioError, match=r"a\.wav: cannot be read \(Permission denied\); check"):
             read(path)
+
+
+CONTAINERS = {
+    "x.wav": {},
+    "rf64.wav": {"format": "RF64"},
+    "aiff.wav": {"format": "AIFF"},
+    "au.wav": {"format": "AU"},
+    "w64.wav": {"format": "W64"},
+    "x.mp3": {},
+    "variable.mp3": {"compression_level": 0.5, "bitrate_mode": "VARIABLE"},
+    "x.ogg": {},
+    "opus.ogg": {"format": "OGG", "subtype": "OPUS"},
+    "x.flac": {},
+}
+
+
+@pytest.fixture(params=CONTAINERS)
+def container(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """Return an audio file of three seconds."""
+    path = tmp_path / request.param
+    noise = 0.1 * np.random.default_rng(0).standard_normal(3 * 48_000)
+    soundfile.write(path, noise, 48_000, **CONTAINERS[request.param])
+    return path
+
+
+def test_whole_file_of_any_format_is_read(container: Path) -> None:
+    y, sr = load(container)
+    assert len(y) == pytest.approx(3 * sr, abs=2000)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.96, 0.999])
+def test_file_that_is_cut_is_rejected(container: Path, share: float) -> None:
+    content = container.read_bytes()
+    container.write_bytes(content[: int(share * len(content))])
+    with pytest.raises(AudioError, match=container.name):
+        load(container)
+
+
+@pytest.mark.parametrize("name", ["x.mp3", "variable.mp3", "x.ogg", "opus.ogg"])
+@pytest.mark.parametrize("filling", [b"", bytes(1000)])
+def test_file_with_a_hole_is_rejected(tmp_path: Path, name: str, filling: bytes) -> None:
+    path = tmp_path / name
+    noise = 0.1 * np.random.default_rng(0).standard_normal(3 * 48_000)
+    soundfile.write(path, noise, 48_000, **CONTAINERS[name])
+    content, middle = path.read_bytes(), path.stat().st_size // 2
+    path.write_bytes(content[:middle] + filling + content[middle + 1000 :])
+    with pytest.raises(AudioError, match=f"{name}: truncated"):
+        load(path)
+
+
+@pytest.mark.parametrize("name", ["x.mp3", "variable.mp3", "x.ogg", "opus.ogg"])
+def test_file_of_two_streams_is_rejected(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    soundfile.write(path, np.zeros(48_000), 48_000, **CONTAINERS[name])
+    path.write_bytes(2 * path.read_bytes())
+    with pytest.raises(AudioError, match=f"{name}: contains a second stream, which begins at byte"):
+        load(path)
+
+
+@pytest.mark.parametrize("tag", [b"TAG" + bytes(125), bytes(300), b"APETAGEX" + bytes(50)])
+def test_mp3_file_with_tags_is_read(tmp_path: Path, tag: bytes) -> None:
+    path = tmp_path / "x.mp3"
+    soundfile.write(path, np.zeros(48_000), 48_000)
+    before = b"ID3\x04\0\0\0\0\x01\x00" + bytes(128)
+    path.write_bytes(before + path.read_bytes() + tag)
+    assert len(load(path)[0]) == 48_000
+
+
+@pytest.mark.parametrize("sr", [1, 999, 4_000_000])
+def test_implausible_sample_rate_is_rejected(tmp_path: Path, sr: int) -> None:
+    soundfile.write(tmp_path / "x.wav", np.zeros(100), sr)
+    with pytest.raises(AudioError, match=rf"x\.wav: sample rate {sr} Hz is not between 1000 and 2000000 Hz"):
+        Recording(tmp_path / "x.wav")
