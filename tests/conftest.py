@@ -73,7 +73,7 @@ def write_small_dataset(root: Path, seconds: float = 2.0) -> Path:
     for split, names in ids.items():
         (root / split).mkdir(parents=True)
         for k, name in enumerate(names):
-            y = tone(800 * (k % 3 + 1), seconds, 16_000, seed=k)
+            y = tone(800 * (k % 3 + 1), seconds, 16_000, seed=k + 10 * (split == "test"))
             soundfile.write(root / split / f"{name}.flac", y, 16_000)
     header = ["recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max"]
     tp = [(f"a{k}", k % 3, 1, 0.2, 500.0, 1.1, 3000.0) for k in range(6)]

@@ -39,6 +39,7 @@ from features.data.tables import (
 )
 
 MAX_SPECIES_ID = 1_000_000
+MAX_SECONDS, MAX_HERTZ = 1e7, 1e6  # of boxes: four months, and half of the highest sample rate
 BOX_COLUMNS = ("recording_id", "species_id", "songtype_id", "t_min", "f_min", "t_max", "f_max")
 
 
@@ -306,6 +307,9 @@ def _boxes(path: Path, recordings: dict[str, Path]) -> pd.DataFrame:
         message="species_id '{species_id}' is not a species number; correct it",
     )
     boxes["species_id"] = boxes["species_id"].astype(int)
+    for column, limit, unit in (("t_max", MAX_SECONDS, "s"), ("f_max", MAX_HERTZ, "Hz")):
+        problem = f"is above {limit:g} {unit}; correct it"
+        validate_values(table[column], boxes[column] > limit, path=path, problem=problem)
     for low, high in (("t_min", "t_max"), ("f_min", "f_max")):
         validate_rows(
             boxes,

@@ -6,6 +6,7 @@ from pathlib import Path
 from features.common.files import digest
 from features.data.audio import Clip, source_of
 from features.data.dataset import BOX_COLUMNS, Dataset
+from features.data.tables import DatasetError
 
 
 def data_identity(dataset: Dataset) -> dict[str, str]:
@@ -45,6 +46,34 @@ def data_identity(dataset: Dataset) -> dict[str, str]:
         "test recordings": _recordings(dataset.test),
         "test labels": digest(dataset.test_labels),
     }
+
+
+def validate_separate(dataset: Dataset) -> None:
+    """Raise DatasetError if test recordings with known labels are also training recordings, under any name.
+
+    The scores of the test recordings would be too high.
+
+    Parameters
+    ----------
+    dataset : Dataset
+
+    Raises
+    ------
+    DatasetError
+        A test recording has the same audio as a training recording.
+    AudioError
+        A recording is missing or cannot be read.
+    """
+    if dataset.test_labels is None:
+        return
+    training = {source_of(audio): recording_id for recording_id, audio in dataset.train.items()}
+    for audio in dataset.test.values():
+        same = training.get(source_of(audio))
+        if same is not None:
+            raise DatasetError(
+                f"{audio}: has the same audio as the training recording '{same}', so the test scores would "
+                f"be too high; remove one of the two, or test_labels.csv"
+            )
 
 
 def _recordings(recordings: Mapping[str, Path | Clip]) -> str:

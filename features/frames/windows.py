@@ -7,6 +7,8 @@ import pandas as pd
 
 from features.common.errors import UserError
 
+MAX_LENGTH = 600.0  # s; shorter recordings are padded to the length of a window, which needs memory
+
 
 @dataclass(frozen=True)
 class WindowSettings:
@@ -15,7 +17,8 @@ class WindowSettings:
     Raises
     ------
     UserError
-        The length is not above 0 and finite, or the hop is not above 0 and at most half the length.
+        The length is not above 0 and at most `MAX_LENGTH`, or the hop is not above 0 and at most half the
+        length.
 
     Examples
     --------
@@ -31,8 +34,10 @@ class WindowSettings:
     """A box labels a window if they overlap by at least this share of the shorter one."""
 
     def __post_init__(self) -> None:
-        if not 0 < self.length < float("inf"):
-            raise UserError(f"window length is {self.length} s; it must be above 0 and finite")
+        if not 0 < self.length <= MAX_LENGTH:
+            raise UserError(
+                f"window length is {self.length} s; it must be above 0 and at most {MAX_LENGTH} s"
+            )
         if not 0 < self.hop <= self.length / 2:
             # Windows that overlap by at least half guarantee that every box labels at least one window.
             raise UserError(

@@ -6,6 +6,8 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable
+from concurrent.futures import BrokenExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -23,6 +25,7 @@ from pipelines.core.failed_recordings import read_failed
 
 ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_FOLDS = 5
+CLOSED_OUTPUT = 141  # exit status: 128 and the number of the signal SIGPIPE
 
 
 class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
@@ -39,14 +42,36 @@ def run(
 ) -> None:
     """Parse the flags and run a command.
 
-    A `UserError` is printed as one line, with exit status 2. Ctrl-C ends the command at once, with exit
-    status 130.
+    A `UserError` is printed as one line, with exit status 2, and so are errors of the system: a full disk,
+    too little memory, a killed process. Ctrl-C ends the command at once, with exit status 130. If another
+    program has closed the output, as in `| head -1`, the exit status is 141, as that of other commands.
 
     Parameters
     ----------
     continues : whether the command continues its earlier work if it is run again after Ctrl-C.
     """
-    args = parser.parse_args()
+    try:
+        status = _status(main, parser, continues)
+        _flush_output()
+    except BrokenPipeError:
+        _discard_output()
+        status = CLOSED_OUTPUT
+    except OSError as error:
+        _discard_output()
+        _print_error(f"error: the output cannot be written: {error.strerror or error}; check disk space")
+        status = 2
+    if status:
+        sys.exit(status)
+
+
+def _status(
+    main: Callable[[argparse.Namespace], None], parser: argparse.ArgumentParser, continues: bool
+) -> int:
+    """Run a command and return its exit status; OSError if its output cannot be written."""
+    try:
+        args = parser.parse_args()
+    except SystemExit as end:  # after --help or an invalid flag
+        return int(end.code or 0)
     message = "interrupted; run the same command again to continue" if continues else "interrupted"
     signal.signal(signal.SIGINT, lambda *_: _interrupt(message))
     warnings.showwarning = _print_warning
@@ -56,19 +81,40 @@ def run(
         main(args)
     except UserError as error:
         message = str(error)
+    except BrokenPipeError:
+        raise
     except OSError as error:
         reason = error.strerror or error
         message = f"{error.filename or 'a file'}: {reason}; check disk space and permissions"
+    except BrokenExecutor:
+        message = (
+            "a process was killed, probably because memory ran out; close other programs or give --jobs 1"
+        )
+    except MemoryError:
+        message = "memory ran out; give --jobs 1, or close programs"
     else:
-        return
+        return 0
     _print_error(f"error: {message}")
-    sys.exit(2)
+    return 2
+
+
+def _flush_output() -> None:
+    """Write what is left of the output. Python would do this later, when errors give a traceback."""
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _discard_output() -> None:
+    """Make Python not try again to write the output when it ends."""
+    with suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(message: str) -> NoReturn:
     """Exit without waiting for threads. This is safe because files on disk are complete at any moment."""
     _print_error(message)
-    sys.stdout.flush()
+    with suppress(OSError, ValueError):
+        _flush_output()
     os._exit(130)
 
 
@@ -85,8 +131,11 @@ def _print_warning(
 
 
 def _print_error(message: str) -> None:
-    below_progress_bar = "\n" if sys.stderr.isatty() else ""
-    print(f"{below_progress_bar}{message}", file=sys.stderr, flush=True)
+    if sys.stderr is None:  # it is closed
+        return
+    with suppress(OSError, ValueError):
+        below_progress_bar = "\n" if sys.stderr.isatty() else ""
+        print(f"{below_progress_bar}{message}", file=sys.stderr, flush=True)
 
 
 def dataset_parser(description: str) -> argparse.ArgumentParser:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from features.frames.spectral import MIN_RANGE
+from features.frames.windows import MAX_LENGTH
 from models.scoring.blending import SPACES
 from models.scoring.pooling import POOLINGS
 
@@ -66,8 +67,8 @@ class _Spectral(_Values):
 class _Window(_Values):
     """`features.frames.windows.WindowSettings`."""
 
-    length: float = _positive(3600)
-    hop: float = _positive(3600)
+    length: float = _positive(MAX_LENGTH)
+    hop: float = _positive(MAX_LENGTH)
     min_overlap: float = _positive(1)
 
 

@@ -15,6 +15,7 @@ from features.common.errors import UserError
 from features.common.parallel import in_parallel
 from features.data.audio import Clip, warn_low_sample_rates
 from features.data.dataset import Dataset, validate_boxes_begin_inside
+from features.data.identity import validate_separate
 from features.data.tables import DatasetError
 from features.frames.frames import Frames
 from features.frames.segments import divide, in_segments
@@ -250,6 +251,7 @@ def load_task(args: argparse.Namespace) -> Task:
     if any(failed.values()):
         dataset = dataset.without(**failed)
         fold = _folds(dataset, args)
+    validate_separate(dataset)
     n_folds = int(fold.max()) + 1
     if args.folds is None and n_folds < DEFAULT_FOLDS:
         what = "recordings" if dataset.grouped_by == "recording" else "groups"

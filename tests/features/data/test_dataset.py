@@ -80,6 +80,10 @@ INVALID = {
         replace_text("train_tp.csv", "a1,1,1,0.2", "a1,1,1,-0.2"),
         r"train_tp\.csv line 3: t_min '-0\.2' is not a number >= 0; correct",
     ),
+    "implausible time": (
+        replace_text("train_tp.csv", "a1,1,1,0.2,500.0,1.1", "a1,1,1,0.2,500.0,1.7e308"),
+        r"train_tp\.csv line 3: t_max '1\.7e308' is above 1e\+07 s; correct",
+    ),
     "box without duration": (
         replace_text("train_tp.csv", "a1,1,1,0.2,500.0,1.1", "a1,1,1,0.2,500.0,0.2"),
         r"train_tp\.csv line 3: t_max 0\.2 is not above t_min 0\.2; correct or remove",

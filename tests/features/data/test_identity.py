@@ -10,7 +10,8 @@ import soundfile
 
 from features.data.audio import AudioError, Recording, source_of
 from features.data.dataset import load_dataset
-from features.data.identity import data_identity
+from features.data.identity import data_identity, validate_separate
+from features.data.tables import DatasetError
 
 
 def different(first: dict[str, str], second: dict[str, str]) -> list[str]:
@@ -63,3 +64,12 @@ def test_pipe_is_rejected_without_waiting(tmp_path: Path) -> None:
     for read in (source_of, Recording):
         with pytest.raises(AudioError, match=r"pipe\.wav: not a regular file; replace or remove it"):
             read(tmp_path / "pipe.wav")
+
+
+def test_test_recording_that_is_a_training_recording_is_named(small_dataset: Path) -> None:
+    validate_separate(load_dataset(small_dataset))
+    shutil.copy(small_dataset / "train" / "a2.flac", small_dataset / "test" / "t1.flac")
+    with pytest.raises(DatasetError, match=r"t1\.flac: has the same audio as the training recording 'a2'"):
+        validate_separate(load_dataset(small_dataset))
+    (small_dataset / "test_labels.csv").unlink()
+    validate_separate(load_dataset(small_dataset))

@@ -111,7 +111,7 @@ def test_overlap_share_equals_slow_reference_implementation(spans: list[tuple[fl
             assert share[w, b] == pytest.approx(overlap / min(2.0, t_max[b] - t_min[b]), abs=1e-9)
 
 
-@pytest.mark.parametrize(("length", "hop"), [(0, 1), (-2, 1), (2, 0), (2, 1.5), (float("nan"), 1)])
+@pytest.mark.parametrize(("length", "hop"), [(0, 1), (-2, 1), (2, 0), (2, 1.5), (float("nan"), 1), (1e6, 1)])
 def test_invalid_length_or_hop_is_rejected(length: float, hop: float) -> None:
     with pytest.raises(UserError, match=r"window (length|hop) is .*must be above 0"):
         WindowSettings(length=length, hop=hop)
