@@ -98,7 +98,7 @@ def broken(data: Path, tmp_path: Path) -> Path:
     return root
 
 
-def test_recordings_that_cannot_be_decoded_are_left_out(broken: Path, tmp_path: Path) -> None:
+def test_recordings_that_cannot_be_decoded_are_left_out(data: Path, broken: Path, tmp_path: Path) -> None:
     results = tmp_path / "results"
     for pipeline, flags in FLAGS.items():
         done = run_command(pipeline, "--data", broken, "--results", results, *flags)
@@ -116,7 +116,7 @@ def test_recordings_that_cannot_be_decoded_are_left_out(broken: Path, tmp_path: 
     assert listed["reason"].str.contains("cannot be decoded").all()
 
     shutil.copy(broken / "train" / "a1.flac", broken / "train" / "a4.flac")
-    shutil.copy(broken / "train" / "a1.flac", broken / "test" / "t0.flac")
+    shutil.copy(data / "test" / "t0.flac", broken / "test" / "t0.flac")
     load_task(task_args(broken, results))
     assert read_failed(results) == {"train": [], "test": []}
 
