@@ -11,6 +11,7 @@ if __name__ == "__main__":  # import from the repository root, so that no module
     sys.path[0] = str(Path(__file__).resolve().parents[1])
 
 import argparse
+import os
 import time
 from collections.abc import Mapping, Sequence
 
@@ -31,7 +32,7 @@ from pipelines.core.prediction_files import FORMATS, PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
 from pipelines.core.priors import PRIOR_HELP, prevalence_rule
-from pipelines.core.runs import read_manifest
+from pipelines.core.runs import has_run, read_manifest, run_names
 
 MIN_INTERVAL = 300.0  # seconds between two writes of the tables while recordings are scored
 
@@ -77,6 +78,16 @@ def recordings_of(
     return found, site_times
 
 
+def validate_output(out: Path) -> None:
+    """Raise UserError if an output folder contains trained models, or cannot be written or created."""
+    runs = [out.name] if has_run(out) else run_names(out)
+    if runs:
+        raise UserError(f"{out}: contains the run '{runs[0]}'; give another folder with --out")
+    existing = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise UserError(f"{out}: cannot be written ({existing}); give another folder with --out")
+
+
 def open_store(out: Path, detector: Detector, recordings: Mapping[str, Path]) -> PredictionStore:
     """Return the store of an output folder, which is locked for this process.
 
@@ -117,6 +128,7 @@ def level(text: str) -> float:
 
 def main(args: argparse.Namespace) -> None:
     detector = Detector.load(args.model)
+    validate_output(args.out)  # before recordings are searched for, which can take minutes
     recordings, site_times = recordings_of(args.recordings, follow_links=args.follow_links)
     prior = prevalence_rule(args.prior, detector.species)
     external = read_new_scores(

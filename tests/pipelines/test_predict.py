@@ -136,3 +136,22 @@ def test_invalid_model_or_recordings_are_rejected(trained: tuple[Path, Path], tm
         ),
     ):
         assert message in error_message(run_command("predict", *flags, "--out", tmp_path / "out"))
+
+
+@pytest.mark.parametrize("out", ["results", "results/gbm"])
+def test_output_is_not_written_into_a_results_folder(
+    trained: tuple[Path, Path], tmp_path: Path, out: str
+) -> None:
+    results = shutil.copytree(trained[1], tmp_path / "results")
+    flags = ("--model", results / "gbm", "--out", tmp_path / out)
+    message = error_message(run_command("predict", trained[0] / "test", *flags))
+    assert f"{out}: contains the run '" in message
+    assert "give another folder with --out" in message
+    assert not list(results.rglob("predictions.db"))
+
+
+def test_output_below_a_file_is_rejected_before_scoring(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    flags = ("--model", trained[1] / "gbm", "--out", tmp_path / "file" / "out")
+    message = error_message(run_command("predict", trained[0] / "test", *flags))
+    assert "file/out: cannot be written" in message
