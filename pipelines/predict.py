@@ -32,7 +32,7 @@ from pipelines.core.prediction_files import FORMATS, PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
 from pipelines.core.priors import PRIOR_HELP, prevalence_rule
-from pipelines.core.runs import has_run, read_manifest, run_names
+from pipelines.core.runs import has_run, run_names
 
 MIN_INTERVAL = 300.0  # seconds between two writes of the tables while recordings are scored
 
@@ -98,9 +98,7 @@ def open_store(out: Path, detector: Detector, recordings: Mapping[str, Path]) ->
         other recordings.
     """
     lock_folder(out, "--out")
-    store = PredictionStore(
-        out / "predictions.db", model=read_manifest(detector.folder).id, n_species=len(detector.species)
-    )
+    store = PredictionStore(out / "predictions.db", model=detector.run_id, n_species=len(detector.species))
     changed = store.changed_outputs(out)
     if changed:
         raise UserError(

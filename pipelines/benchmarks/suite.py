@@ -289,6 +289,7 @@ def _detector(task: Task, scorers: Sequence[WindowScorer]) -> Detector:
     aggregation = Aggregation("max", uncalibrated)
     return Detector(
         folder=task.results,
+        run_id="",
         species=dataset.species,
         settings=task.store.settings,
         window=task.window,

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -63,6 +64,7 @@ class Detector:
     Attributes
     ----------
     folder : folder of the run.
+    run_id : id of the run; it changes with its data, settings, model and scores.
     species : (n_species,) names.
     settings : settings of the frames.
     window : window length and hop.
@@ -83,6 +85,7 @@ class Detector:
     """
 
     folder: Path
+    run_id: str
     species: tuple[str, ...]
     settings: SpectralSettings
     window: WindowSettings
@@ -110,20 +113,20 @@ class Detector:
             written by a different version.
         """
         folder = real_path(Path(folder))
-        return read_whole(folder, lambda config, _: cls._load(folder, config))
+        return read_whole(folder, partial(cls._load, folder))
 
     @classmethod
-    def _load(cls, folder: Path, config: dict[str, Any]) -> Self:
+    def _load(cls, folder: Path, config: dict[str, Any], manifest: Manifest) -> Self:
         if config["kind"] == BLEND:
-            return cls._load_blend(folder, config)
+            return cls._load_blend(folder, config, manifest)
         if config["kind"] != MEMBER:
             raise RunError(
                 f"{folder}: holds scores without a model; give the folder of a trained member or a blend"
             )
-        return cls._of(folder, config, members=(_load_member(folder, config),), blend=ALONE)
+        return cls._of(folder, config, manifest, members=(_load_member(folder, config),), blend=ALONE)
 
     @classmethod
-    def _load_blend(cls, folder: Path, config: dict[str, Any]) -> Self:
+    def _load_blend(cls, folder: Path, config: dict[str, Any], manifest: Manifest) -> Self:
         """Return the detector of a blend, without the members of weight 0."""
         for name in config["members"]:
             if not has_run(folder.parent / name):
@@ -147,13 +150,14 @@ class Detector:
 
         members = tuple(load(folder.parent / name) for name in used)
         calibrator = PlattCalibrator.of(np.array(config["calibration"], float))
-        return cls._of(folder, config, members=members, blend=blend, calibrator=calibrator)
+        return cls._of(folder, config, manifest, members=members, blend=blend, calibrator=calibrator)
 
     @classmethod
     def _of(
         cls,
         folder: Path,
         config: dict[str, Any],
+        manifest: Manifest,
         *,
         members: tuple[TrainedMember, ...],
         blend: Blend,
@@ -175,6 +179,7 @@ class Detector:
                 raise ValueError(f"its features have version {other['features_version']}")
         return cls(
             folder=folder,
+            run_id=manifest.id,
             species=species,
             settings=SpectralSettings(**settings),
             window=WindowSettings(**window),

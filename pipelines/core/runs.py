@@ -13,7 +13,7 @@ import platform
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
@@ -253,7 +253,7 @@ def read_run(folder: Path) -> Run:
     RunError
         There is no run, one of its files has changed since it was written, or it is invalid.
     """
-    return read_whole(folder, lambda config, manifest: _read_run(folder, config, manifest))
+    return read_whole(folder, partial(_read_run, folder))
 
 
 def _read_run(folder: Path, config: dict[str, Any], manifest: Manifest) -> Run:
