@@ -193,7 +193,7 @@ def test_readers_see_the_old_run_or_the_new_one(write: WriteRun, tmp_path: Path)
 
     write_run(0.0)
     with ThreadPoolExecutor(1) as writer:
-        writing = writer.submit(lambda: [write_run(float(k % 2)) for k in range(40)])
+        writing = writer.submit(lambda: [write_run(float(k % 2)) for k in range(12)])
         seen = set()
         while not writing.done():
             run = read_run(tmp_path / "gbm")
