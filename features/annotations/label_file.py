@@ -124,9 +124,12 @@ def read_label_file(path: Path) -> LabelFile:
     Raises
     ------
     AnnotationError
-        The file is not text, or has more than `MAX_BYTES` bytes.
+        The file is not a regular file, is not text, or has more than `MAX_BYTES` bytes.
     """
-    validate_regular_file(path)
+    try:
+        validate_regular_file(path)
+    except OSError as error:
+        raise AnnotationError(f"{path}: {error.strerror}; move it elsewhere") from error
     if path.stat().st_size > MAX_BYTES:
         raise AnnotationError(f"{path}: has more than {MAX_BYTES >> 20} MiB; divide it, or move it elsewhere")
     content = path.read_bytes()

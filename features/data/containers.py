@@ -22,7 +22,7 @@ def container_problem(path: Path) -> str:
     """Return why an MP3 or OGG file is not one whole stream; "" if it is, or if it has another format.
 
     The frames of an MP3 file follow each other without a gap, and most files state their number in the first
-    frame. If a file without this number is cut between two frames, this cannot be told.
+    frame. In a file without this number, a cut between two frames is not detected.
 
     Parameters
     ----------

@@ -87,9 +87,7 @@ def _status(
         reason = error.strerror or error
         message = f"{error.filename or 'a file'}: {reason}; check disk space and permissions"
     except BrokenExecutor:
-        message = (
-            "a process was killed, probably because memory ran out; close other programs or give --jobs 1"
-        )
+        message = "a process was killed, probably because memory ran out; give --jobs 1, or close programs"
     except MemoryError:
         message = "memory ran out; give --jobs 1, or close programs"
     else:

@@ -1,5 +1,6 @@
 """Variants of label files as programs and people write them: the content, and the boxes or the error."""
 
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -8,8 +9,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.annotations import label_file
 from features.annotations.boxes import COLUMNS, AnnotationError
 from features.annotations.formats import FORMATS, read_labels
+from features.annotations.label_file import read_label_file
 
 AUDACITY, BIRDNET, RAVEN, KALEIDOSCOPE, SPREADSHEET = (known.name for known in FORMATS)
 VALUES = ("recording", "species", "t_min", "t_max", "f_min", "f_max", "verified")
@@ -509,3 +512,17 @@ def test_scores_and_song_types_are_read(tmp_path: Path) -> None:
     path.write_text("file,start,end,label,Songtype,Confidence\na,1,2,owl,4,0.75\n")
     boxes = read_labels(path)[1]
     assert boxes[["songtype", "score"]].to_numpy().tolist() == [["4", 0.75]]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_pipe_is_rejected_without_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "labels.txt")
+    with pytest.raises(AnnotationError, match=r"labels\.txt: not a regular file; move it elsewhere"):
+        read_label_file(tmp_path / "labels.txt")
+
+
+def test_file_that_is_too_large_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_file, "MAX_BYTES", 3)
+    (tmp_path / "labels.txt").write_text("0\t1\towl\n")
+    with pytest.raises(AnnotationError, match=r"labels\.txt: has more than"):
+        read_label_file(tmp_path / "labels.txt")
