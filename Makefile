@@ -5,32 +5,41 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
+COMPLETE := from importlib.util import find_spec as f; import sys; \
+	sys.exit(not all(map(f, "librosa lightgbm optuna pytest sklearn torch".split())))
 
-.PHONY: demo test dashboard clean
+.PHONY: demo test dashboard install clean
 
-demo: $(INSTALLED)
+demo: install
 	$(BIN)/python pipelines/gbm.py
 	$(BIN)/python pipelines/mlp.py
 	$(BIN)/python pipelines/gru.py
 	$(BIN)/python pipelines/blend.py
 	$(BIN)/python pipelines/report.py
 
-test: $(INSTALLED)
+test: install
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
 
-dashboard: $(INSTALLED)
+dashboard: install
 	@study=$$(ls -t results/*/optuna.db 2>/dev/null | head -n 1); \
 	test -n "$$study" || { echo "no study yet: run 'python pipelines/gbm.py' first" >&2; exit 2; }; \
 	echo "$$study at http://127.0.0.1:8080/"; \
 	$(BIN)/optuna-dashboard "sqlite:///$$study"
 
-$(INSTALLED): pyproject.toml constraints.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	touch $(INSTALLED)
+# A virtual environment that is incomplete, or has an older Python, is made again.
+install:
+	@$(BIN)/python -c 'import pip, sys; assert sys.prefix != sys.base_prefix; $(SUPPORTED)' 2>/dev/null || { \
+		$(PYTHON) -c '$(SUPPORTED)' || { \
+			echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 2; }; \
+		rm -rf .venv && $(PYTHON) -m venv .venv; }
+	@test $(INSTALLED) -nt pyproject.toml && test $(INSTALLED) -nt constraints.txt && \
+		$(BIN)/python -c '$(COMPLETE)' || { \
+		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \
+		touch $(INSTALLED); }
 
 clean:
 	rm -rf .venv build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

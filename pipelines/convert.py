@@ -25,6 +25,7 @@ from features.annotations.exporting import (
 from features.annotations.importing import ImportReport, import_labels
 from features.common.errors import UserError
 from features.common.files import real_path
+from features.common.output_folder import OutputFolder
 from features.data.dataset import Dataset, load_dataset
 from pipelines.core.cli import add_follow_links_flag, lock_folder, run
 
@@ -32,21 +33,20 @@ FORMATS = (*PER_RECORDING, "camtrap-dp")
 
 
 def export(dataset: Dataset, args: argparse.Namespace) -> None:
-    """Write the boxes of a data set in the format given by the flags."""
+    """Write the boxes of a data set in the format given by the flags, and remove those of earlier exports."""
     if real_path(args.out) == dataset.root:
         raise UserError(f"{args.out}: is the data set itself; give another folder with --out")
-    if args.format == "camtrap-dp":
-        if args.per_recording:
-            raise UserError(
-                "--per-recording: a Camtrap DP package is one for all recordings; remove the flag"
-            )
-        export_camtrap(dataset, args.out)
-    elif args.per_recording:
-        export_per_recording(dataset, args.out, args.format)
-    elif args.format == "audacity":
+    if args.format == "camtrap-dp" and args.per_recording:
+        raise UserError("--per-recording: a Camtrap DP package is one for all recordings; remove the flag")
+    if args.format == "audacity" and not args.per_recording:
         raise UserError("--format audacity: a label track belongs to one recording; add --per-recording")
-    else:
-        export_raven(dataset, args.out)
+    with OutputFolder(args.out).replacing(complete=True) as staged:
+        if args.format == "camtrap-dp":
+            export_camtrap(dataset, staged)
+        elif args.per_recording:
+            export_per_recording(dataset, staged, args.format)
+        else:
+            export_raven(dataset, staged)
     print(f"{args.out}: {len(dataset.tp) + len(dataset.fp)} boxes of {len(dataset.train)} recordings")
 
 
@@ -79,11 +79,11 @@ def report_lines(report: ImportReport) -> list[str]:
 
 
 def main(args: argparse.Namespace) -> None:
+    if args.out.exists():
+        lock_folder(args.out, "--out")
     if args.what == "export":
         export(load_dataset(args.source, follow_links=args.follow_links), args)
         return
-    if args.out.exists():
-        lock_folder(args.out, "--out")
     report = import_labels(
         args.source,
         args.boxes or args.source,

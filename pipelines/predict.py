@@ -19,6 +19,7 @@ import joblib
 from tqdm import tqdm
 
 from features.common.errors import UserError
+from features.common.output_folder import OutputFolder
 from features.common.table_writer import validate_parquet
 from features.data.audio import warn_low_sample_rates
 from features.data.metadata import SiteTime, read_site_times, warn_unknown_rows
@@ -94,17 +95,10 @@ def open_store(out: Path, detector: Detector, recordings: Mapping[str, Path]) ->
     Raises
     ------
     UserError
-        Another call writes to the folder, somebody has changed a file in it, or it contains the scores of
-        other recordings.
+        Another call writes to the folder, or it contains the scores of other recordings.
     """
     lock_folder(out, "--out")
     store = PredictionStore(out / "predictions.db", model=detector.run_id, n_species=len(detector.species))
-    changed = store.changed_outputs(out)
-    if changed:
-        raise UserError(
-            f"{changed[0]}: changed since predict wrote it, for example by a review; move it to another "
-            f"folder, and run the command again"
-        )
     stored = store.sources().keys()
     if stored and not stored & recordings.keys():
         raise UserError(
@@ -138,8 +132,9 @@ def main(args: argparse.Namespace) -> None:
         validate_parquet()
 
     store = open_store(args.out, detector, recordings)
+    output = OutputFolder(args.out)
     predictions = Predictions(detector, store, recordings, site_times, external)
-    files = PredictionFiles(args.out, predictions, prior, threshold, args.format, args.per_recording)
+    files = PredictionFiles(output, predictions, prior, threshold, args.format, args.per_recording)
     missing = predictions.missing()
     if len(missing) < len(recordings):
         print(f"{len(recordings) - len(missing)} of {len(recordings)} recordings are already scored")

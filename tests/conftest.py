@@ -56,6 +56,14 @@ def tone(frequency: float, seconds: float, sr: int, seed: int = 0) -> np.ndarray
     return 0.3 * np.sin(2 * np.pi * frequency * t) + noise
 
 
+def forget_length(path: Path) -> None:
+    """Set the number of samples and the MD5 in the header of a FLAC file to 0, as if it had been streamed."""
+    content = bytearray(path.read_bytes())
+    content[21] &= 0xF0
+    content[22:42] = bytes(20)
+    path.write_bytes(content)
+
+
 @pytest.fixture
 def small_dataset(tmp_path: Path) -> Path:
     """Return a small data set that the test may change."""

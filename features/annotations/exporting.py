@@ -12,6 +12,7 @@ from features.annotations.merging.tables import PRESENCE, SPECIES
 from features.annotations.raven import write_raven
 from features.annotations.raven_sequence import write_raven_sequence
 from features.common.files import replacing
+from features.common.formulas import escape_formulas
 from features.data.audio import file_of, stated_size
 from features.data.dataset import Dataset
 
@@ -94,8 +95,9 @@ def write_tables(dataset: Dataset, out: Path) -> None:
     """
     species = pd.DataFrame({"species_id": range(dataset.n_species), "name": dataset.species})
     with replacing(out / SPECIES) as temporary:
-        species.to_csv(temporary, index=False)
+        escape_formulas(species).to_csv(temporary, index=False)
     if dataset.train_labels is not None:
-        table = pd.DataFrame(dataset.train_labels, index=list(dataset.train), columns=list(dataset.species))
+        table = pd.DataFrame(dataset.train_labels, columns=list(dataset.species))
+        table.insert(0, "recording_id", list(dataset.train))
         with replacing(out / PRESENCE) as temporary:
-            table.to_csv(temporary, index_label="recording_id")
+            escape_formulas(table).to_csv(temporary, index=False)

@@ -39,6 +39,7 @@ from features.annotations.merging.species import existing_species, merged_specie
 from features.annotations.merging.tables import FP, GROUPS, LABELS, PRESENCE, RECORDINGS, SPECIES, TP
 from features.common.errors import UserError
 from features.common.files import real_path, replacing, validate_inside_folder
+from features.common.formulas import escape_formulas
 from features.data.dataset import training_recordings
 from features.data.recordings import READABLE, files_below, find_recordings
 from features.data.tables import read_table
@@ -274,7 +275,7 @@ def _write(out: Path, tables: Mapping[str, pd.DataFrame | None], copied: Mapping
             for recording_id, path in copied.items():
                 writes.append((out / "train" / f"{recording_id}{path.suffix}", partial(shutil.copy2, path)))
         if table is not None:
-            writes.append((out / name, partial(table.to_csv, index=False)))
+            writes.append((out / name, partial(escape_formulas(table).to_csv, index=False)))
     with ExitStack() as moves:  # the file that is entered last is moved first
         for file, write in reversed(writes):
             write(moves.enter_context(replacing(file)))

@@ -17,6 +17,7 @@ from features.annotations.boxes import (
     without_half_bands,
 )
 from features.annotations.label_file import LabelFile
+from features.common.formulas import unescape_formulas
 
 NAMES = {
     "recording": (
@@ -64,15 +65,16 @@ def read_spreadsheet(file: LabelFile, label_column: str | None = None) -> pd.Dat
     AnnotationError
         The table has no column for the species, or a value is not valid.
     """
-    columns = {name: _find(list(file.table.columns), name) for name in NAMES}
+    table = unescape_formulas(file.table)
+    columns = {name: _find(list(table.columns), name) for name in NAMES}
     if label_column is not None:
-        columns["species"] = required_column(file.table, (label_column,), file.path)
+        columns["species"] = required_column(table, (label_column,), file.path)
     if columns["species"] is None:
         raise AnnotationError(
-            f"{file.path}: no column for the species (found: {', '.join(file.table.columns)}); name it "
+            f"{file.path}: no column for the species (found: {', '.join(table.columns)}); name it "
             f"'species' or 'label', or give --label-column"
         )
-    boxes = without_half_bands(box_table(file.table, columns, file.path))
+    boxes = without_half_bands(box_table(table, columns, file.path))
     for name in (*TIMES, *BAND):
         boxes[name] *= _name_and_scale(columns[name] or "")[1]
     return boxes

@@ -9,16 +9,18 @@ import shutil
 import stat
 import threading
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from features.common.errors import UserError
 
 MAX_JSON_BYTES = 1 << 26
+MAX_NAME_BYTES = 200  # of a file with a temporary file beside it; file systems allow 255 or less
 
 _READING = threading.Lock()
 """NumPy parses headers with `ast`, which fails at random in Python 3.11 if two threads use it at the same
@@ -45,13 +47,22 @@ def validate_regular_file(path: Path) -> None:
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
+def validate_utf8(path: Path, *, remedy: str) -> None:
+    """Raise UserError if a path is not valid UTF-8: it could not be written to a table or a web page."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{str(path)!a}: the name is not valid UTF-8; {remedy}") from error
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block ends without an error.
 
     The temporary file is hidden and is in the same folder as `path`. It has the same suffix, because some
     writers derive the file format from the suffix. Its name is always the same, so that the next run
-    overwrites the temporary file of a run that was killed.
+    overwrites the temporary file of a run that was killed. If that name would be too long for a file system,
+    a digest takes the place of the stem.
 
     Parameters
     ----------
@@ -72,8 +83,9 @@ def replacing(path: Path) -> Iterator[Path]:
     >>> file.read_text()
     'complete'
     """
-    temporary = path.with_name(f".{path.stem}.new{path.suffix}")
-    with _write_errors(path):
+    stem = path.stem if len(os.fsencode(path.name)) <= MAX_NAME_BYTES else digest(path.stem)
+    temporary = path.with_name(f".{stem}.new{path.suffix}")
+    with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             temporary.unlink(missing_ok=True)  # it could be a symbolic link to a different file
@@ -114,7 +126,7 @@ def replacing_folder(folder: Path) -> Iterator[Path]:
     """
     folder = real_path(folder)  # the target of a link is replaced, not the link
     temporary, old = (folder.with_name(f".{folder.name}.{suffix}") for suffix in ("new", "old"))
-    with _write_errors(folder):
+    with write_errors(folder):
         if old.exists() and not folder.exists():
             os.rename(old, folder)
         for stale in (temporary, old):
@@ -150,14 +162,16 @@ def _exchange(first: Path, second: Path) -> bool:
 
 
 @contextmanager
-def _write_errors(path: Path) -> Iterator[None]:
+def write_errors(path: Path) -> Iterator[None]:
     """Raise UserError for an OSError in the block; its message names `path`."""
     try:
         yield
     except OSError as error:
+        remedy = "check disk space and permissions, or choose another folder"
+        if error.errno == errno.ENAMETOOLONG:
+            remedy = "give the recording or the folder a shorter name"
         raise UserError(
-            f"{path}: cannot be written ({error.strerror or error}); check disk space and permissions, or "
-            f"choose another folder; existing files are unchanged"
+            f"{path}: cannot be written ({error.strerror or error}); {remedy}; existing files are unchanged"
         ) from error
 
 
@@ -190,6 +204,14 @@ def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
             return {name: stored[name] for name in names or stored.files}
     except Exception as error:  # NumPy and zipfile raise many types, depending on where the file is damaged
         raise ValueError(f"{file.name} does not contain the expected arrays ({error})") from error
+
+
+def write_arrays(file: Path, arrays: Iterable[tuple[str, ArrayLike]]) -> None:
+    """Write named arrays to an npz file, one after the other; `numpy.savez` needs all of them at once."""
+    with zipfile.ZipFile(file, "w") as parts:
+        for name, array in arrays:
+            with parts.open(f"{name}.npy", "w", force_zip64=True) as part:
+                np.lib.format.write_array(part, np.asanyarray(array))
 
 
 def validate_stored(file: Path) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from features.common.errors import UserError
 from features.common.files import replacing
+from features.common.formulas import escape_formulas
 
 GROUP_ROWS = 4_096  # rows that are written at once
 
@@ -17,7 +18,7 @@ def write_table(path: Path, chunks: Iterable[pd.DataFrame]) -> None:
     """Write chunks of rows as one table.
 
     Memory does not grow with the number of rows. The file does not depend on how the rows are divided into
-    chunks.
+    chunks. In CSV files, text that is like a formula is escaped, see `features.common.formulas`.
 
     Parameters
     ----------
@@ -65,7 +66,7 @@ def validate_parquet() -> None:
 def _write_csv(file: Path, groups: Iterator[pd.DataFrame]) -> None:
     with file.open("w", encoding="utf-8", newline="") as opened:
         for k, group in enumerate(groups):
-            group.to_csv(opened, index=False, header=k == 0)
+            escape_formulas(group).to_csv(opened, index=False, header=k == 0)
 
 
 def _write_parquet(file: Path, groups: Iterator[pd.DataFrame]) -> None:

@@ -20,6 +20,7 @@ from features.data.containers import container_problem
 BLOCK = 1 << 22  # samples decoded at a time; limits the memory that a recording of many hours needs
 UNKNOWN_SIZE = 0xFFFF_F000  # bytes; a WAV file that was written to a pipe states at least this data size
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 2_000_000  # Hz; frames of other rates could need much memory
+MAX_SAMPLES = 1 << 60  # libsndfile states more for a stream of unknown length
 MAX_AMPLITUDE = 1e9  # times full scale; the power of much higher values overflows float32
 # Share of the stated samples that can be missing: without an index, the length of an MP3 file is an estimate.
 MP3_TOLERANCE = 0.05
@@ -27,6 +28,17 @@ MP3_TOLERANCE = 0.05
 
 class AudioError(UserError):
     """The error for audio that cannot be decoded or contains invalid samples."""
+
+
+class _SequentialFile(soundfile.SoundFile):
+    """An audio file that is read from start to end.
+
+    `soundfile` seeks after each read if a file is seekable. At the end of a FLAC stream of unknown length,
+    that fails.
+    """
+
+    def seekable(self) -> bool:
+        return False
 
 
 class Clip(NamedTuple):
@@ -84,7 +96,7 @@ class Recording:
         self.n_samples = 0
         state_of(path)  # opening a named pipe would wait for ever
         try:
-            self._file = soundfile.SoundFile(path)
+            self._file = _SequentialFile(path)
         except (soundfile.LibsndfileError, OSError) as error:
             try:  # libsndfile does not say why a file cannot be opened
                 path.open("rb").close()
@@ -106,7 +118,7 @@ class Recording:
             raise AudioError(f"{self.path}: {problem}; copy it again, or remove the file")
         with self._file as file:
             self._validate_data_size(file.extra_info)
-            stated = file.frames - round(self._start * self.sr)
+            stated = _stated_samples(file) - round(self._start * self.sr)
             wanted = math.inf
             if math.isfinite(self._end):
                 wanted = stated = min(stated, round(self._end * self.sr) - round(self._start * self.sr))
@@ -126,11 +138,11 @@ class Recording:
             if self.n_samples == 0:
                 raise AudioError(f"{self.path}: contains no samples; replace or remove the file")
             tolerance = MP3_TOLERANCE if file.format == "MP3" else 0
-            if self.n_samples < (1 - tolerance) * stated:
-                raise self._truncated(stated, self.n_samples, "samples")
+            if math.isfinite(stated) and self.n_samples < (1 - tolerance) * stated:
+                raise self._truncated(int(stated), self.n_samples, "samples")
 
     def _validate_data_size(self, log: str) -> None:
-        """Raise AudioError if libsndfile's log reports a file with fewer bytes than its header states."""
+        """Raise AudioError if libsndfile's log reports a file of another size than its header states."""
         # The size of the whole file in a WAV header is often wrong, that of its data is not.
         name = "data" if self._file.format in ("WAV", "WAVEX") else r"[\w ]+?"
         found = re.search(rf"^ *{name} *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
@@ -138,6 +150,11 @@ class Recording:
             stated, actual = map(int, found.groups())
             if actual < stated < UNKNOWN_SIZE:
                 raise self._truncated(stated, actual, "bytes")
+            if actual > stated and self._file.format == "W64":  # libsndfile reads what follows as samples
+                raise AudioError(
+                    f"{self.path}: contains {actual} bytes but states {stated}; copy it again, or remove the "
+                    f"file"
+                )
 
     def _truncated(self, stated: int, actual: int, unit: str) -> AudioError:
         return AudioError(
@@ -152,14 +169,24 @@ class Recording:
 def stated_size(path: Path) -> tuple[int, float]:
     """Return the sample rate in Hz and the duration in s that an audio file states.
 
+    A file that states no duration is decoded.
+
     Raises
     ------
     AudioError
-        The file cannot be opened.
+        The file cannot be opened or, without a stated duration, not be decoded.
     """
     recording = Recording(path)
     with recording._file as file:
-        return recording.sr, file.frames / recording.sr
+        n_samples = _stated_samples(file)
+        if math.isinf(n_samples):
+            n_samples = sum(map(len, recording.blocks()))
+        return recording.sr, n_samples / recording.sr
+
+
+def _stated_samples(file: soundfile.SoundFile) -> float:
+    """Return the number of samples that a file states; infinity for a stream that does not state it."""
+    return math.inf if file.frames > MAX_SAMPLES else file.frames
 
 
 def warn_low_sample_rates(rates: Mapping[str, int], trained: int) -> None:

@@ -4,6 +4,7 @@ libsndfile skips damaged parts of an MP3 file and reads only the first of severa
 """
 
 import mmap
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ KILOBITS = {  # of layer 3, by the four bits of the header; 0 is "free format"
 }
 SAMPLE_RATES = {3: (44_100, 48_000, 32_000), 2: (22_050, 24_000, 16_000), 0: (11_025, 12_000, 8_000)}
 TAGS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN")  # after the last frame
+REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 BEGINNING_OF_STREAM, END_OF_STREAM = 2, 4  # flags of an OGG page
 
 
@@ -73,17 +75,30 @@ def _mp3_problem(content: mmap.mmap) -> str:
 
 
 def _ogg_problem(content: mmap.mmap) -> str:
-    position, flags, has_ended = 0, 0, False
+    position, has_ended = 0, False
     while content[position : position + 4] == b"OggS" and position + 27 <= len(content):
         flags, n_segments = content[position + 5], content[position + 26]
         if flags & BEGINNING_OF_STREAM and has_ended:
             return f"contains a second stream, which begins at byte {position}"
         has_ended = has_ended or bool(flags & END_OF_STREAM)
         sizes = content[position + 27 : position + 27 + n_segments]
+        page = content[position : position + 27 + n_segments + sum(sizes)]
+        if len(page) == 27 + n_segments + sum(sizes) and page[22:26] != _page_checksum(page):
+            return f"truncated or damaged (wrong checksum of the page at byte {position})"
         position += 27 + n_segments + sum(sizes)
     if position > len(content) or not has_ended:
         return f"truncated or damaged (no end of the stream until byte {min(position, len(content))})"
     return ""
+
+
+def _page_checksum(page: bytes) -> bytes:
+    """Return the CRC-32 of an OGG page, whose checksum counts as zeros.
+
+    OGG begins with the highest bit of a byte and zlib with the lowest, so bytes and result are reversed.
+    """
+    reversed_bits = (page[:22] + bytes(4) + page[26:]).translate(REVERSED)
+    pure = zlib.crc32(reversed_bits, 0xFFFF_FFFF) ^ 0xFFFF_FFFF  # zlib inverts the value before and after
+    return pure.to_bytes(4, "big").translate(REVERSED)
 
 
 def _after_tag(content: mmap.mmap) -> int:

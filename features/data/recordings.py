@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from features.common.errors import UserError
-from features.common.files import real_path
+from features.common.files import real_path, validate_utf8
 from features.data.tables import DatasetError
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
@@ -61,7 +61,7 @@ def find_recordings(folder: Path, *, follow_links: bool = False) -> dict[str, Pa
             unreadable[suffix] += 1
         if suffix not in AUDIO_SUFFIXES:
             continue
-        _validate_name(path)
+        validate_utf8(path, remedy="rename the file or its folder")
         recording_id = path.relative_to(folder).with_suffix("").as_posix()
         if recording_id in found:
             raise DatasetError(
@@ -104,11 +104,3 @@ def files_below(folder: Path, root: Path, *, follow_links: bool, parents: tuple[
             yield path
             continue
         yield from files_below(path, root, follow_links=follow_links, parents=(*parents, resolved))
-
-
-def _validate_name(path: Path) -> None:
-    """Raise UserError if the name of a file cannot be written to a table."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UserError(f"{str(path)!a}: the name is not valid UTF-8; rename the file") from error

@@ -22,6 +22,7 @@ import soundfile
 from tqdm import tqdm
 
 from features.common.files import digest, replacing
+from features.common.formulas import escape_formulas
 from features.common.parallel import in_parallel
 from features.data.dataset import BOX_COLUMNS
 
@@ -164,7 +165,7 @@ def write_dataset(root: Path, n_jobs: int, settings: SyntheticSettings = Synthet
     }
     for file, table in tables.items():
         with replacing(root / file) as temporary:
-            table.to_csv(temporary, index=False)
+            escape_formulas(table).to_csv(temporary, index=False)
     with replacing(state) as temporary:
         temporary.write_text(wanted, encoding="utf-8")
     return root

@@ -10,6 +10,7 @@ import pandas as pd
 
 from features.common.errors import UserError
 from features.common.files import validate_inside_folder, validate_regular_file
+from features.common.formulas import unescape_formulas
 
 
 class DatasetError(UserError):
@@ -17,7 +18,7 @@ class DatasetError(UserError):
 
 
 def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
-    """Return a CSV table as text, indexed by line number.
+    """Return a CSV table as text, indexed by line number, without the apostrophes before formulas.
 
     Parameters
     ----------
@@ -62,7 +63,7 @@ def read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     except (pd.errors.EmptyDataError, pd.errors.ParserError, OSError) as error:
         reason = str(error).strip().splitlines()[-1]
         raise DatasetError(f"{path}: not a CSV table ({reason}); save it as comma-separated text") from error
-    table = table.fillna("")  # lines with fewer fields than the header
+    table = unescape_formulas(table.fillna(""))  # lines with fewer fields than the header
     header = pd.Index(table.iloc[0].str.strip())
     table.columns = header.rename(None)
     table.index = pd.RangeIndex(1, len(table) + 1)

@@ -1,10 +1,16 @@
-"""The frames of a recording, their excerpts, and overlays of two recordings."""
+"""The frames of a recording, their excerpts, and overlays of two recordings.
+
+On disk and between the steps of scoring, frames are packed: log-mel bands and contrast are side by side in
+float16, in which levels have a resolution of 0.06 dB or better.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+
+from features.frames.spectral import Spectra, SpectralSettings
 
 BACKGROUND = 0.20  # the background of a mel band is its 20th percentile over the recording
 
@@ -39,6 +45,12 @@ class Frames:
         """Return the frames of a whole recording, with the levels above its background."""
         return cls(log_mel, subtract_background(log_mel), contrast)
 
+    @classmethod
+    def of_packed(cls, packed: np.ndarray, settings: SpectralSettings) -> Self:
+        """Return the frames of a whole recording from what `pack` returned for it."""
+        frames = packed.astype(np.float32)
+        return cls.of(frames[:, : settings.n_mels], frames[:, settings.n_mels :])
+
     def __len__(self) -> int:
         return len(self.log_mel)
 
@@ -55,6 +67,11 @@ class Frames:
         levels = np.pad(levels, pad)
         log_mel = np.pad(log_mel - background, pad) + background
         return Frames(log_mel, levels, np.pad(contrast, pad))
+
+
+def pack(spectra: Spectra) -> np.ndarray:
+    """Return log-mel bands and contrast side by side in float16, shape (n_frames, n_mels + n_bands + 1)."""
+    return np.concatenate(spectra, axis=1).astype(np.float16)
 
 
 def overlay(call: Frames, place: Frames) -> Frames:

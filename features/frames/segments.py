@@ -1,9 +1,12 @@
 """Segments: parts of a long recording that are scored like recordings of their own."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+
+import numpy as np
 
 from features.frames.frames import Frames
+from features.frames.spectral import SpectralSettings
 
 TOLERANCE = 0.05
 """A recording is not divided if it is longer than a segment by at most this share, because recorders do not
@@ -39,20 +42,40 @@ def divide(n_frames: int, longest: int) -> list[range]:
     return [range(first, first + longest) for first in firsts]
 
 
-def in_segments(frames: Frames, longest: int) -> Iterator[tuple[int, Frames]]:
+def in_segments(
+    blocks: Iterable[np.ndarray], longest: int, settings: SpectralSettings
+) -> Iterator[tuple[int, Frames]]:
     """Yield the first frame and the frames of each segment, with levels above the segment's own background.
+
+    The segments are those of `divide`. Blocks are only held until their segments are complete, so the memory
+    does not depend on the length of the recording.
 
     Parameters
     ----------
-    frames : Frames
-        Frames of a whole recording.
+    blocks : iterable of np.ndarray
+        Packed frames of a whole recording, in blocks of any length.
     longest : int
         Frames of the longest training recording.
+    settings : SpectralSettings
     """
-    divided = divide(len(frames), longest)
-    if len(divided) == 1:
-        yield 0, frames
-        return
-    for part in divided:
-        inside = slice(part.start, part.stop)
-        yield part.start, Frames.of(frames.log_mel[inside], frames.contrast[inside])
+    step = max(longest - 1, 1)
+    held: list[np.ndarray] = []  # frames from `start` to `stop`
+    start = stop = 0
+    first = 0  # of the next segment
+    for block in blocks:
+        held.append(block)
+        stop += len(block)
+        if stop <= max((1 + TOLERANCE) * longest, first + step + 1):
+            continue
+        packed = np.concatenate(held)
+        while stop > first + step + 1:
+            yield first, Frames.of_packed(packed[first - start :][:longest], settings)
+            first += step
+        keep = max(min(first, stop - longest), 0)  # the last segment ends at the end of the recording
+        held, start = [packed[keep - start :].copy()], keep
+    packed = np.concatenate(held)
+    if stop <= (1 + TOLERANCE) * longest:
+        yield 0, Frames.of_packed(packed, settings)
+    else:
+        last = min(first, stop - longest)
+        yield last, Frames.of_packed(packed[last - start :][:longest], settings)

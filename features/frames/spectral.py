@@ -105,12 +105,14 @@ def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSett
     >>> round(mel_centres(settings)[spectra.log_mel.mean(axis=0).argmax()])
     1002
     """
-    parts = [
-        (_decibel(mel_bands(power, settings)), spectral_contrast(power, settings))
-        for power in _power_spectra(blocks, sr, settings)
-    ]
-    log_mel, contrast = map(np.concatenate, zip(*parts, strict=True))
-    return Spectra(log_mel, contrast)
+    parts = zip(*compute_blocks(blocks, sr, settings), strict=True)
+    return Spectra(*map(np.concatenate, parts))
+
+
+def compute_blocks(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[Spectra]:
+    """Yield what `compute_frames` returns, at most `BLOCK` frames at a time."""
+    for power in _power_spectra(blocks, sr, settings):
+        yield Spectra(_decibel(mel_bands(power, settings)), spectral_contrast(power, settings))
 
 
 def mel_bands(power: np.ndarray, settings: SpectralSettings) -> np.ndarray:

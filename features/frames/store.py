@@ -1,19 +1,22 @@
 """Frames on disk, computed once per recording and settings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from features.common.files import digest, read_arrays, replacing
+from features.common.files import digest, read_arrays, replacing, write_arrays
 from features.common.parallel import in_parallel
 from features.data.audio import AudioError, Clip, Recording, source_of, validate_samples
-from features.frames.frames import Frames
-from features.frames.spectral import Spectra, SpectralSettings, compute_frames
+from features.frames.frames import Frames, pack
+from features.frames.spectral import Spectra, SpectralSettings, compute_blocks
 
 VERSION = 3  # increase it if files have other contents, or the same frames give different columns
+GROUP = 16  # blocks of the transform in one block of packed frames, which is 82 s long by default
 
 
 class Extent(NamedTuple):
@@ -37,8 +40,8 @@ class FrameStore:
     """The frames of a data set's recordings on disk, as one float16 file per recording.
 
     Each combination of settings has its own subfolder. Each file also contains a digest of the audio; if the
-    audio has changed or the file is damaged, the frames are computed again. In float16, levels have a
-    resolution of 0.06 dB or better.
+    audio has changed or the file is damaged, the frames are computed again. Files are written and read in
+    blocks, so the memory does not depend on the length of a recording, except that of `load`.
 
     Parameters
     ----------
@@ -108,8 +111,11 @@ class FrameStore:
 
     def load(self, recording_id: str, split: str) -> Frames:
         """Return the frames of a recording; `compute` must have been called for it."""
-        stored = read_arrays(self._file(recording_id, split), "frames")
-        return _unpack(stored["frames"], self.settings)
+        return Frames.of_packed(np.concatenate(list(self.blocks(recording_id, split))), self.settings)
+
+    def blocks(self, recording_id: str, split: str) -> Iterator[np.ndarray]:
+        """Yield the packed frames of a recording in blocks; `compute` must have been called for it."""
+        return _stored_blocks(self._file(recording_id, split))
 
     def extent(self, recording_id: str, split: str) -> Extent:
         """Return the size of a recording; `compute` must have been called for it."""
@@ -125,9 +131,10 @@ class FrameStore:
         if not file.exists():
             return False
         try:
-            stored = read_arrays(file)
-            whole = len(stored["frames"]) == stored["n_frames"]
-            return bool(whole) and str(stored["source"]) == source_of(audio)
+            stored = read_arrays(file, "source", "n_frames", "duration", "sr")
+            if str(stored["source"]) != source_of(audio):
+                return False
+            return sum(map(len, _stored_blocks(file))) == int(stored["n_frames"])
         except (LookupError, TypeError, ValueError, AudioError):
             return False
 
@@ -155,12 +162,17 @@ def frames_of(path: Path, settings: SpectralSettings) -> Frames:
     >>> len(frames), frames.levels.shape
     (51, (51, 64))
     """
-    stored, _ = _read(path, settings)
-    return _unpack(stored, settings)
+    return Frames.of_packed(np.concatenate(list(packed_frames(path, settings))), settings)
 
 
-def frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Frames:
-    """Return the frames of a recording in memory, equal to those of an audio file with the same samples.
+def packed_frames(path: Path, settings: SpectralSettings) -> Iterator[np.ndarray]:
+    """Yield the packed frames of an audio file in blocks; parameters and errors as in `frames_of`."""
+    recording = Recording(path)
+    return _packed(recording.blocks(), recording.sr, settings)
+
+
+def packed_frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:
+    """Yield the packed frames of a recording in memory, equal to those of a file with the same samples.
 
     Parameters
     ----------
@@ -179,8 +191,8 @@ def frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Fra
     Examples
     --------
     >>> y = 0.5 * np.sin(2 * np.pi * 440 * np.arange(32_000) / 32_000)
-    >>> frames_of_samples(y, 32_000, SpectralSettings()).levels.shape
-    (51, 64)
+    >>> [block.shape for block in packed_frames_of_samples(y, 32_000, SpectralSettings())]
+    [(51, 71)]
     """
     y = np.asarray(y)
     if not np.issubdtype(y.dtype, np.floating):
@@ -192,33 +204,41 @@ def frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings) -> Fra
             f"array of shape {y.shape}: audio must be one-dimensional and have samples; mix it down"
         )
     validate_samples(y, f"array of shape {y.shape}")
-    return _unpack(_pack(compute_frames([y.astype(np.float32, copy=False)], sr, settings)), settings)
+    return _packed([y.astype(np.float32, copy=False)], sr, settings)
 
 
 def _compute_file(audio: Path | Clip, file: Path, settings: SpectralSettings) -> AudioError | None:
     """Write the frames of a recording; return the error if it cannot be decoded."""
     try:
-        source = source_of(audio)
-        stored, extent = _read(audio, settings)
+        source, recording = source_of(audio), Recording(audio)
+        with replacing(file) as temporary:
+            write_arrays(temporary, _stored_arrays(recording, source, settings))
     except AudioError as error:
         return error
-    with replacing(file) as temporary:
-        np.savez(temporary, frames=stored, source=source, **extent._asdict())
     return None
 
 
-def _read(audio: Path | Clip, settings: SpectralSettings) -> tuple[np.ndarray, Extent]:
-    """Return the packed frames of a recording, and its size."""
-    recording = Recording(audio)
-    stored = _pack(compute_frames(recording.blocks(), recording.sr, settings))
-    return stored, Extent(len(stored), recording.n_samples / recording.sr, recording.sr)
+def _stored_arrays(
+    recording: Recording, source: str, settings: SpectralSettings
+) -> Iterator[tuple[str, ArrayLike]]:
+    """Yield the names and arrays of a file of the store."""
+    n_blocks = n_frames = 0
+    for block in _packed(recording.blocks(), recording.sr, settings):
+        yield f"frames{n_blocks}", block
+        n_blocks += 1
+        n_frames += len(block)
+    extent = Extent(n_frames, recording.n_samples / recording.sr, recording.sr)
+    yield from {"source": source, "n_blocks": n_blocks, **extent._asdict()}.items()
 
 
-def _pack(spectra: Spectra) -> np.ndarray:
-    """Return log-mel bands and contrast side by side in float16, shape (n_frames, n_mels + n_bands + 1)."""
-    return np.concatenate(spectra, axis=1).astype(np.float16)
+def _stored_blocks(file: Path) -> Iterator[np.ndarray]:
+    """Yield the blocks of frames in a file of the store."""
+    n_blocks = int(read_arrays(file, "n_blocks")["n_blocks"])
+    for k in range(n_blocks):
+        yield read_arrays(file, f"frames{k}")[f"frames{k}"]
 
 
-def _unpack(stored: np.ndarray, settings: SpectralSettings) -> Frames:
-    frames = stored.astype(np.float32)
-    return Frames.of(frames[:, : settings.n_mels], frames[:, settings.n_mels :])
+def _packed(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:
+    spectra = compute_blocks(blocks, sr, settings)
+    while group := list(islice(spectra, GROUP)):
+        yield pack(Spectra(*map(np.concatenate, zip(*group, strict=True))))

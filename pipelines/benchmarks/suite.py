@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from features.columns.sequences import window_sequences
 from features.columns.statistics import Statistics
 from features.columns.window_features import WindowFeatures
+from features.common.output_folder import OutputFolder
 from features.common.parallel import in_parallel
 from features.data.audio import file_of
 from features.data.dataset import Dataset
@@ -358,7 +359,8 @@ def _scan_run(detector: Detector, recordings: dict[str, Path]) -> None:
             if error is not None:
                 raise error
         threshold = detector.thresholds.at()
-        PredictionFiles(Path(folder), predictions, estimate_prevalence, threshold, "csv", False).write({})
+        output = OutputFolder(Path(folder))
+        PredictionFiles(output, predictions, estimate_prevalence, threshold, "csv", False).write({})
 
 
 def _time_epochs(

@@ -1,6 +1,7 @@
 """Command line of all commands: flags, error messages, exit status, and the lock of a results folder."""
 
 import argparse
+import io
 import os
 import signal
 import sys
@@ -15,7 +16,7 @@ import joblib
 from filelock import BaseFileLock, FileLock, Timeout
 
 from features.common.errors import UserError
-from features.common.files import real_path, validate_inside_folder
+from features.common.files import real_path, validate_inside_folder, validate_utf8
 from features.data.clips import in_clips
 from features.data.dataset import Dataset, load_dataset
 from features.data.synthetic import write_dataset
@@ -50,6 +51,8 @@ def run(
     ----------
     continues : whether the command continues its earlier work if it is run again after Ctrl-C.
     """
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal without UTF-8 cannot show all names
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         status = _status(main, parser, continues)
         _flush_output()
@@ -241,8 +244,10 @@ def lock_folder(folder: Path, flag: str) -> None:
     Raises
     ------
     UserError
-        Another command has locked the folder, it cannot be written, or a link in it leads out of it.
+        Another command has locked the folder, its name is not valid UTF-8, it cannot be written, or a link in
+        it leads out of it.
     """
+    validate_utf8(folder, remedy=f"give another folder with {flag}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", blocking=False, is_singleton=True)

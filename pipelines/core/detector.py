@@ -1,6 +1,6 @@
 """`Detector`: a trained member or blend that scores new recordings."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +16,7 @@ from features.frames.frames import Frames
 from features.frames.segments import in_segments
 from features.frames.spectral import SpectralSettings
 from features.frames.store import VERSION as FEATURES_VERSION
-from features.frames.store import frames_of, frames_of_samples
+from features.frames.store import packed_frames, packed_frames_of_samples
 from features.frames.windows import WindowSettings, window_starts
 from models.scoring.aggregation import Aggregation
 from models.scoring.blending import Blend
@@ -235,7 +235,7 @@ class Detector:
         self, path: Path, external: Mapping[str, ExternalScores] | None = None
     ) -> "ScoredRecording":
         """Return the scores of an audio file, like `score`, without warnings."""
-        return self._score(frames_of(path, self.settings), external, path.name)
+        return self._score(packed_frames(path, self.settings), external, path.name)
 
     def score_array(
         self, y: np.ndarray, sr: int, external: Mapping[str, ExternalScores] | None = None
@@ -248,24 +248,26 @@ class Detector:
         sr : sample rate, Hz.
         external : as in `score`.
         """
-        return self._score(frames_of_samples(y, sr, self.settings), external, "the array")
+        return self._score(packed_frames_of_samples(y, sr, self.settings), external, "the array")
 
     def _score(
-        self, frames: Frames, external: Mapping[str, ExternalScores] | None, name: str
+        self, blocks: Iterable[np.ndarray], external: Mapping[str, ExternalScores] | None, name: str
     ) -> "ScoredRecording":
-        scored = self.score_frames(frames, external)
+        scored = self.score_frames(blocks, external)
         if not (np.isfinite(scored.scores.recording).all() and np.isfinite(scored.scores.windows).all()):
             raise RunError(f"{self.folder}: the scores of {name} are not finite; train the model again")
         return scored
 
     def score_frames(
-        self, frames: Frames, external: Mapping[str, ExternalScores] | None = None
+        self, blocks: Iterable[np.ndarray], external: Mapping[str, ExternalScores] | None = None
     ) -> "ScoredRecording":
-        """Return the scores of a recording from its frames; `external` as in `score`."""
+        """Return the scores of a recording from its packed frames in blocks; `external` as in `score`."""
         rate = self.settings.frame_rate
         length, hop = self.window.in_frames(rate)
         segment_scores, window_scores, starts = [], [], []
-        for first, segment in in_segments(frames, self.longest):
+        n_frames = 0
+        for first, segment in in_segments(blocks, self.longest, self.settings):
+            n_frames = first + len(segment)
             starts.append(window_starts(len(segment), length, hop))
             of_segment, of_windows = self._score_segment(segment, starts[-1], external)
             segment_scores.append(of_segment)
@@ -277,7 +279,7 @@ class Detector:
             windows=np.concatenate(window_scores),
             start=np.concatenate(starts) / rate,
             length=length / rate,
-            duration=(len(frames) - 1) / rate,
+            duration=(n_frames - 1) / rate,
         )
         return ScoredRecording(self, scores)
 

@@ -6,9 +6,11 @@ from pathlib import Path
 import pandas as pd
 
 from features.common.files import replacing
+from features.common.formulas import escape_formulas
+from features.data.tables import read_table
 
 FAILED = "failed_recordings.csv"
-FAILED_COLUMNS = ["recording_id", "split", "reason"]
+FAILED_COLUMNS = ("recording_id", "split", "reason")
 
 
 def write_failed(results: Path, failed: Mapping[str, Mapping[str, str]]) -> None:
@@ -24,14 +26,15 @@ def write_failed(results: Path, failed: Mapping[str, Mapping[str, str]]) -> None
         (results / FAILED).unlink(missing_ok=True)
         return
     with replacing(results / FAILED) as temporary:
-        pd.DataFrame(rows, columns=FAILED_COLUMNS).to_csv(temporary, index=False)
+        table = pd.DataFrame(rows, columns=list(FAILED_COLUMNS))
+        escape_formulas(table).to_csv(temporary, index=False)
 
 
 def read_failed(results: Path) -> dict[str, list[str]]:
     """Return the ids of the failed recordings of each split, "train" and "test"."""
     failed: dict[str, list[str]] = {"train": [], "test": []}
     if (results / FAILED).exists():
-        rows = pd.read_csv(results / FAILED, dtype=str, keep_default_na=False)
+        rows = read_table(results / FAILED, FAILED_COLUMNS)
         for split, of_split in rows.groupby("split"):
             failed[str(split)] = list(of_split["recording_id"])
     return failed

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from features.common.files import replacing
+from features.common.formulas import escape_formulas
 from models.metrics import Evaluation
 from pipelines.core.runs import LEADERBOARD, Run, read_runs
 
@@ -27,7 +28,7 @@ def update_leaderboard(results: Path, data: Mapping[str, str]) -> pd.DataFrame:
     rows = [row for split in SPLITS for run in runs for row in _rows(run, split)]
     leaderboard = pd.DataFrame(rows, columns=LEADERBOARD_COLUMNS)
     with replacing(results / LEADERBOARD) as temporary:
-        leaderboard.to_csv(temporary, index=False, float_format="%.6g")
+        escape_formulas(leaderboard).to_csv(temporary, index=False, float_format="%.6g")
     return leaderboard
 
 

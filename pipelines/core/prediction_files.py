@@ -1,8 +1,6 @@
 """The files that `predict` writes: scores, detections, a submission, and files for Raven and Audacity."""
 
-import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
@@ -17,6 +15,7 @@ from features.annotations.camtrap import write_camtrap
 from features.annotations.raven import write_raven
 from features.annotations.raven_sequence import write_raven_sequence
 from features.common.files import real_path
+from features.common.output_folder import OutputFolder
 from features.common.table_writer import write_table
 from features.data.metadata import later
 from pipelines.core.detections import Detection
@@ -45,7 +44,7 @@ class PredictionFiles:
 
     Attributes
     ----------
-    out : output folder.
+    output : output folder.
     predictions : the stored scores.
     rule : gives the prevalence to correct the scores for; None for uncorrected scores.
     threshold : (n_species,) lowest score at which a species is reported.
@@ -53,7 +52,7 @@ class PredictionFiles:
     per_recording : whether to write a Raven and an Audacity file for each recording with detections.
     """
 
-    out: Path
+    output: OutputFolder
     predictions: Predictions
     rule: PrevalenceRule | None
     threshold: np.ndarray
@@ -63,10 +62,9 @@ class PredictionFiles:
     def write_tables(self) -> None:
         """Write the scores and detections of the recordings that are scored so far."""
         read = partial(self.predictions.read, self._prevalence())
-        with self._staged() as staged:
+        with self.output.replacing(complete=False) as staged:
             self._write_scores(staged, read)
             self._write_detections(staged, read)
-            self.predictions.store.move_outputs(staged, self.out, complete=False)
 
     def write(self, failed: Mapping[str, str]) -> int:
         """Write all files, remove those of earlier calls that are not written again; return the detections.
@@ -80,7 +78,7 @@ class PredictionFiles:
         detector, prevalence = self.predictions.detector, self._prevalence()
         read = partial(self.predictions.read, prevalence)
         prior = np.full(len(self._species), detector.prior) if prevalence is None else prevalence
-        with self._staged() as staged:
+        with self.output.replacing(complete=True) as staged:
             self._write_scores(staged, read)
             n_detections = self._write_detections(staged, read)
             self._write_submission(staged, read, failed=failed, prior=prior)
@@ -92,19 +90,7 @@ class PredictionFiles:
                 self._write_per_recording(staged, read)
             if self.form == "camtrap-dp":
                 self._write_camtrap(staged / "camtrap-dp", read)
-            self.predictions.store.move_outputs(staged, self.out, complete=True)
         return n_detections
-
-    @contextmanager
-    def _staged(self) -> Iterator[Path]:
-        """Yield an empty folder, in which files are complete before they replace those of the output."""
-        staged = self.out / ".staged"
-        shutil.rmtree(staged, ignore_errors=True)
-        staged.mkdir()
-        try:
-            yield staged
-        finally:
-            shutil.rmtree(staged, ignore_errors=True)
 
     @property
     def _species(self) -> tuple[str, ...]:
@@ -182,7 +168,7 @@ class PredictionFiles:
         }
         write_camtrap(
             folder,
-            name=real_path(self.out).name,
+            name=real_path(self.output.folder).name,
             classified_by=f"Understory {self.predictions.detector.folder.name}",
             recordings=pd.DataFrame.from_dict(recordings, orient="index"),
             observations=(self._detections(one).assign(recording_id=one.recording_id) for one in read()),

@@ -1,31 +1,28 @@
 """`PredictionStore`: scores of new recordings on disk, so that an interrupted `predict` can continue."""
 
-import os
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from pathlib import Path, PurePath
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
 from features.common.errors import UserError
-from features.common.files import sha256
 from features.data.metadata import SiteTime
 from pipelines.core.detections import ScoredWindows
 
 DROP = "DROP TABLE IF EXISTS settings; DROP TABLE IF EXISTS output; DROP TABLE IF EXISTS recording;"
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT);
-CREATE TABLE IF NOT EXISTS output (file TEXT, digest TEXT, PRIMARY KEY (file, digest));
 CREATE TABLE IF NOT EXISTS recording (
     recording_id TEXT PRIMARY KEY, source TEXT, state TEXT, sr INTEGER, duration REAL,
     site TEXT, start TEXT, latitude REAL, longitude REAL,
     length REAL, end REAL, segments BLOB, first BLOB, windows BLOB, window_start BLOB
 );
 """
-VERSION = 3  # increase it when the tables change
+VERSION = 4  # increase it when the tables change
 
 
 class Source(NamedTuple):
@@ -161,47 +158,6 @@ class PredictionStore:
             )
             self._database.execute("COMMIT")
 
-    def changed_outputs(self, folder: Path) -> list[Path]:
-        """Return the files in `folder` that somebody has changed since `move_outputs` wrote them."""
-        with self._errors():
-            rows = self._database.execute("SELECT file, digest FROM output").fetchall()
-        known: dict[str, set[str]] = {}
-        for file, of_content in rows:
-            known.setdefault(file, set()).add(of_content)
-        return [
-            folder / file
-            for file, digests in known.items()
-            if (folder / file).exists() and sha256(folder / file) not in digests
-        ]
-
-    def move_outputs(self, staged: Path, folder: Path, *, complete: bool) -> None:
-        """Move all files of the folder `staged` to `folder`.
-
-        Parameters
-        ----------
-        complete : whether these are all files of a call. Those of earlier calls are then removed.
-        """
-        new = {
-            file.relative_to(staged).as_posix(): sha256(file) for file in staged.rglob("*") if file.is_file()
-        }
-        with self._errors():
-            before = {file for (file,) in self._database.execute("SELECT DISTINCT file FROM output")}
-            # Remembered before it is moved: after a kill, it must not look as if somebody had changed it.
-            self._database.execute("BEGIN")
-            self._database.executemany("INSERT OR IGNORE INTO output VALUES (?, ?)", new.items())
-            self._database.execute("COMMIT")
-            for file in new:
-                (folder / file).parent.mkdir(parents=True, exist_ok=True)
-                os.replace(staged / file, folder / file)
-            vanished = before - new.keys() if complete else set()
-            for file in vanished:
-                (folder / file).unlink(missing_ok=True)
-                _remove_empty(folder, file)
-            self._database.execute("BEGIN")
-            self._database.executemany("DELETE FROM output WHERE file = ?", ((file,) for file in vanished))
-            self._database.executemany("DELETE FROM output WHERE file = ? AND digest != ?", new.items())
-            self._database.execute("COMMIT")
-
     @contextmanager
     def _errors(self) -> Iterator[None]:
         """Let one thread at a time use the database, and raise UserError for its errors."""
@@ -221,14 +177,3 @@ def _site_time(site: str, start: str, latitude: float | None, longitude: float |
     return SiteTime(
         site, start, nan if latitude is None else latitude, nan if longitude is None else longitude
     )
-
-
-def _remove_empty(folder: Path, file: str) -> None:
-    """Remove the folders of a removed file below `folder` as far as they are empty."""
-    for parent in list(PurePath(file).parents)[:-1]:
-        try:
-            (folder / parent).rmdir()
-        except FileNotFoundError:
-            continue
-        except OSError:  # it contains files
-            break

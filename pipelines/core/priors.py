@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from features.common.files import replacing
+from features.common.formulas import escape_formulas
 from features.data.species import species_numbers
 from features.data.tables import DatasetError, read_numbers
 from models.scoring.prevalence import estimate_prevalence
@@ -73,4 +74,4 @@ def write_prevalence(file: Path, species: Sequence[str], prevalence: np.ndarray)
     """Write a table with columns species,prevalence that `--prior` can read."""
     with replacing(file) as temporary:
         table = pd.DataFrame({"species": list(species), "prevalence": prevalence})
-        table.to_csv(temporary, index=False, float_format="%.6g")
+        escape_formulas(table).to_csv(temporary, index=False, float_format="%.6g")

@@ -23,6 +23,7 @@ import pandas as pd
 
 from features.common.errors import UserError
 from features.common.files import read_arrays, read_json, replacing, replacing_folder, write_json
+from features.common.formulas import escape_formulas
 from features.data.dataset import Dataset
 from features.data.identity import data_identity
 from models.scoring.thresholds import Thresholds
@@ -206,7 +207,7 @@ def write_submission(file: Path, dataset: Dataset, test: np.ndarray, *, prior: n
     submission = pd.DataFrame(rows, columns=[f"s{k}" for k in range(dataset.n_species)])
     submission.insert(0, "recording_id", [*dataset.test, *dataset.unscored])
     with replacing(file) as temporary:
-        submission.to_csv(temporary, index=False)
+        escape_formulas(submission).to_csv(temporary, index=False)
 
 
 def has_run(folder: Path) -> bool:

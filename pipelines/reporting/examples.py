@@ -1,7 +1,9 @@
 """Examples for the report: species that are reported rightly, reported wrongly, and missed."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -93,7 +95,8 @@ def _example(
     recording_id, score, threshold = split.recordings[row], split.scores[cell], split.threshold[species]
     frames = split.store.load(recording_id, split.name)
     # External scores are the same for all windows of a recording, so the best window does not need them.
-    scores = detector.score_frames(frames, detector.zero_external_scores()).scores
+    blocks = split.store.blocks(recording_id, split.name)
+    scores = detector.score_frames(blocks, detector.zero_external_scores()).scores
     calls = split.calls(recording_id, species)
     missed = score < threshold
     shown = best_window(scores, species, calls if missed else calls.iloc[:0])
@@ -101,7 +104,8 @@ def _example(
     t_max = min(t_min + scores.length, scores.duration)
     decisive = []
     if explained is not None:
-        decisive = _decisive(detector, explained, frames, scores=scores, window=shown, species=species)
+        blocks = split.store.blocks(recording_id, split.name)
+        decisive = _decisive(detector, explained, blocks, scores=scores, window=shown, species=species)
     rate = detector.settings.frame_rate
     n_frames = min(round((scores.length + 2 * MARGIN) * rate), len(frames))
     first = min(max(round((t_min - MARGIN) * rate), 0), len(frames) - n_frames)
@@ -160,7 +164,7 @@ def _verdict(known: float, missed: bool) -> str:
 def _decisive(
     detector: Detector,
     explained: ColumnScorer,
-    frames: Frames,
+    blocks: Iterable[np.ndarray],
     *,
     scores: ScoredWindows,
     window: int,
@@ -170,6 +174,6 @@ def _decisive(
     rate = detector.settings.frame_rate
     length, _ = detector.window.in_frames(rate)
     k = int(np.searchsorted(scores.first, window, side="right")) - 1
-    first, segment = list(in_segments(frames, detector.longest))[k]
+    first, segment = next(islice(in_segments(blocks, detector.longest, detector.settings), k, None))
     X = explained.inputs(segment, np.array([round(scores.start[window] * rate) - first]), length)
     return decisive_for_window(explained, X, species, names=detector.species)

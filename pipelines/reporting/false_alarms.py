@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from features.common.parallel import in_parallel
-from features.frames.frames import Frames
-from features.frames.spectral import SpectralSettings, compute_frames
+from features.frames.spectral import SpectralSettings
+from features.frames.store import packed_frames_of_samples
 from models.scoring.thresholds import DEFAULT_PRECISION
 from pipelines.core.detector import Detector
 
@@ -67,8 +67,8 @@ class FalseReports:
         return float(np.nansum(self.per_hour))
 
 
-def noise_recordings(settings: SpectralSettings, seed: int) -> dict[str, list[Frames]]:
-    """Return recordings of one minute without calls, by kind: silence and white noise.
+def noise_recordings(settings: SpectralSettings, seed: int) -> dict[str, list[list[np.ndarray]]]:
+    """Return the packed frames of recordings of one minute without calls, by kind: silence and white noise.
 
     Parameters
     ----------
@@ -76,29 +76,29 @@ def noise_recordings(settings: SpectralSettings, seed: int) -> dict[str, list[Fr
     """
     rng = np.random.default_rng(seed)
     n = 60 * settings.sr
-    silence = Frames.of(*compute_frames([np.zeros(n, np.float32)], settings.sr, settings))
-    white = [
-        Frames.of(*compute_frames([0.1 * rng.standard_normal(n, np.float32)], settings.sr, settings))
-        for _ in range(NOISE_MINUTES)
-    ]
-    return {"silence": [silence] * NOISE_MINUTES, "white noise": white}
+    silence = [np.zeros(n, np.float32)] * NOISE_MINUTES
+    white = (0.1 * rng.standard_normal(n, np.float32) for _ in range(NOISE_MINUTES))
+    return {
+        kind: [list(packed_frames_of_samples(y, settings.sr, settings)) for y in recordings]
+        for kind, recordings in {"silence": silence, "white noise": white}.items()
+    }
 
 
 def count_noise_detections(
-    detector: Detector, noises: Mapping[str, Sequence[Frames]], n_jobs: int
+    detector: Detector, noises: Mapping[str, Sequence[list[np.ndarray]]], n_jobs: int
 ) -> pd.DataFrame:
     """Return one row per kind of noise: minutes, detections per hour, and the species reported most often.
 
     Parameters
     ----------
     detector : must not have external members, whose scores of noise are unknown.
-    noises : kind of noise -> recordings.
+    noises : kind of noise -> packed frames of recordings.
     n_jobs : number of recordings scored in parallel.
     """
     threshold = detector.thresholds.at(precision=DEFAULT_PRECISION)
     rows = []
     for kind, recordings in noises.items():
-        scored = list(in_parallel(detector.score_frames, [(frames,) for frames in recordings], n_jobs))
+        scored = list(in_parallel(detector.score_frames, [(blocks,) for blocks in recordings], n_jobs))
         found = [detection.species for one in scored for detection in one.detect(threshold)]
         hours = sum(one.scores.duration for one in scored) / 3600
         per_hour = np.bincount(found, minlength=len(detector.species)) / hours

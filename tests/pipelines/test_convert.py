@@ -77,22 +77,40 @@ def test_camtrap_package_needs_time_and_place(small_dataset: Path, tmp_path: Pat
     assert pd.read_csv(tmp_path / "package" / "deployments.csv")["locationName"].tolist() == ["pond"]
 
 
-@pytest.mark.parametrize("form", ["raven", "camtrap-dp"])
-def test_export_does_not_replace_the_data_set_or_other_files(
-    small_dataset: Path, tmp_path: Path, form: str
-) -> None:
+def test_export_does_not_replace_the_data_set_or_other_files(small_dataset: Path, tmp_path: Path) -> None:
     before = {file: file.read_bytes() for file in small_dataset.glob("*.csv")}
-    flags = ("convert", "export", small_dataset, "--format", form, "--out")
+    flags = ("convert", "export", small_dataset, "--out")
     message = error_message(run_command(*flags, small_dataset))
     assert "is the data set itself; give another folder with --out" in message
     assert {file: file.read_bytes() for file in small_dataset.glob("*.csv")} == before
     (tmp_path / "notes.txt").touch()
-    if form == "camtrap-dp":
-        message = error_message(run_command(*flags, tmp_path))
-        assert "contains other files, which a package would replace" in message
-    else:
-        assert run_command(*flags, tmp_path).returncode == 0
+    assert run_command(*flags, tmp_path).returncode == 0
     assert (tmp_path / "notes.txt").exists()
+
+
+def test_export_removes_earlier_exports_but_not_reviewed_files(small_dataset: Path, tmp_path: Path) -> None:
+    flags = ("convert", "export", small_dataset, "--out", tmp_path / "files", "--per-recording", "--format")
+    run_command(*flags, "raven")
+    (small_dataset / "train_labels.csv").unlink()
+    run_command(*flags, "audacity")
+    names = {file.name for file in (tmp_path / "files").iterdir() if not file.name.startswith(".")}
+    assert names == {"species.csv", *(f"a{k}.txt" for k in range(6))}
+    with (tmp_path / "files" / "a0.txt").open("a") as reviewed:
+        reviewed.write("1.2\t1.5\towl\n")
+    assert "a0.txt: changed since it was written" in error_message(run_command(*flags, "raven"))
+    assert (tmp_path / "files" / "a0.txt").read_text().endswith("owl\n")
+
+
+def test_names_like_formulas_are_escaped_and_restored(small_dataset: Path, tmp_path: Path) -> None:
+    species = pd.read_csv(small_dataset / "species.csv")
+    names = ["=1+1", "-owl", "@frog"]
+    species.assign(name=[f"'{name}" for name in names]).to_csv(small_dataset / "species.csv", index=False)
+    assert load_dataset(small_dataset).species == tuple(names)
+    run_command("convert", "export", small_dataset, "--out", tmp_path / "files")
+    written = (tmp_path / "files" / "presence.csv").read_text()
+    assert written.startswith("recording_id,'=1+1,'-owl,'@frog\n")
+    import_labels(small_dataset / "train", tmp_path / "files", tmp_path / "again")
+    assert load_dataset(tmp_path / "again").species == tuple(names)
 
 
 def test_formats_per_recording_need_the_flag(small_dataset: Path, tmp_path: Path) -> None:

@@ -17,8 +17,8 @@ from pipelines.core.detector import Detector
 from pipelines.core.external import external_run, read_external_scores
 from pipelines.core.runs import RunError, Scores, read_run
 from pipelines.core.truth import training_truth
-from tests import fuzz
 from tests.conftest import read_scores, run_command, sign
+from tests.fuzzing.commands import contents
 
 SPECIES = ("coqui", "owl", "frog")
 
@@ -205,7 +205,7 @@ def test_wrong_flags_leave_the_results_unchanged(
     status, _, stderr = call("blend", "--data", data, "--results", results, *flags)
     assert status == 2
     assert message in stderr
-    assert fuzz.contents(results) == fuzz.contents(whole)
+    assert contents(results) == contents(whole)
 
 
 @pytest.mark.parametrize("name", ["Turdus sp.", "s0 trill 7.1 kHz", "{x}", "x[1"])

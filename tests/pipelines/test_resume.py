@@ -10,6 +10,7 @@ import pytest
 import soundfile
 from filelock import FileLock
 
+from features.common.output_folder import OutputFolder
 from features.data.recordings import find_recordings
 from pipelines.core.detector import Detector
 from pipelines.core.prediction_files import PredictionFiles
@@ -108,12 +109,13 @@ def test_tables_can_be_written_while_recordings_are_scored(
     out.mkdir()
     store = PredictionStore(out / "predictions.db", model="a", n_species=3)
     predictions = Predictions(detector, store, find_recordings(season), {}, {})
-    files = PredictionFiles(out, predictions, None, detector.thresholds.at(recall=0.99), "csv", False)
+    threshold = detector.thresholds.at(recall=0.99)
+    files = PredictionFiles(OutputFolder(out), predictions, None, threshold, "csv", False)
     assert list(predictions.score(predictions.missing()[1:3], n_jobs=1)) == [None, None]
     files.write_tables()
     assert set(kill_predict.files(out)) == {"scores.csv", "detections.csv"}
     assert list(read_scores(out).index) == ["a/a2", "b/a1"]
-    assert store.changed_outputs(out) == []
+    OutputFolder(out)  # no file has changed
     assert list(predictions.score(predictions.missing(), n_jobs=1)) == [None, None]
     files.write({})
     assert kill_predict.files(out) == kill_predict.files(tmp_path / "out")
@@ -155,7 +157,7 @@ def test_review_is_not_overwritten(
     reviewed = file.read_bytes()
     done = run_command("predict", season, "--model", trained[1] / "gbm", "--out", tmp_path / "out")
     message = error_message(done)
-    assert f"{file}: changed since predict wrote it, for example by a review; move it to another" in message
+    assert f"{file}: changed since it was written, for example by a review; move it to another" in message
     assert file.read_bytes() == reviewed
     file.rename(tmp_path / "reviewed.txt")
     predict(trained, tmp_path, "--per-recording")
@@ -177,7 +179,7 @@ def test_call_that_is_killed_while_files_are_moved_continues(
         shutil.move(source, target)
 
     with monkeypatch.context() as patched:
-        patched.setattr("pipelines.core.prediction_store.os.replace", replace_twice)
+        patched.setattr("features.common.output_folder.os.replace", replace_twice)
         command = (season, "--model", trained[1] / "gbm", "--out", tmp_path / "out", "--recall", "0.99")
         assert run_command("predict", *command).returncode == 2
     predict(trained, tmp_path)

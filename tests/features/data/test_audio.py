@@ -5,8 +5,9 @@ import pytest
 import soundfile
 
 from features.data import audio
-from features.data.audio import AudioError, Recording, source_of
-from tests.conftest import load, tone
+from features.data.audio import AudioError, Clip, Recording, source_of, stated_size
+from tests.conftest import forget_length, load, tone
+from tests.fuzzing.audio import CONTAINERS, write_container
 
 
 def peak_frequency(y: np.ndarray, sr: int) -> float:
@@ -100,33 +101,28 @@ def test_unreadable_and_missing_files_are_named_as_such(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "open", refuse)
-    monkeypatch.setattr(soundfile, "SoundFile", lambda _: refuse())
+    monkeypatch.setattr(audio, "_SequentialFile", lambda _: refuse())
     for read in (source_of, Recording):
         with pytest.raises(AudioError, match=r"a\.wav: cannot be read \(Permission denied\); check"):
             read(path)
 
 
-CONTAINERS = {
-    "x.wav": {},
-    "rf64.wav": {"format": "RF64"},
-    "aiff.wav": {"format": "AIFF"},
-    "au.wav": {"format": "AU"},
-    "w64.wav": {"format": "W64"},
-    "x.mp3": {},
-    "variable.mp3": {"compression_level": 0.5, "bitrate_mode": "VARIABLE"},
-    "x.ogg": {},
-    "opus.ogg": {"format": "OGG", "subtype": "OPUS"},
-    "x.flac": {},
-}
-
-
 @pytest.fixture(params=CONTAINERS)
 def container(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """Return an audio file of three seconds."""
-    path = tmp_path / request.param
     noise = 0.1 * np.random.default_rng(0).standard_normal(3 * 48_000)
-    soundfile.write(path, noise, 48_000, **CONTAINERS[request.param])
-    return path
+    return write_container(tmp_path, request.param, noise, 48_000)
+
+
+def test_streamed_flac_is_read_to_its_end(tmp_path: Path) -> None:
+    path, noise = tmp_path / "x.flac", 0.1 * np.random.default_rng(0).standard_normal(50_001)
+    soundfile.write(path, noise, 16_000)
+    expected, _ = load(path)
+    forget_length(path)
+    np.testing.assert_array_equal(load(path)[0], expected)
+    assert stated_size(path) == (16_000, 50_001 / 16_000)
+    clip = Recording(Clip(path, 1.0, 2.0))
+    np.testing.assert_array_equal(np.concatenate(list(clip.blocks())), expected[16_000:32_000])
 
 
 def test_whole_file_of_any_format_is_read(container: Path) -> None:
@@ -145,9 +141,7 @@ def test_file_that_is_cut_is_rejected(container: Path, share: float) -> None:
 @pytest.mark.parametrize("name", ["x.mp3", "variable.mp3", "x.ogg", "opus.ogg"])
 @pytest.mark.parametrize("filling", [b"", bytes(1000)])
 def test_file_with_a_hole_is_rejected(tmp_path: Path, name: str, filling: bytes) -> None:
-    path = tmp_path / name
-    noise = 0.1 * np.random.default_rng(0).standard_normal(3 * 48_000)
-    soundfile.write(path, noise, 48_000, **CONTAINERS[name])
+    path = write_container(tmp_path, name, 0.1 * np.random.default_rng(0).standard_normal(3 * 48_000), 48_000)
     content, middle = path.read_bytes(), path.stat().st_size // 2
     path.write_bytes(content[:middle] + filling + content[middle + 1000 :])
     with pytest.raises(AudioError, match=f"{name}: truncated"):
@@ -156,8 +150,7 @@ def test_file_with_a_hole_is_rejected(tmp_path: Path, name: str, filling: bytes)
 
 @pytest.mark.parametrize("name", ["x.mp3", "variable.mp3", "x.ogg", "opus.ogg"])
 def test_file_of_two_streams_is_rejected(tmp_path: Path, name: str) -> None:
-    path = tmp_path / name
-    soundfile.write(path, np.zeros(48_000), 48_000, **CONTAINERS[name])
+    path = write_container(tmp_path, name, np.zeros(48_000), 48_000)
     path.write_bytes(2 * path.read_bytes())
     with pytest.raises(AudioError, match=f"{name}: contains a second stream, which begins at byte"):
         load(path)

@@ -10,8 +10,9 @@ import soundfile
 
 from features.data.audio import AudioError, Recording
 from features.frames import store as store_module
+from features.frames.frames import Frames
 from features.frames.spectral import Spectra, SpectralSettings, compute_frames
-from features.frames.store import FrameStore, frames_of, frames_of_samples
+from features.frames.store import FrameStore, frames_of, packed_frames_of_samples
 from tests.conftest import load, tone
 
 SETTINGS = SpectralSettings()
@@ -148,7 +149,8 @@ def test_frames_of_a_file_and_of_its_samples_equal_the_stored_frames(
     store.compute(recordings, "train", 1)
     expected = store.load("a", "train")
     y, sr = load(recordings["a"])
-    for found in (frames_of(recordings["a"], SETTINGS), frames_of_samples(y, sr, SETTINGS)):
+    (of_samples,) = packed_frames_of_samples(y, sr, SETTINGS)
+    for found in (frames_of(recordings["a"], SETTINGS), Frames.of_packed(of_samples, SETTINGS)):
         np.testing.assert_array_equal(found.log_mel, expected.log_mel)
         np.testing.assert_array_equal(found.levels, expected.levels)
         np.testing.assert_array_equal(found.contrast, expected.contrast)
@@ -165,4 +167,4 @@ def test_frames_of_a_file_and_of_its_samples_equal_the_stored_frames(
 )
 def test_invalid_samples_are_rejected(y: np.ndarray, message: str) -> None:
     with pytest.raises(AudioError, match=message):
-        frames_of_samples(y, 32_000, SETTINGS)
+        packed_frames_of_samples(y, 32_000, SETTINGS)

@@ -1,7 +1,8 @@
 """Training windows: nothing of a held-out recording enters the model that scores it."""
 
 from argparse import Namespace
-from dataclasses import astuple, replace
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,6 @@ import soundfile
 from sklearn.metrics import roc_auc_score
 
 from features.data.dataset import BOX_COLUMNS
-from features.frames.frames import Frames
 from features.frames.store import FrameStore
 from pipelines.core.cli import training_parser
 from pipelines.core.task import Task, load_task
@@ -91,9 +91,9 @@ def test_fold_does_not_depend_on_its_held_out_audio(windows: TrainingWindows, ta
     held = set(np.array(list(task.dataset.train))[task.fold == 0])
 
     class Changed(FrameStore):
-        def load(self, recording_id: str, split: str) -> Frames:
-            frames = super().load(recording_id, split)
-            return Frames(*(values[::-1] for values in astuple(frames))) if recording_id in held else frames
+        def blocks(self, recording_id: str, split: str) -> Iterator[np.ndarray]:
+            for block in super().blocks(recording_id, split):
+                yield block[::-1] if recording_id in held else block
 
     other = TrainingWindows(replace(task, store=Changed(task.store.folder.parent, task.store.settings)))
     before, after = windows.fold(0), other.fold(0)

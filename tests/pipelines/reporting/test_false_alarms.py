@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from features.frames.frames import Frames
 from models.scoring.thresholds import ThresholdSteps
 from pipelines.core.detector import Detector
 from pipelines.reporting.false_alarms import FalseReports, count_noise_detections, noise_recordings
@@ -45,18 +44,19 @@ def test_no_known_absence_gives_no_rate() -> None:
 
 
 @pytest.fixture(scope="module")
-def noises(trained: tuple[Path, Path]) -> dict[str, list[Frames]]:
+def noises(trained: tuple[Path, Path]) -> dict[str, list[list[np.ndarray]]]:
     return noise_recordings(Detector.load(trained[1] / "blend").settings, 0)
 
 
-def test_there_are_ten_minutes_of_each_noise(noises: dict[str, list[Frames]]) -> None:
+def test_there_are_ten_minutes_of_each_noise(noises: dict[str, list[list[np.ndarray]]]) -> None:
     assert list(noises) == ["silence", "white noise"]
     for recordings in noises.values():
-        assert [len(frames) for frames in recordings] == [60 * 50 + 1] * 10  # 50 frames per second
+        lengths = [sum(map(len, blocks)) for blocks in recordings]
+        assert lengths == [60 * 50 + 1] * 10  # 50 frames per second
 
 
 def test_detections_in_noise_are_counted_per_hour(
-    trained: tuple[Path, Path], noises: dict[str, list[Frames]]
+    trained: tuple[Path, Path], noises: dict[str, list[list[np.ndarray]]]
 ) -> None:
     detector = Detector.load(trained[1] / "blend")
     two_minutes = {kind: recordings[:2] for kind, recordings in noises.items()}
