@@ -1,6 +1,7 @@
 # make demo        install, then train, blend and report on the embedded data set
 # make test        install, then lint, types and tests
 # make dashboard   the latest Optuna study in a browser
+# make install     install into .venv; the commands above do so, too
 # make clean       remove the virtual environment and caches
 PYTHON ?= python3
 BIN := .venv/bin
@@ -30,12 +31,13 @@ dashboard: install
 	echo "$$study at http://127.0.0.1:8080/"; \
 	$(BIN)/optuna-dashboard "sqlite:///$$study"
 
-# A virtual environment that is incomplete, or has an older Python, is made again.
+# A virtual environment without pip or with an older Python is made again; missing packages are installed.
 install:
 	@$(BIN)/python -c 'import pip, sys; assert sys.prefix != sys.base_prefix; $(SUPPORTED)' 2>/dev/null || { \
 		$(PYTHON) -c '$(SUPPORTED)' || { \
 			echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11" >&2; exit 2; }; \
-		rm -rf .venv && $(PYTHON) -m venv .venv; }
+		if test -e .venv; then echo ".venv has no pip or an older Python, so it is made again" >&2; fi; \
+		$(PYTHON) -m venv --clear .venv && $(BIN)/python -c '$(SUPPORTED)'; }
 	@test $(INSTALLED) -nt pyproject.toml && test $(INSTALLED) -nt constraints.txt && \
 		$(BIN)/python -c '$(COMPLETE)' || { \
 		$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]' && \

@@ -24,10 +24,10 @@ from features.annotations.exporting import (
 )
 from features.annotations.importing import ImportReport, import_labels
 from features.common.errors import UserError
-from features.common.files import real_path
+from features.common.files import real_path, validate_name_lengths
 from features.common.output_folder import OutputFolder
 from features.data.dataset import Dataset, load_dataset
-from pipelines.core.cli import add_follow_links_flag, lock_folder, run
+from pipelines.core.cli import add_follow_links_flag, lock_folder, lock_tree, run
 
 FORMATS = (*PER_RECORDING, "camtrap-dp")
 
@@ -40,7 +40,10 @@ def export(dataset: Dataset, args: argparse.Namespace) -> None:
         raise UserError("--per-recording: a Camtrap DP package is one for all recordings; remove the flag")
     if args.format == "audacity" and not args.per_recording:
         raise UserError("--format audacity: a label track belongs to one recording; add --per-recording")
-    with OutputFolder(args.out).replacing(complete=True) as staged:
+    if args.per_recording:
+        suffix = PER_RECORDING[args.format][1]
+        validate_name_lengths([f"{recording_id}{suffix}" for recording_id in dataset.train])
+    with OutputFolder(args.out, "convert.py export").replacing(complete=True) as staged:
         if args.format == "camtrap-dp":
             export_camtrap(dataset, staged)
         elif args.per_recording:
@@ -79,11 +82,12 @@ def report_lines(report: ImportReport) -> list[str]:
 
 
 def main(args: argparse.Namespace) -> None:
-    if args.out.exists():
-        lock_folder(args.out, "--out")
     if args.what == "export":
+        lock_folder(args.out, "--out")
         export(load_dataset(args.source, follow_links=args.follow_links), args)
         return
+    if args.out.exists():
+        lock_tree(args.out, "--out")
     report = import_labels(
         args.source,
         args.boxes or args.source,

@@ -18,14 +18,16 @@ from collections.abc import Mapping, Sequence
 import joblib
 from tqdm import tqdm
 
+from features.annotations.exporting import PER_RECORDING
 from features.common.errors import UserError
+from features.common.files import validate_name_lengths
 from features.common.output_folder import OutputFolder
 from features.common.table_writer import validate_parquet
 from features.data.audio import warn_low_sample_rates
 from features.data.metadata import SiteTime, read_site_times, warn_unknown_rows
-from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
+from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings, validate_recording_name
 from models.scoring.thresholds import DEFAULT_PRECISION, MAX_LEVEL, MIN_LEVEL
-from pipelines.core.cli import HelpFormatter, add_follow_links_flag, lock_folder, positive, run
+from pipelines.core.cli import HelpFormatter, add_follow_links_flag, lock_tree, positive, run
 from pipelines.core.detector import Detector
 from pipelines.core.external import add_scores_flag, read_new_scores
 from pipelines.core.failed_recordings import FAILED
@@ -64,6 +66,7 @@ def recordings_of(
             warn_unknown_rows(rows, inside, path / "recordings.csv")
             site_times |= rows
         elif path.suffix.lower() in AUDIO_SUFFIXES:
+            validate_recording_name(path)
             inside = {path.stem: path}
         else:
             raise UserError(f"{path}: not a recording; {READABLE}, convert it")
@@ -97,7 +100,7 @@ def open_store(out: Path, detector: Detector, recordings: Mapping[str, Path]) ->
     UserError
         Another call writes to the folder, or it contains the scores of other recordings.
     """
-    lock_folder(out, "--out")
+    lock_tree(out, "--out")
     store = PredictionStore(out / "predictions.db", model=detector.run_id, n_species=len(detector.species))
     stored = store.sources().keys()
     if stored and not stored & recordings.keys():
@@ -130,9 +133,12 @@ def main(args: argparse.Namespace) -> None:
     threshold = detector.thresholds.at(precision=precision, recall=args.recall)
     if args.format == "parquet":
         validate_parquet()
+    if args.per_recording:
+        suffixes = [suffix for _, suffix in PER_RECORDING.values()]
+        validate_name_lengths(f"{recording_id}{suffix}" for suffix in suffixes for recording_id in recordings)
 
     store = open_store(args.out, detector, recordings)
-    output = OutputFolder(args.out)
+    output = OutputFolder(args.out, "predict.py")
     predictions = Predictions(detector, store, recordings, site_times, external)
     files = PredictionFiles(output, predictions, prior, threshold, args.format, args.per_recording)
     missing = predictions.missing()

@@ -9,7 +9,7 @@ import os
 import runpy
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from unittest import mock
@@ -21,6 +21,7 @@ import soundfile
 from filelock import FileLock
 
 from features.data.audio import Recording
+from features.frames.spectral import Spectra, SpectralSettings, compute_frames
 from pipelines.core.manifest import Manifest
 
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -47,6 +48,11 @@ def load(path: Path) -> tuple[np.ndarray, int]:
     """Return the samples of an audio file in one array, and its sample rate."""
     recording = Recording(path)
     return np.concatenate(list(recording.blocks())), recording.sr
+
+
+def whole_spectra(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Spectra:
+    """Return what `compute_frames` yields, in one array each."""
+    return Spectra(*map(np.concatenate, zip(*compute_frames(blocks, sr, settings), strict=True)))
 
 
 def tone(frequency: float, seconds: float, sr: int, seed: int = 0) -> np.ndarray:

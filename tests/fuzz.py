@@ -19,6 +19,7 @@ import tempfile
 import time
 import traceback
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 import numpy as np
@@ -26,7 +27,6 @@ import numpy as np
 from tests.conftest import write_small_dataset
 from tests.fuzzing.audio import try_audio, try_container
 from tests.fuzzing.commands import (
-    Case,
     Setting,
     count_loads,
     try_kill,
@@ -40,31 +40,46 @@ MAX_SECONDS = {"kill at write": 600, "kill": 600, "pair": 600}
 """Limit of a case by class; 60 s for the others. The fuzz test may share the cores."""
 MAX_MEGABYTES = 1500
 SHARES = {
-    **{"audio": 40, "container": 40, "table": 40, "names": 10, "import": 10},
-    **{"model": 15, "config": 20, "array": 15, "swap": 3},
-    **{"kill at write": 1, "kill": 1, "pair": 1},
+    "audio": 40,
+    "container": 40,
+    "table": 40,
+    "names": 10,
+    "import": 10,
+    "model": 15,
+    "config": 20,
+    "array": 15,
+    "swap": 3,
+    "kill at write": 1,
+    "kill": 1,
+    "pair": 1,
 }
 """Number of cases of each class in a round."""
+
+
+Case = Callable[[np.random.Generator], str]
 
 
 def cases(setting: Setting) -> dict[str, Case]:
     """Return the function of each class."""
     folder, results = setting.folder, setting.whole / "results"
     recording = setting.data / "test" / "t0.flac"
-    of_models = {"model": try_model, "config": try_config, "array": try_array, "swap": try_swap}
     of_files = {
-        **{"audio": try_audio, "container": try_container},
-        **{"table": try_table, "names": try_names, "import": try_import},
+        "audio": try_audio,
+        "container": try_container,
+        "table": try_table,
+        "names": try_names,
+        "import": try_import,
     }
+    of_models = {"model": try_model, "config": try_config, "array": try_array, "swap": try_swap}
     of_commands = {"kill at write": try_kill_at_write, "kill": try_kill, "pair": try_pair}
-    return {
-        **{name: partial(case, folder) for name, case in of_files.items()},
-        **{
-            name: partial(case, folder, results=results, recording=recording)
-            for name, case in of_models.items()
-        },
-        **{name: partial(case, setting) for name, case in of_commands.items()},
-    }
+    found: dict[str, Case] = {}
+    for name, of_file in of_files.items():
+        found[name] = partial(of_file, folder)
+    for name, of_model in of_models.items():
+        found[name] = partial(of_model, folder, results=results, recording=recording)
+    for name, of_command in of_commands.items():
+        found[name] = partial(of_command, setting)
+    return found
 
 
 def _in_child(case: Case, rng: np.random.Generator, report: multiprocessing.SimpleQueue) -> None:
@@ -102,10 +117,10 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=1.0, help="duration, minutes")
     parser.add_argument("--seed", type=int, default=0, help="random seed of the first case")
     parser.add_argument("--only", choices=SHARES, nargs="*", help="classes of cases; all if it is not given")
-    parser.add_argument("--kills", type=int, default=0, help="run this number of kills and nothing else")
+    parser.add_argument("--kills", type=int, default=0, help="kill commands this often, and do nothing else")
     parser.add_argument("--loads", type=int, default=0, help="load a model this often while it is replaced")
     args = parser.parse_args()
-    names = args.only or (["kill at write", "kill"] if args.kills else list(SHARES))
+    names = ["kill at write", "kill"] if args.kills else args.only or list(SHARES)
     outcomes: Counter[str] = Counter()
     failures = n_killed = 0
     with tempfile.TemporaryDirectory() as temporary:

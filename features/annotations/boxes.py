@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from features.common.errors import UserError
+from features.common.files import CONTROL
 from features.data.tables import finite_numbers, validate_rows, validate_values
 
 TIMES = ("t_min", "t_max")
@@ -281,6 +282,7 @@ def validate_boxes(boxes: pd.DataFrame, path: Path) -> None:
     boxes = boxes[boxes["verified"] != ""]
     validate = partial(validate_rows, boxes, path=path, error=AnnotationError)
     validate(boxes["species"] == "", message="no species; add it, or remove the line")
+    validate(boxes["species"].str.contains(CONTROL), message="a control character in the species; remove it")
     for name in TIMES:
         validate(boxes[name].isna(), message=f"no {name}; add the time in seconds")
     for name in ("t_min", *BAND):

@@ -182,7 +182,8 @@ def _deployments(recordings: pd.DataFrame, captures: Mapping[str, _Capture], fol
         The recordings of a deployment have different coordinates.
     """
     rows = []
-    for site, group in recordings.groupby([capture.deployment for capture in captures.values()]):
+    deployments = np.array([capture.deployment for capture in captures.values()])
+    for site, group in recordings.groupby(deployments):
         places = group[["latitude", "longitude"]]
         is_elsewhere = ((places - places.iloc[0]).abs() > SITE_EXTENT).any(axis=1)
         if is_elsewhere.any():

@@ -5,6 +5,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import threading
@@ -20,7 +21,8 @@ from numpy.typing import ArrayLike
 from features.common.errors import UserError
 
 MAX_JSON_BYTES = 1 << 26
-MAX_NAME_BYTES = 200  # of a file with a temporary file beside it; file systems allow 255 or less
+CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+MAX_NAME = 255  # bytes in the name of a file, on most file systems
 
 _READING = threading.Lock()
 """NumPy parses headers with `ast`, which fails at random in Python 3.11 if two threads use it at the same
@@ -47,12 +49,22 @@ def validate_regular_file(path: Path) -> None:
         raise OSError(errno.EINVAL, "not a regular file", str(path))
 
 
-def validate_utf8(path: Path, *, remedy: str) -> None:
-    """Raise UserError if a path is not valid UTF-8: it could not be written to a table or a web page."""
+def validate_name(path: Path, *, remedy: str) -> None:
+    """Raise UserError if a path cannot be written to a table: it is not UTF-8, or has control characters."""
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
         raise UserError(f"{str(path)!a}: the name is not valid UTF-8; {remedy}") from error
+    if CONTROL.search(str(path)):
+        raise UserError(f"{str(path)!a}: the name has a control character; {remedy}")
+
+
+def validate_name_lengths(files: Iterable[str]) -> None:
+    """Raise UserError if the name of a file to write is too long for most file systems."""
+    for file in files:
+        name = file.rsplit("/", 1)[-1]
+        if len(os.fsencode(name)) > MAX_NAME:
+            raise UserError(f"{name}: the name of this file would be too long; shorten that of the recording")
 
 
 @contextmanager
@@ -62,7 +74,7 @@ def replacing(path: Path) -> Iterator[Path]:
     The temporary file is hidden and is in the same folder as `path`. It has the same suffix, because some
     writers derive the file format from the suffix. Its name is always the same, so that the next run
     overwrites the temporary file of a run that was killed. If that name would be too long for a file system,
-    a digest takes the place of the stem.
+    it has a digest in the place of the stem.
 
     Parameters
     ----------
@@ -83,8 +95,9 @@ def replacing(path: Path) -> Iterator[Path]:
     >>> file.read_text()
     'complete'
     """
-    stem = path.stem if len(os.fsencode(path.name)) <= MAX_NAME_BYTES else digest(path.stem)
-    temporary = path.with_name(f".{stem}.new{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.new{path.suffix}")
+    if len(os.fsencode(temporary.name)) > MAX_NAME:
+        temporary = path.with_name(f".{digest(path.name)}.new{path.suffix[-9:]}")
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -169,7 +182,7 @@ def write_errors(path: Path) -> Iterator[None]:
     except OSError as error:
         remedy = "check disk space and permissions, or choose another folder"
         if error.errno == errno.ENAMETOOLONG:
-            remedy = "give the recording or the folder a shorter name"
+            remedy = "give the file, the recording that it is named after, or the folder a shorter name"
         raise UserError(
             f"{path}: cannot be written ({error.strerror or error}); {remedy}; existing files are unchanged"
         ) from error
@@ -212,6 +225,20 @@ def write_arrays(file: Path, arrays: Iterable[tuple[str, ArrayLike]]) -> None:
         for name, array in arrays:
             with parts.open(f"{name}.npy", "w", force_zip64=True) as part:
                 np.lib.format.write_array(part, np.asanyarray(array))
+
+
+def read_each(file: Path, names: Iterable[str]) -> Iterator[np.ndarray]:
+    """Yield arrays of an npz file one after the other; errors as in `read_arrays`."""
+    try:
+        validate_regular_file(file)
+        validate_stored(file)
+        with np.load(file, allow_pickle=False) as stored:
+            for name in names:
+                with _READING:
+                    array = stored[name]
+                yield array
+    except Exception as error:
+        raise ValueError(f"{file.name} does not contain the expected arrays ({error})") from error
 
 
 def validate_stored(file: Path) -> None:

@@ -1,8 +1,8 @@
 """Text in CSV files that a spreadsheet program would take for a formula.
 
-Text that begins with =, +, -, @, a tab or a carriage return is a formula in a spreadsheet. A formula in the
-name of a recording or a species could run commands or send data away. Such text is written with an apostrophe
-before it, and read without it; numbers stay as they are.
+Text that begins with =, +, - or @ is a formula in a spreadsheet. A formula in the name of a recording or a
+species could run commands or send data away. Such text is written with an apostrophe before it, and read
+without it; numbers stay as they are. Files for other programs (Raven, Audacity, Camtrap DP) have plain names.
 Source: OWASP, "CSV injection", https://owasp.org/www-community/attacks/CSV_Injection.
 """
 
@@ -11,8 +11,8 @@ from collections.abc import Hashable
 
 import pandas as pd
 
-FORMULA = re.compile(r"'*[=+\-@\t\r]")
-NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?|[+-]?(inf|nan)", re.IGNORECASE)
+FORMULA = re.compile(r"'*[=+\-@]")
+NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.IGNORECASE)
 
 
 def escape_formulas(table: pd.DataFrame) -> pd.DataFrame:

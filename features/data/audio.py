@@ -148,7 +148,8 @@ class Recording:
         found = re.search(rf"^ *{name} *: (\d+) \(should be (\d+)\)", log, re.MULTILINE)
         if found:
             stated, actual = map(int, found.groups())
-            if actual < stated < UNKNOWN_SIZE:
+            known = UNKNOWN_SIZE if self._file.format in ("WAV", "WAVEX") else MAX_SAMPLES
+            if actual < stated < known:
                 raise self._truncated(stated, actual, "bytes")
             if actual > stated and self._file.format == "W64":  # libsndfile reads what follows as samples
                 raise AudioError(
@@ -259,7 +260,10 @@ def _content(path: Path, state: str) -> str:
 
 @lru_cache(maxsize=1 << 16)
 def _container_problem(path: Path, state: str) -> str:
-    return container_problem(path)
+    try:
+        return container_problem(path)
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> AudioError:

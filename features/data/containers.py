@@ -62,7 +62,7 @@ def _mp3_problem(content: mmap.mmap) -> str:
             stated = count
         else:
             n_frames += 1
-    if n_frames == 0:  # libsndfile says why it cannot be decoded
+    if n_frames == 0 and stated is None:  # libsndfile says why it cannot be decoded
         return ""
     if stated and n_frames < stated:
         return f"truncated or damaged ({n_frames} of {stated} frames until byte {position})"
@@ -81,11 +81,11 @@ def _ogg_problem(content: mmap.mmap) -> str:
         if flags & BEGINNING_OF_STREAM and has_ended:
             return f"contains a second stream, which begins at byte {position}"
         has_ended = has_ended or bool(flags & END_OF_STREAM)
-        sizes = content[position + 27 : position + 27 + n_segments]
-        page = content[position : position + 27 + n_segments + sum(sizes)]
-        if len(page) == 27 + n_segments + sum(sizes) and page[22:26] != _page_checksum(page):
+        size = 27 + n_segments + sum(content[position + 27 : position + 27 + n_segments])
+        page = content[position : position + size]
+        if len(page) == size and page[22:26] != _page_checksum(page):
             return f"truncated or damaged (wrong checksum of the page at byte {position})"
-        position += 27 + n_segments + sum(sizes)
+        position += size
     if position > len(content) or not has_ended:
         return f"truncated or damaged (no end of the stream until byte {min(position, len(content))})"
     return ""

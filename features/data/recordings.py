@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from features.common.errors import UserError
-from features.common.files import real_path, validate_utf8
+from features.common.files import real_path, validate_name
 from features.data.tables import DatasetError
 
 AUDIO_SUFFIXES = (".flac", ".wav", ".ogg", ".mp3")
@@ -61,7 +61,7 @@ def find_recordings(folder: Path, *, follow_links: bool = False) -> dict[str, Pa
             unreadable[suffix] += 1
         if suffix not in AUDIO_SUFFIXES:
             continue
-        validate_utf8(path, remedy="rename the file or its folder")
+        validate_recording_name(path)
         recording_id = path.relative_to(folder).with_suffix("").as_posix()
         if recording_id in found:
             raise DatasetError(
@@ -104,3 +104,10 @@ def files_below(folder: Path, root: Path, *, follow_links: bool, parents: tuple[
             yield path
             continue
         yield from files_below(path, root, follow_links=follow_links, parents=(*parents, resolved))
+
+
+def validate_recording_name(path: Path) -> None:
+    """Raise UserError if a recording's name cannot be written to a table: see `validate_name`."""
+    validate_name(path, remedy="rename the file or its folder")
+    if "\\" in path.name:
+        raise UserError(f"{path}: the name has a backslash; rename the file")

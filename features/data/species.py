@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from features.common.files import CONTROL
 from features.data.tables import DatasetError, column_as_numbers, read_table, validate_rows, validate_unique
 
 RESERVED_NAMES = ("recording_id", "site", "time", "t_min", "t_max")
@@ -15,8 +16,8 @@ def species_names(path: Path) -> list[str]:
     Raises
     ------
     DatasetError
-        As in `read_table`; also if the ids are not 0, 1, 2, ... without a gap, or if a name is empty, not
-        unique or reserved.
+        As in `read_table`; also if the ids are not 0, 1, 2, ... without a gap, or if a name is empty,
+        not unique or reserved, or has a control character.
     """
     table = read_table(path, ("species_id", "name"))
     ids = column_as_numbers(table, "species_id", path)
@@ -27,6 +28,10 @@ def species_names(path: Path) -> list[str]:
         )
     validate_rows(
         table, table["name"].str.strip() == "", path=path, message="species {species_id} has no name; add it"
+    )
+    is_control = table["name"].str.contains(CONTROL)
+    validate_rows(
+        table, is_control, path=path, message="species {species_id} has a control character; remove it"
     )
     validate_unique(table, "name", path)
     names = [str(name) for name in table.loc[ids.sort_values().index, "name"]]

@@ -43,7 +43,7 @@ def divide(n_frames: int, longest: int) -> list[range]:
 
 
 def in_segments(
-    blocks: Iterable[np.ndarray], longest: int, settings: SpectralSettings
+    packed: Iterable[np.ndarray], longest: int, settings: SpectralSettings
 ) -> Iterator[tuple[int, Frames]]:
     """Yield the first frame and the frames of each segment, with levels above the segment's own background.
 
@@ -52,30 +52,25 @@ def in_segments(
 
     Parameters
     ----------
-    blocks : iterable of np.ndarray
+    packed : iterable of np.ndarray
         Packed frames of a whole recording, in blocks of any length.
     longest : int
         Frames of the longest training recording.
     settings : SpectralSettings
     """
-    step = max(longest - 1, 1)
+    undivided, step = (1 + TOLERANCE) * longest, max(longest - 1, 1)
     held: list[np.ndarray] = []  # frames from `start` to `stop`
-    start = stop = 0
-    first = 0  # of the next segment
-    for block in blocks:
+    first = start = stop = 0  # `first` is that of the next segment
+    for block in packed:
         held.append(block)
         stop += len(block)
-        if stop <= max((1 + TOLERANCE) * longest, first + step + 1):
-            continue
-        packed = np.concatenate(held)
-        while stop > first + step + 1:
-            yield first, Frames.of_packed(packed[first - start :][:longest], settings)
-            first += step
-        keep = max(min(first, stop - longest), 0)  # the last segment ends at the end of the recording
-        held, start = [packed[keep - start :].copy()], keep
-    packed = np.concatenate(held)
-    if stop <= (1 + TOLERANCE) * longest:
-        yield 0, Frames.of_packed(packed, settings)
-    else:
-        last = min(first, stop - longest)
-        yield last, Frames.of_packed(packed[last - start :][:longest], settings)
+        if stop > max(undivided, first + step + 1):
+            frames = np.concatenate(held)
+            while stop > first + step + 1:
+                yield first, Frames.of_packed(frames[first - start :][:longest], settings)
+                first += step
+            keep = max(min(first, stop - longest), 0)  # the last segment ends at the end of the recording
+            held, start = [frames[keep - start :].copy()], keep
+    last = 0 if stop <= undivided else min(first, stop - longest)
+    n_frames = stop if stop <= undivided else longest
+    yield last, Frames.of_packed(np.concatenate(held)[last - start :][:n_frames], settings)

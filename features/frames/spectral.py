@@ -77,8 +77,8 @@ class Spectra(NamedTuple):
     contrast: np.ndarray
 
 
-def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Spectra:
-    """Return the log-mel bands and the spectral contrast of a recording.
+def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[Spectra]:
+    """Yield the log-mel bands and the spectral contrast of a recording, at most `BLOCK` frames at a time.
 
     Parameters
     ----------
@@ -89,28 +89,22 @@ def compute_frames(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSett
         Sample rate, Hz. It does not affect the levels, but bands above half of it are silent.
     settings : SpectralSettings
 
-    Returns
-    -------
+    Yields
+    ------
     Spectra
-        1 + n_samples // hop frames, where hop is `settings.hop_length` converted to the sample rate `sr`.
-        Frame k is centred on sample k * hop. As in `librosa.stft`, the recording is padded with zeros.
+        In total 1 + n_samples // hop frames, where hop is `settings.hop_length` converted to the sample rate
+        `sr`. Frame k is centred on sample k * hop. As in `librosa.stft`, the recording is padded with zeros.
 
     Examples
     --------
     >>> y = np.sin(2 * np.pi * 1000 * np.arange(48_000) / 48_000).astype(np.float32)
     >>> settings = SpectralSettings()
-    >>> spectra = compute_frames([y], 48_000, settings)
-    >>> spectra.log_mel.shape, spectra.contrast.shape
-    ((51, 64), (51, 7))
-    >>> round(mel_centres(settings)[spectra.log_mel.mean(axis=0).argmax()])
+    >>> parts = list(compute_frames([y], 48_000, settings))
+    >>> sum(len(part.log_mel) for part in parts), parts[0].contrast.shape[1]
+    (51, 7)
+    >>> round(mel_centres(settings)[parts[0].log_mel.mean(axis=0).argmax()])
     1002
     """
-    parts = zip(*compute_blocks(blocks, sr, settings), strict=True)
-    return Spectra(*map(np.concatenate, parts))
-
-
-def compute_blocks(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[Spectra]:
-    """Yield what `compute_frames` returns, at most `BLOCK` frames at a time."""
     for power in _power_spectra(blocks, sr, settings):
         yield Spectra(_decibel(mel_bands(power, settings)), spectral_contrast(power, settings))
 

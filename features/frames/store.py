@@ -9,13 +9,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from features.common.files import digest, read_arrays, replacing, write_arrays
+from features.common.files import digest, read_arrays, read_each, replacing, write_arrays
 from features.common.parallel import in_parallel
 from features.data.audio import AudioError, Clip, Recording, source_of, validate_samples
 from features.frames.frames import Frames, pack
-from features.frames.spectral import Spectra, SpectralSettings, compute_blocks
+from features.frames.spectral import Spectra, SpectralSettings, compute_frames
 
-VERSION = 3  # increase it if files have other contents, or the same frames give different columns
+VERSION = 3  # increase it if the same audio gives different frames, or the same frames different columns
 GROUP = 16  # blocks of the transform in one block of packed frames, which is 82 s long by default
 
 
@@ -111,9 +111,9 @@ class FrameStore:
 
     def load(self, recording_id: str, split: str) -> Frames:
         """Return the frames of a recording; `compute` must have been called for it."""
-        return Frames.of_packed(np.concatenate(list(self.blocks(recording_id, split))), self.settings)
+        return Frames.of_packed(np.concatenate(list(self.packed(recording_id, split))), self.settings)
 
-    def blocks(self, recording_id: str, split: str) -> Iterator[np.ndarray]:
+    def packed(self, recording_id: str, split: str) -> Iterator[np.ndarray]:
         """Yield the packed frames of a recording in blocks; `compute` must have been called for it."""
         return _stored_blocks(self._file(recording_id, split))
 
@@ -232,13 +232,12 @@ def _stored_arrays(
 
 
 def _stored_blocks(file: Path) -> Iterator[np.ndarray]:
-    """Yield the blocks of frames in a file of the store."""
+    """Return the blocks of packed frames in a file of the store."""
     n_blocks = int(read_arrays(file, "n_blocks")["n_blocks"])
-    for k in range(n_blocks):
-        yield read_arrays(file, f"frames{k}")[f"frames{k}"]
+    return read_each(file, (f"frames{k}" for k in range(n_blocks)))
 
 
 def _packed(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:
-    spectra = compute_blocks(blocks, sr, settings)
+    spectra = compute_frames(blocks, sr, settings)
     while group := list(islice(spectra, GROUP)):
         yield pack(Spectra(*map(np.concatenate, zip(*group, strict=True))))

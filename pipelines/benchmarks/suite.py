@@ -359,7 +359,7 @@ def _scan_run(detector: Detector, recordings: dict[str, Path]) -> None:
             if error is not None:
                 raise error
         threshold = detector.thresholds.at()
-        output = OutputFolder(Path(folder))
+        output = OutputFolder(Path(folder), "bench.py")
         PredictionFiles(output, predictions, estimate_prevalence, threshold, "csv", False).write({})
 
 

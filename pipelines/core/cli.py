@@ -16,7 +16,7 @@ import joblib
 from filelock import BaseFileLock, FileLock, Timeout
 
 from features.common.errors import UserError
-from features.common.files import real_path, validate_inside_folder, validate_utf8
+from features.common.files import real_path, validate_inside_folder, validate_name
 from features.data.clips import in_clips
 from features.data.dataset import Dataset, load_dataset
 from features.data.synthetic import write_dataset
@@ -212,9 +212,9 @@ def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
     results = results_folder(args)
     if args.data is not None:
         dataset = in_clips(load_dataset(args.data, follow_links=args.follow_links))
-        lock_folder(results, "--results")
+        lock_tree(results, "--results")
         return dataset, results
-    lock_folder(results, "--results")
+    lock_tree(results, "--results")
     write_dataset(results / "data", n_jobs=joblib.cpu_count())
     return load_dataset(results / "data", name="synthetic"), results
 
@@ -244,10 +244,9 @@ def lock_folder(folder: Path, flag: str) -> None:
     Raises
     ------
     UserError
-        Another command has locked the folder, its name is not valid UTF-8, it cannot be written, or a link in
-        it leads out of it.
+        Another command has locked the folder, its name cannot be written to a table, or it cannot be written.
     """
-    validate_utf8(folder, remedy=f"give another folder with {flag}")
+    validate_name(folder, remedy=f"give another folder with {flag}")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         lock = FileLock(folder / ".lock", blocking=False, is_singleton=True)
@@ -261,6 +260,11 @@ def lock_folder(folder: Path, flag: str) -> None:
             f"{folder}: cannot be written ({error.strerror}); give another folder with {flag}"
         ) from error
     _held_locks.append(lock)
+
+
+def lock_tree(folder: Path, flag: str) -> None:
+    """Lock a folder, as `lock_folder` does, and raise UserError if a link in it leads out of it."""
+    lock_folder(folder, flag)
     for path in folder.rglob("*"):
         if path.is_symlink():
             validate_inside_folder(path, folder)

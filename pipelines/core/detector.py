@@ -251,22 +251,22 @@ class Detector:
         return self._score(packed_frames_of_samples(y, sr, self.settings), external, "the array")
 
     def _score(
-        self, blocks: Iterable[np.ndarray], external: Mapping[str, ExternalScores] | None, name: str
+        self, packed: Iterable[np.ndarray], external: Mapping[str, ExternalScores] | None, name: str
     ) -> "ScoredRecording":
-        scored = self.score_frames(blocks, external)
+        scored = self.score_frames(packed, external)
         if not (np.isfinite(scored.scores.recording).all() and np.isfinite(scored.scores.windows).all()):
             raise RunError(f"{self.folder}: the scores of {name} are not finite; train the model again")
         return scored
 
     def score_frames(
-        self, blocks: Iterable[np.ndarray], external: Mapping[str, ExternalScores] | None = None
+        self, packed: Iterable[np.ndarray], external: Mapping[str, ExternalScores] | None = None
     ) -> "ScoredRecording":
         """Return the scores of a recording from its packed frames in blocks; `external` as in `score`."""
         rate = self.settings.frame_rate
         length, hop = self.window.in_frames(rate)
         segment_scores, window_scores, starts = [], [], []
         n_frames = 0
-        for first, segment in in_segments(blocks, self.longest, self.settings):
+        for first, segment in in_segments(packed, self.longest, self.settings):
             n_frames = first + len(segment)
             starts.append(window_starts(len(segment), length, hop))
             of_segment, of_windows = self._score_segment(segment, starts[-1], external)

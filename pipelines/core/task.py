@@ -1,7 +1,7 @@
 """A data set prepared for training: frames on disk, windows, labels, folds and truth."""
 
 import argparse
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
@@ -174,9 +174,6 @@ class Task:
         rates = sorted(extent.sr for extent in self.extents("train").values())
         return min(rates[(len(rates) - 1) // 2], self.store.settings.sr)
 
-    def _segments(self, recording_id: str, split: str) -> Iterator[tuple[int, Frames]]:
-        return in_segments(self.store.blocks(recording_id, split), self.longest, self.store.settings)
-
     def compute(self, split: str, function: RowsOfSegment, description: str) -> np.ndarray:
         """Return the rows that `function` returns for each segment of a split, concatenated.
 
@@ -189,9 +186,10 @@ class Task:
         ids = list(self.dataset.train if split == "train" else self.dataset.test)
 
         def rows(recording_id: str) -> np.ndarray:
+            packed = self.store.packed(recording_id, split)
             parts = [
                 function(segment, window_starts(len(segment), self.length, self.hop), self.length)
-                for _, segment in self._segments(recording_id, split)
+                for _, segment in in_segments(packed, self.longest, self.store.settings)
             ]
             return parts[0] if len(parts) == 1 else np.concatenate(parts)
 

@@ -93,10 +93,10 @@ def _example(
 ) -> Example:
     row, species = cell
     recording_id, score, threshold = split.recordings[row], split.scores[cell], split.threshold[species]
-    frames = split.store.load(recording_id, split.name)
+    packed = list(split.store.packed(recording_id, split.name))
+    frames = Frames.of_packed(np.concatenate(packed), split.store.settings)
     # External scores are the same for all windows of a recording, so the best window does not need them.
-    blocks = split.store.blocks(recording_id, split.name)
-    scores = detector.score_frames(blocks, detector.zero_external_scores()).scores
+    scores = detector.score_frames(packed, detector.zero_external_scores()).scores
     calls = split.calls(recording_id, species)
     missed = score < threshold
     shown = best_window(scores, species, calls if missed else calls.iloc[:0])
@@ -104,8 +104,7 @@ def _example(
     t_max = min(t_min + scores.length, scores.duration)
     decisive = []
     if explained is not None:
-        blocks = split.store.blocks(recording_id, split.name)
-        decisive = _decisive(detector, explained, blocks, scores=scores, window=shown, species=species)
+        decisive = _decisive(detector, explained, packed, scores=scores, window=shown, species=species)
     rate = detector.settings.frame_rate
     n_frames = min(round((scores.length + 2 * MARGIN) * rate), len(frames))
     first = min(max(round((t_min - MARGIN) * rate), 0), len(frames) - n_frames)
@@ -164,7 +163,7 @@ def _verdict(known: float, missed: bool) -> str:
 def _decisive(
     detector: Detector,
     explained: ColumnScorer,
-    blocks: Iterable[np.ndarray],
+    packed: Iterable[np.ndarray],
     *,
     scores: ScoredWindows,
     window: int,
@@ -174,6 +173,6 @@ def _decisive(
     rate = detector.settings.frame_rate
     length, _ = detector.window.in_frames(rate)
     k = int(np.searchsorted(scores.first, window, side="right")) - 1
-    first, segment = next(islice(in_segments(blocks, detector.longest, detector.settings), k, None))
+    first, segment = next(islice(in_segments(packed, detector.longest, detector.settings), k, None))
     X = explained.inputs(segment, np.array([round(scores.start[window] * rate) - first]), length)
     return decisive_for_window(explained, X, species, names=detector.species)

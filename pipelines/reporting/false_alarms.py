@@ -76,12 +76,12 @@ def noise_recordings(settings: SpectralSettings, seed: int) -> dict[str, list[li
     """
     rng = np.random.default_rng(seed)
     n = 60 * settings.sr
-    silence = [np.zeros(n, np.float32)] * NOISE_MINUTES
-    white = (0.1 * rng.standard_normal(n, np.float32) for _ in range(NOISE_MINUTES))
-    return {
-        kind: [list(packed_frames_of_samples(y, settings.sr, settings)) for y in recordings]
-        for kind, recordings in {"silence": silence, "white noise": white}.items()
-    }
+
+    def packed(y: np.ndarray) -> list[np.ndarray]:
+        return list(packed_frames_of_samples(y, settings.sr, settings))
+
+    white = [packed(0.1 * rng.standard_normal(n, np.float32)) for _ in range(NOISE_MINUTES)]
+    return {"silence": [packed(np.zeros(n, np.float32))] * NOISE_MINUTES, "white noise": white}
 
 
 def count_noise_detections(
@@ -98,7 +98,7 @@ def count_noise_detections(
     threshold = detector.thresholds.at(precision=DEFAULT_PRECISION)
     rows = []
     for kind, recordings in noises.items():
-        scored = list(in_parallel(detector.score_frames, [(blocks,) for blocks in recordings], n_jobs))
+        scored = list(in_parallel(detector.score_frames, [(packed,) for packed in recordings], n_jobs))
         found = [detection.species for one in scored for detection in one.detect(threshold)]
         hours = sum(one.scores.duration for one in scored) / 3600
         per_hour = np.bincount(found, minlength=len(detector.species)) / hours

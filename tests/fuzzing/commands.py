@@ -1,11 +1,11 @@
-"""Commands that are killed at a write or at a random moment, that run at the same time, and that are read."""
+"""Commands that are killed or run at the same time, and models that are loaded while they are replaced."""
 
 import multiprocessing
 import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -192,9 +192,6 @@ def _finish(setting: Setting, name: str, out: Path) -> None:
     if name in ("gbm", "gru"):
         _run("blend", setting, out)
     expected, found = contents(setting.whole), contents(out)
-    for files in (expected, found):
-        for file in [file for file in files if file.endswith((".lock", "predictions.db"))]:
-            del files[file]
     different = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
     assert not different, f"{name}: {different}"
 
@@ -232,6 +229,3 @@ def _replace(versions: list[Path], run: Path) -> None:
         for version in reversed(versions):
             with replacing_folder(run) as temporary:
                 shutil.copytree(version, temporary, dirs_exist_ok=True)
-
-
-Case = Callable[[np.random.Generator], str]

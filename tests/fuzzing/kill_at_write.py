@@ -1,7 +1,7 @@
 """Run a command and kill it just before its n-th write: python kill_at_write.py N FOLDER SCRIPT FLAG...
 
-A write is a file that is opened for writing, renamed or removed in FOLDER. If N is 0, the command runs to its
-end, and the number of writes is printed to stderr as the last line.
+A write is a file or folder in FOLDER that is opened for writing, made, renamed or removed. If N is 0, the
+command runs to its end, and the number of writes is printed to stderr as the last line.
 """
 
 import os
@@ -22,7 +22,7 @@ def main(n: int, folder: str, script: str) -> None:
             path, mode, flags = arguments
             is_write = bool(flags & WRITE) if mode is None else any(letter in mode for letter in "wax+")
         elif event in ("os.rename", "os.remove", "os.rmdir", "os.mkdir", "shutil.rmtree", "shutil.copyfile"):
-            path, is_write = arguments[-2 if event == "shutil.copyfile" else 0], True
+            path, is_write = arguments[1 if event == "shutil.copyfile" else 0], True
         else:
             return
         if not is_write or not isinstance(path, (str, bytes, os.PathLike)):

@@ -1,5 +1,6 @@
-"""Run folders whose files have changed bytes, changed values or changed arrays."""
+"""Run folders whose files have changed bytes, values or arrays, or are exchanged."""
 
+import io
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -96,8 +97,6 @@ def _score_changed(
 
 def _changed_array(content: bytes, rng: np.random.Generator) -> bytes:
     """Return an npz file after a change of an array: its type, shape, values or compression."""
-    import io
-
     with np.load(io.BytesIO(content)) as stored:
         arrays = dict(stored)
     name = str(rng.choice(list(arrays)))

@@ -65,7 +65,8 @@ def test_camtrap_package_needs_time_and_place(small_dataset: Path, tmp_path: Pat
     flags = ("convert", "export", small_dataset, "--out", tmp_path / "package", "--format", "camtrap-dp")
     message = error_message(run_command(*flags))
     assert "6 of 6 recordings have no start with a UTC offset (first: 'a0')" in message
-    assert not (tmp_path / "package").exists()
+    assert f"{tmp_path / 'package'}: Camtrap DP requires" in message
+    assert [file.name for file in (tmp_path / "package").iterdir()] == [".lock"]
     rows = [f"a{k},pond,2024-03-15T05:3{k}:00-04:00,18.3,-65.8" for k in range(6)]
     table = "\n".join(["recording_id,site,start,latitude,longitude", *rows])
     (small_dataset / "recordings.csv").write_text(table)

@@ -110,12 +110,12 @@ def test_tables_can_be_written_while_recordings_are_scored(
     store = PredictionStore(out / "predictions.db", model="a", n_species=3)
     predictions = Predictions(detector, store, find_recordings(season), {}, {})
     threshold = detector.thresholds.at(recall=0.99)
-    files = PredictionFiles(OutputFolder(out), predictions, None, threshold, "csv", False)
+    files = PredictionFiles(OutputFolder(out, "predict.py"), predictions, None, threshold, "csv", False)
     assert list(predictions.score(predictions.missing()[1:3], n_jobs=1)) == [None, None]
     files.write_tables()
     assert set(kill_predict.files(out)) == {"scores.csv", "detections.csv"}
     assert list(read_scores(out).index) == ["a/a2", "b/a1"]
-    OutputFolder(out)  # no file has changed
+    OutputFolder(out, "predict.py")  # no file has changed
     assert list(predictions.score(predictions.missing(), n_jobs=1)) == [None, None]
     files.write({})
     assert kill_predict.files(out) == kill_predict.files(tmp_path / "out")

@@ -299,6 +299,19 @@ def test_package_without_observations_is_valid(tmp_path: Path) -> None:
     assert read(tmp_path / "observations.csv") == []
 
 
+def test_single_recording_is_a_deployment(tmp_path: Path) -> None:
+    package, one = tmp_path / "package", recordings().iloc[:1]
+    write_camtrap(package, name="…", classified_by="Understory", recordings=one, observations=iter(()))
+    for table in ("deployments", "media"):
+        assert {row["deploymentID"] for row in read(package / f"{table}.csv")} == {"ridge"}
+
+
+def test_other_files_are_not_replaced(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(UserError, match="contains other files, which a package would replace"):
+        write(tmp_path, recordings())
+
+
 def test_recordings_without_a_site_are_a_deployment_named_after_their_folder(tmp_path: Path) -> None:
     table = recordings()
     table["site"] = ["ridge", "ridge", ""]

@@ -1,5 +1,6 @@
 """Files of an output folder are replaced together, and files of other people are kept."""
 
+import json
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -9,9 +10,11 @@ import pytest
 from features.common.errors import UserError
 from features.common.output_folder import LIST, OutputFolder
 
+COMMAND = "test"
+
 
 def write(folder: Path, files: Mapping[str, str], *, complete: bool = True) -> None:
-    with OutputFolder(folder).replacing(complete=complete) as staged:
+    with OutputFolder(folder, COMMAND).replacing(complete=complete) as staged:
         for name, text in files.items():
             (staged / name).parent.mkdir(parents=True, exist_ok=True)
             (staged / name).write_text(text)
@@ -49,14 +52,14 @@ def test_changed_file_is_an_error(folder: Path) -> None:
 
 def test_error_in_the_block_changes_nothing(folder: Path) -> None:
     before = contents(folder)
-    with suppress(KeyError), OutputFolder(folder).replacing(complete=True) as staged:
+    with suppress(KeyError), OutputFolder(folder, COMMAND).replacing(complete=True) as staged:
         (staged / "a.txt").write_text("2")
         raise KeyError
     assert contents(folder) == before
 
 
 def test_folder_is_not_created_if_there_is_an_error(tmp_path: Path) -> None:
-    with suppress(KeyError), OutputFolder(tmp_path / "new").replacing(complete=True):
+    with suppress(KeyError), OutputFolder(tmp_path / "new", COMMAND).replacing(complete=True):
         raise KeyError
     assert not (tmp_path / "new").exists()
 
@@ -86,12 +89,59 @@ def test_call_after_a_kill_replaces_all_files(
 
 
 @pytest.mark.parametrize(
-    "text", ["", "[1]", '{"../mine.txt": []}', '{"/mine.txt": []}', '{"a.txt": "x"}', "{" * 100_000]
+    "files",
+    [
+        {"../mine.txt": []},
+        {"/mine.txt": []},
+        {"a.txt": "x"},
+        {"": []},
+        {"a\0": []},
+        {"\ud800": []},
+        {"a" * 300: []},
+    ],
 )
-def test_list_that_is_not_valid_is_an_error(folder: Path, text: str) -> None:
+def test_list_that_is_not_valid_is_an_error(folder: Path, files: object) -> None:
+    (folder / LIST).write_text(json.dumps({"command": COMMAND, "files": files}))
+    with pytest.raises(UserError, match=r"\.written\.json: is not valid \(.*\); move your files"):
+        OutputFolder(folder, COMMAND)
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{}", "{" * 100_000])
+def test_list_that_is_no_list_is_an_error(folder: Path, text: str) -> None:
     (folder / LIST).write_text(text)
     with pytest.raises(UserError, match=r"\.written\.json: is not valid \(.*\); move your files"):
-        OutputFolder(folder)
+        OutputFolder(folder, COMMAND)
+
+
+def test_files_of_another_command_are_not_replaced(folder: Path) -> None:
+    with pytest.raises(UserError, match="out: contains files of 'test'; give another folder with --out"):
+        OutputFolder(folder, "other")
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_file_that_the_command_did_not_write_is_not_replaced(folder: Path, is_folder: bool) -> None:
+    before = contents(folder)
+    (folder / "e.txt").mkdir() if is_folder else (folder / "e.txt").write_text("mine")
+    with pytest.raises(UserError, match=r"e\.txt: exists, but this command did not write it; move it"):
+        write(folder, {"a.txt": "2", "e.txt": "2"})
+    (folder / "e.txt").rmdir() if is_folder else (folder / "e.txt").unlink()
+    assert contents(folder) == before
+
+
+def test_file_that_is_changed_while_the_command_runs_is_not_replaced(folder: Path) -> None:
+    output = OutputFolder(folder, COMMAND)
+    (folder / "a.txt").write_text("reviewed")
+    with pytest.raises(UserError, match="changed since it was written"), output.replacing(complete=True):
+        pass
+    assert (folder / "a.txt").read_text() == "reviewed"
+
+
+def test_error_names_the_output_folder(folder: Path) -> None:
+    with (
+        pytest.raises(UserError, match=r"out/a\.txt: damaged"),
+        OutputFolder(folder, COMMAND).replacing(complete=True) as staged,
+    ):
+        raise UserError(f"{staged / 'a.txt'}: damaged")
 
 
 def test_file_is_not_written_through_a_link(folder: Path, tmp_path: Path) -> None:

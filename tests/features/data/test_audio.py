@@ -114,6 +114,22 @@ def container(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return write_container(tmp_path, request.param, noise, 48_000)
 
 
+@pytest.mark.parametrize(("name", "positions"), [("w64.wav", (16, 96)), ("rf64.wav", (20, 28, 36))])
+def test_file_that_states_more_than_4_gb_is_truncated(
+    tmp_path: Path, name: str, positions: tuple[int, ...]
+) -> None:
+    """The positions are those of the sizes in the header."""
+    path = write_container(tmp_path, name, np.zeros(48_000), 48_000)
+    content = bytearray(path.read_bytes())
+    for position in positions:
+        stated = int.from_bytes(content[position : position + 8], "little")
+        assert 48_000 <= stated <= 97_000
+        content[position : position + 8] = (stated + 6_000_000_000).to_bytes(8, "little")
+    path.write_bytes(content)
+    with pytest.raises(AudioError, match=f"{name}: truncated"):
+        load(path)
+
+
 def test_streamed_flac_is_read_to_its_end(tmp_path: Path) -> None:
     path, noise = tmp_path / "x.flac", 0.1 * np.random.default_rng(0).standard_normal(50_001)
     soundfile.write(path, noise, 16_000)

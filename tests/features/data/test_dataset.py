@@ -139,6 +139,10 @@ INVALID = {
         replace_text("species.csv", "2,frog", "2, "),
         r"species\.csv line 4: species 2 has no name; add it",
     ),
+    "species with a line break in its name": (
+        replace_text("species.csv", "2,frog", '2,"fr\nog"'),
+        r"species\.csv line 4: species 2 has a control character; remove it",
+    ),
     "species ids with a gap": (
         replace_text("species.csv", "2,frog", "7,frog"),
         r"species\.csv: species_id must be 0\.\.2, once each \(found: 0, 1, 7\); renumber",

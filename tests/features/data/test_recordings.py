@@ -70,6 +70,15 @@ def test_name_that_is_not_utf8_is_an_error(tmp_path: Path) -> None:
         find_recordings(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "problem"), [("a\nb.wav", "a control character"), ("a\\b.wav", "a backslash")]
+)
+def test_name_that_cannot_be_written_to_a_table_is_an_error(tmp_path: Path, name: str, problem: str) -> None:
+    (tmp_path / name).touch()
+    with pytest.raises(UserError, match=f"b.wav.* the name has {problem}; rename the file"):
+        find_recordings(tmp_path)
+
+
 def test_link_inside_the_folder_does_not_repeat_recordings(tmp_path: Path) -> None:
     folder = touch(tmp_path / "season", "2024/a.wav")
     (folder / "latest").symlink_to(folder / "2024")

@@ -9,11 +9,11 @@ from features.frames.spectral import (
     BLOCK,
     MIN_RANGE,
     SpectralSettings,
-    compute_frames,
     mel_centres,
     mel_range,
     mfcc,
 )
+from tests.conftest import whole_spectra
 
 OTHER = SpectralSettings(
     sr=22_050, n_fft=2048, hop_length=512, n_mels=40, fmin=0, fmax=11_025, n_mfcc=13, n_bands=5
@@ -51,7 +51,7 @@ def librosa_features(y: np.ndarray, sr: int, settings: SpectralSettings) -> dict
 
 
 def assert_equals_librosa(y: np.ndarray, sr: int, settings: SpectralSettings) -> None:
-    frames, expected = compute_frames([y], sr, settings), librosa_features(y, sr, settings)
+    frames, expected = whole_spectra([y], sr, settings), librosa_features(y, sr, settings)
     found = {
         "log_mel": frames.log_mel,
         "mfcc": mfcc(frames.log_mel, settings.n_mfcc),
@@ -74,8 +74,8 @@ def assert_equals_librosa(y: np.ndarray, sr: int, settings: SpectralSettings) ->
 def test_frames_do_not_depend_on_the_block_lengths(sr: int) -> None:
     y, rng = noisy_sweep(3 * sr), np.random.default_rng(0)
     cuts = np.sort(rng.integers(0, len(y), 20))  # includes empty blocks and blocks shorter than a frame
-    whole = compute_frames([y], sr, SpectralSettings())
-    cut = compute_frames(np.split(y, [*cuts, len(y) - 3]), sr, SpectralSettings())
+    whole = whole_spectra([y], sr, SpectralSettings())
+    cut = whole_spectra(np.split(y, [*cuts, len(y) - 3]), sr, SpectralSettings())
     assert len(whole.log_mel) == len(cut.log_mel)
     for expected, found in zip(whole, cut, strict=True):
         np.testing.assert_allclose(found, expected, atol=1e-3)
@@ -101,7 +101,7 @@ def test_levels_do_not_depend_on_the_sample_rate(sr: int) -> None:
     settings = SpectralSettings()
     y = soxr.resample(noisy_sweep(64_000), 32_000, 16_000)  # nothing above 8 kHz
     one, other = (
-        compute_frames([soxr.resample(y, 16_000, rate)], rate, settings).log_mel for rate in (32_000, sr)
+        whole_spectra([soxr.resample(y, 16_000, rate)], rate, settings).log_mel for rate in (32_000, sr)
     )
     assert len(one) == len(other)
     common = mel_centres(settings) < 7000
@@ -110,7 +110,7 @@ def test_levels_do_not_depend_on_the_sample_rate(sr: int) -> None:
 
 def test_bands_above_half_the_sample_rate_are_silent() -> None:
     settings = SpectralSettings()
-    frames = compute_frames([noisy_sweep(16_000)], 16_000, settings)
+    frames = whole_spectra([noisy_sweep(16_000)], 16_000, settings)
     centres = mel_centres(settings)
     assert np.allclose(frames.log_mel[:, centres > 8500], -100)
     assert (frames.log_mel[:, centres < 7500] > -60).all()
@@ -121,7 +121,7 @@ def test_click_changes_only_the_frames_that_contain_it() -> None:
     y = 1e-4 * noisy_sweep(64_000)
     clicked = y.copy()
     clicked[32_000] = 1.0
-    before, after = (compute_frames([x], settings.sr, settings) for x in (y, clicked))
+    before, after = (whole_spectra([x], settings.sr, settings) for x in (y, clicked))
     changed = np.flatnonzero((before.log_mel != after.log_mel).any(axis=1))
     assert 32_000 // 640 in changed
     assert np.all(np.abs(changed * 640 - 32_000) <= settings.n_fft // 2)
@@ -132,11 +132,11 @@ def test_tone_is_loudest_in_its_band() -> None:
     centres = mel_centres(settings)
     for k in (5, 20, 40, 60):
         y = np.sin(2 * np.pi * centres[k] * np.arange(32_000) / 32_000).astype(np.float32)
-        assert compute_frames([y], settings.sr, settings).log_mel[10:40].mean(axis=0).argmax() == k
+        assert whole_spectra([y], settings.sr, settings).log_mel[10:40].mean(axis=0).argmax() == k
 
 
 def test_silence_has_the_lowest_level_and_no_contrast() -> None:
-    frames = compute_frames([np.zeros(10_000, np.float32)], 32_000, SpectralSettings())
+    frames = whole_spectra([np.zeros(10_000, np.float32)], 32_000, SpectralSettings())
     assert np.allclose(frames.log_mel, -100)
     assert (frames.contrast == 0).all()
 

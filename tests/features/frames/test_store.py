@@ -11,9 +11,9 @@ import soundfile
 from features.data.audio import AudioError, Recording
 from features.frames import store as store_module
 from features.frames.frames import Frames
-from features.frames.spectral import Spectra, SpectralSettings, compute_frames
+from features.frames.spectral import Spectra, SpectralSettings
 from features.frames.store import FrameStore, frames_of, packed_frames_of_samples
-from tests.conftest import load, tone
+from tests.conftest import load, tone, whole_spectra
 
 SETTINGS = SpectralSettings()
 
@@ -28,7 +28,7 @@ def recordings(tmp_path: Path) -> dict[str, Path]:
 
 def spectra_of(path: Path) -> Spectra:
     y, sr = load(path)
-    return compute_frames([y], sr, SETTINGS)
+    return whole_spectra([y], sr, SETTINGS)
 
 
 def written(store: FrameStore) -> dict[str, int]:

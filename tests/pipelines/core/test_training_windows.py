@@ -91,8 +91,8 @@ def test_fold_does_not_depend_on_its_held_out_audio(windows: TrainingWindows, ta
     held = set(np.array(list(task.dataset.train))[task.fold == 0])
 
     class Changed(FrameStore):
-        def blocks(self, recording_id: str, split: str) -> Iterator[np.ndarray]:
-            for block in super().blocks(recording_id, split):
+        def packed(self, recording_id: str, split: str) -> Iterator[np.ndarray]:
+            for block in super().packed(recording_id, split):
                 yield block[::-1] if recording_id in held else block
 
     other = TrainingWindows(replace(task, store=Changed(task.store.folder.parent, task.store.settings)))

@@ -97,7 +97,7 @@ def test_excerpt_contains_the_window_with_the_highest_score(
 ) -> None:
     for example in (example for shown in found.values() for example in shown):
         recording_id = example.place.split(",")[0].removeprefix("Recording ")
-        windows = detector.score_frames(store.blocks(recording_id, "test")).windows
+        windows = detector.score_frames(store.packed(recording_id, "test")).windows
         best = windows.loc[windows[example.title.split(",")[0]].idxmax()]
         assert example.window == Box(best["start"], best["end"], 500.0, 3000.0)
         assert example.start <= example.window.t_min
