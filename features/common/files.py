@@ -10,7 +10,7 @@ import shutil
 import stat
 import threading
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -210,11 +210,27 @@ def read_arrays(file: Path, *names: str) -> dict[str, np.ndarray]:
     ValueError
         The file is missing or not a complete npz file, or an array is missing.
     """
+    with _arrays_of(file) as stored, _READING:
+        return {name: stored[name] for name in names or stored}
+
+
+def read_each(file: Path, names: Iterable[str]) -> Iterator[np.ndarray]:
+    """Yield arrays of an npz file one after the other; errors as in `read_arrays`."""
+    with _arrays_of(file) as stored:
+        for name in names:
+            with _READING:
+                array = stored[name]
+            yield array
+
+
+@contextmanager
+def _arrays_of(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
+    """Yield the arrays of an npz file, which are read when they are used."""
     try:
         validate_regular_file(file)
         validate_stored(file)
-        with _READING, np.load(file, allow_pickle=False) as stored:
-            return {name: stored[name] for name in names or stored.files}
+        with np.load(file, allow_pickle=False) as stored:
+            yield stored
     except Exception as error:  # NumPy and zipfile raise many types, depending on where the file is damaged
         raise ValueError(f"{file.name} does not contain the expected arrays ({error})") from error
 
@@ -225,20 +241,6 @@ def write_arrays(file: Path, arrays: Iterable[tuple[str, ArrayLike]]) -> None:
         for name, array in arrays:
             with parts.open(f"{name}.npy", "w", force_zip64=True) as part:
                 np.lib.format.write_array(part, np.asanyarray(array))
-
-
-def read_each(file: Path, names: Iterable[str]) -> Iterator[np.ndarray]:
-    """Yield arrays of an npz file one after the other; errors as in `read_arrays`."""
-    try:
-        validate_regular_file(file)
-        validate_stored(file)
-        with np.load(file, allow_pickle=False) as stored:
-            for name in names:
-                with _READING:
-                    array = stored[name]
-                yield array
-    except Exception as error:
-        raise ValueError(f"{file.name} does not contain the expected arrays ({error})") from error
 
 
 def validate_stored(file: Path) -> None:
