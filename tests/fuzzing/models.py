@@ -10,7 +10,7 @@ import numpy as np
 
 from features.common.errors import UserError
 from pipelines.core.detector import Detector
-from tests.conftest import FLAGS, sign_all
+from tests.conftest import sign_all
 from tests.fuzzing.mutation import check_message, mutated, mutated_json
 
 FILES = {
@@ -73,11 +73,13 @@ def _score_changed(
     others, the scores must be those of the unchanged model.
     """
     models = _copy(results, folder)
-    model = str(rng.choice(list(FLAGS)))
-    of_model = [name for names in FILES.values() for name in names] if model == "blend" else FILES[model]
-    files = sorted(file for name in of_model for file in models.glob(name) if file.match(pattern))
-    if not files:
-        return "no such file"
+    every = [name for names in FILES.values() for name in names]  # a blend also uses the files of its members
+    files_of = {
+        model: sorted(file for name in names for file in models.glob(name) if file.match(pattern))
+        for model, names in (FILES | {"blend": every}).items()
+    }
+    model = str(rng.choice([model for model, files in files_of.items() if files]))
+    files = files_of[model]
     file = files[rng.integers(len(files))]
     file.write_bytes(change(file.read_bytes(), rng))
     signed = bool(rng.integers(2)) and file.name != "manifest.json"
