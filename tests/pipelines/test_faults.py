@@ -141,7 +141,7 @@ def test_no_decodable_recording_is_an_error(data: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("case", "n"), [(try_audio, 40), (try_container, 40), (try_table, 80), (try_names, 8), (try_import, 15)]
+    ("case", "n"), [(try_audio, 40), (try_container, 40), (try_table, 80), (try_names, 8), (try_import, 40)]
 )
 def test_hostile_input_is_read_or_rejected(
     tmp_path: Path, case: Callable[[Path, np.random.Generator], str], n: int
