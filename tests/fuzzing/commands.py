@@ -16,9 +16,11 @@ import pandas as pd
 from features.common.files import replacing_folder
 from pipelines.core.detector import Detector
 from pipelines.core.runs import RunError
-from tests.conftest import FLAGS, ROOT, error_message
+from tests.conftest import FLAGS, ROOT, error_message, sign
+from tests.fuzzing.mutation import check_message
 
 MADE_BY = {"gbm": ("gbm", "frames", "optuna.db"), "gru": ("gru", "checkpoints"), "blend": ("blend",)}
+PAUSE = 0.1  # seconds between two replacements, about as long as a load takes
 KILL_AT_WRITE = str(Path(__file__).with_name("kill_at_write.py"))
 
 
@@ -197,7 +199,10 @@ def _finish(setting: Setting, name: str, out: Path) -> None:
 
 
 def count_loads(folder: Path, data: Path, n_loads: int) -> dict[str, int]:
-    """Load a model while it is replaced again and again; return how often each of two versions was loaded."""
+    """Load a model while it is replaced again and again; return how often each outcome occurred.
+
+    A load gives the first or the second version, or an error that says that the run keeps being replaced.
+    """
     recording = data / "test" / "t0.flac"
     versions = []
     for seed in ("0", "1"):
@@ -209,10 +214,16 @@ def count_loads(folder: Path, data: Path, n_loads: int) -> dict[str, int]:
     results = shutil.copytree(versions[0].parent, folder / "replaced")
     process = multiprocessing.get_context("fork").Process(target=_replace, args=(versions, results / "gbm"))
     process.start()
-    counts = {"first": 0, "second": 0}
+    counts = {"first": 0, "second": 0, "rejected": 0}
     try:
         for _ in range(n_loads):
-            scores = Detector.load(results / "gbm").score(recording).recording.to_numpy()
+            try:
+                detector = Detector.load(results / "gbm")
+            except RunError as error:
+                check_message(error, "another command keeps replacing this run")
+                counts["rejected"] += 1
+                continue
+            scores = detector.score(recording).recording.to_numpy()
             is_first, is_second = (np.array_equal(scores, values) for values in expected)
             assert is_first or is_second, scores
             counts["first"] += is_first
@@ -229,3 +240,5 @@ def _replace(versions: list[Path], run: Path) -> None:
         for version in reversed(versions):
             with replacing_folder(run) as temporary:
                 shutil.copytree(version, temporary, dirs_exist_ok=True)
+                sign(temporary)  # each run states when it was written, so no two have the same manifest
+            time.sleep(PAUSE)
