@@ -20,7 +20,7 @@ from tests.conftest import FLAGS, ROOT, error_message, sign
 from tests.fuzzing.mutation import check_message
 
 MADE_BY = {"gbm": ("gbm", "frames", "optuna.db"), "gru": ("gru", "checkpoints"), "blend": ("blend",)}
-PAUSE = 0.1  # seconds between two replacements, about as long as a load takes
+PAUSE = 1.0  # seconds between two replacements, so that most loads need no more than a second attempt
 KILL_AT_WRITE = str(Path(__file__).with_name("kill_at_write.py"))
 
 
