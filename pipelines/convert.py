@@ -43,6 +43,7 @@ def export(dataset: Dataset, args: argparse.Namespace) -> None:
     if args.per_recording:
         suffix = PER_RECORDING[args.format][1]
         validate_name_lengths([f"{recording_id}{suffix}" for recording_id in dataset.train])
+    lock_folder(args.out, "--out")
     with OutputFolder(args.out, "convert.py export").replacing(complete=True) as staged:
         if args.format == "camtrap-dp":
             export_camtrap(dataset, staged)
@@ -83,7 +84,6 @@ def report_lines(report: ImportReport) -> list[str]:
 
 def main(args: argparse.Namespace) -> None:
     if args.what == "export":
-        lock_folder(args.out, "--out")
         export(load_dataset(args.source, follow_links=args.follow_links), args)
         return
     if args.out.exists():

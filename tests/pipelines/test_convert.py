@@ -84,6 +84,7 @@ def test_export_does_not_replace_the_data_set_or_other_files(small_dataset: Path
     message = error_message(run_command(*flags, small_dataset))
     assert "is the data set itself; give another folder with --out" in message
     assert {file: file.read_bytes() for file in small_dataset.glob("*.csv")} == before
+    assert not (small_dataset / ".lock").exists()
     (tmp_path / "notes.txt").touch()
     assert run_command(*flags, tmp_path).returncode == 0
     assert (tmp_path / "notes.txt").exists()
