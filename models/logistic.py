@@ -50,18 +50,20 @@ def fit_logistic(
 
     def loss(w: np.ndarray) -> float:
         z = A @ w
-        return float(weight @ (np.logaddexp(0, z) - y * z) + precision * np.sum((w - prior) ** 2) / 2)
+        entropy = -weight @ (scipy.special.log_expit(-z) + y * z)
+        return float(entropy + precision * np.sum((w - prior) ** 2) / 2)
 
     w = prior.copy()
+    current = loss(w)
     for _ in range(MAX_STEPS):
         p = scipy.special.expit(A @ w)
         gradient = A.T @ (weight * (p - y)) + precision * (w - prior)
         hessian = (A * (weight * p * (1 - p))[:, None]).T @ A + precision * np.eye(2)
         step = np.linalg.solve(hessian, gradient)
         # Far from the minimum, a full Newton step can increase the loss.
-        while loss(w - step) > loss(w) and np.abs(step).max() > TOLERANCE:
+        while (new := loss(w - step)) > current and np.abs(step).max() > TOLERANCE:
             step /= 2
-        w = w - step
+        w, current = w - step, new
         if np.abs(step).max() < TOLERANCE:
             break
     # With few examples, the slope can be negative by chance. The limit keeps the order of the scores.

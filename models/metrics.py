@@ -398,12 +398,36 @@ def difference_error(
     float
         nan if the metric is undefined for any number of blocks.
     """
+    differences = block_scores(metric, Y, P) - block_scores(metric, Y, other)
+    return standard_error(differences)
+
+
+def block_scores(
+    metric: Callable[[np.ndarray, np.ndarray], float], Y: np.ndarray, P: np.ndarray
+) -> np.ndarray:
+    """Return the metric in each of ten or fewer blocks of recordings, (n_blocks,); nan where it is undefined.
+
+    The blocks only depend on Y, so the differences between the block scores of two models are paired.
+
+    Parameters
+    ----------
+    metric : function `metric(Y, P)` of truth and scores.
+    Y : (n_recordings, n_species) truth, 1, 0 or nan for unknown.
+    P : (n_recordings, n_species) scores.
+    """
     for n_blocks in range(min(N_BLOCKS, len(Y)), 1, -1):
         blocks = [slice(k, None, n_blocks) for k in range(n_blocks)]
-        differences = [metric(Y[rows], P[rows]) - metric(Y[rows], other[rows]) for rows in blocks]
-        if np.isfinite(differences).sum() >= max(n_blocks / 2, 2):
-            return float(np.nanstd(differences, ddof=1) / np.sqrt(n_blocks))
-    return float("nan")
+        scores = np.array([metric(Y[rows], P[rows]) for rows in blocks])
+        if np.isfinite(scores).sum() >= max(n_blocks / 2, 2):
+            return scores
+    return np.full(1, np.nan)
+
+
+def standard_error(differences: np.ndarray) -> float:
+    """Return the standard error of the mean of differences between block scores; nan if it is undefined."""
+    if np.isfinite(differences).sum() < 2:
+        return float("nan")
+    return float(np.nanstd(differences, ddof=1) / np.sqrt(len(differences)))
 
 
 def validate_scores(Y: np.ndarray, P: np.ndarray) -> None:

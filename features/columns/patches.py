@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 
 from features.columns.block import MAX_NUMBER, ArraySpec, ColumnBlock, TrainingBoxes, read_block, save_block
-from features.columns.sequences import FRAMES_PER_STEP, steps
+from features.columns.sequences import FRAMES_PER_STEP, sliding_products, steps
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings, mel_centres, mel_edges
 
@@ -166,15 +166,10 @@ def activations(
     first_band : np.ndarray, shape (n_centres,)
         First mel band of each centre.
     """
-    n_positions = len(levels) - N_STEPS + 1
-    found = np.empty((n_positions, len(weights)), np.float32)
+    found = np.empty((len(levels) - N_STEPS + 1, len(weights)), np.float32)
     for first in np.unique(first_band):
-        which = np.flatnonzero(first_band == first)
-        patches = np.lib.stride_tricks.sliding_window_view(
-            levels[:, first : first + N_BANDS], N_STEPS, axis=0
-        )  # (P, B, T)
-        flat = patches.swapaxes(1, 2).reshape(n_positions, -1)  # (P, T * B)
-        found[:, which] = flat @ weights[which].reshape(len(which), -1).T
+        which = first_band == first
+        found[:, which] = sliding_products(levels[:, first : first + N_BANDS], weights[which])
     return found + offset
 
 

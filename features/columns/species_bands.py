@@ -166,14 +166,19 @@ def band_measures(
     length = min(length, len(frames))
     by_band = np.ascontiguousarray(frames.levels.T)  # (K, N)
     n_mels = len(by_band)
+    below = np.cumsum(np.pad(by_band, ((1, 0), (0, 0))), axis=0, dtype=float)  # sums of the bands below each
     level, above, peak = np.zeros((3, len(bands), len(frames)), np.float32)
     for k, (first, stop) in enumerate(bands):
         if stop == first:
             continue
         width = max((stop - first) // 2, 2)
-        flanks = np.r_[max(first - width, 0) : first, stop : min(stop + width, n_mels)]
-        level[k] = by_band[first:stop].mean(axis=0)
-        above[k] = level[k] - (by_band[flanks].mean(axis=0) if len(flanks) else 0)
+        low, high = max(first - width, 0), min(stop + width, n_mels)
+        n_inside, n_flanks = stop - first, high - low - (stop - first)
+        inside = below[stop] - below[first]
+        level[k] = inside / n_inside
+        above[k] = level[k]
+        if n_flanks:
+            above[k] -= (below[high] - below[low] - inside) / n_flanks
         peak[k] = by_band[first:stop].max(axis=0) - level[k]
     rank = percentile_rank(0.9, length)
     measures = [np.sort(windowed(x, starts, length), axis=2)[:, :, rank] for x in (level, above, peak)]
@@ -197,8 +202,9 @@ def pulse_shares(level: np.ndarray, frame_rate: float) -> list[np.ndarray]:
         One array per range.
     """
     n_frames = level.shape[-1]
-    spectrum = np.abs(scipy.fft.rfft(level - level.mean(axis=-1, keepdims=True), axis=-1))
+    spectrum = scipy.fft.rfft(level - level.mean(axis=-1, keepdims=True), axis=-1)
+    magnitude = np.sqrt(spectrum.real**2 + spectrum.imag**2)
+    total = magnitude.sum(axis=-1) + np.float32(1e-3)  # dB; avoids 0 / 0 for a constant level
     frequency = scipy.fft.rfftfreq(n_frames, 1 / frame_rate)
-    total = spectrum.sum(axis=-1) + np.float32(1e-3)  # dB; avoids 0 / 0 for a constant level
-    inside = [(frequency >= low) & (frequency < high) for low, high in pairwise(PULSE_EDGES)]
-    return [spectrum[..., bins].sum(axis=-1) / total for bins in inside]
+    ranges = pairwise(np.searchsorted(frequency, PULSE_EDGES))
+    return [magnitude[..., first:stop].sum(axis=-1) / total for first, stop in ranges]

@@ -4,20 +4,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 import pandas as pd
 from scipy.special import comb
 
 from features.columns.block import MAX_NUMBER, ArraySpec, ColumnBlock, TrainingBoxes, read_block, save_block
-from features.columns.sequences import FRAMES_PER_STEP, steps
+from features.columns.sequences import FRAMES_PER_STEP, sliding_products, steps
 from features.columns.species_bands import band_extents, fold_bands
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings, mel_range
 
 FILE = "templates.npz"
-N_STEPS = (4, 8, 16)  # possible lengths of a template: 0.16, 0.32 and 0.64 s
+N_STEPS = (4, 8, 16)  # possible lengths of a template, powers of two: 0.16, 0.32 and 0.64 s
 MAX_TEMPLATES = 768  # in total, over all species; every template adds to the time per recording
 # Smallest size of the random draw of templates of a species, see `Templates.n_drawn`. If fewer templates are
 # left for the draw, all correlations of the species are set to 0: so few templates would describe individual
@@ -25,6 +25,7 @@ MAX_TEMPLATES = 768  # in total, over all species; every template adds to the ti
 MIN_DRAWN = 6
 QUIET = 0.75  # dB; sound that varies less than this has a correlation near 0
 TEMPLATE_MEASURES = ("best", "top3", "lead")
+BAND_STEP = 8  # mel bands; calls whose bands are the same in multiples of it are correlated together
 HALF = max(N_STEPS) // 2  # half the length of the longest template, in steps
 CHUNK = 256  # number of windows whose correlations are computed at a time
 
@@ -188,17 +189,64 @@ class CutCalls:
         return len(self.patches)
 
     @cached_property
-    def by_length(self) -> list[tuple[int, np.ndarray, np.ndarray]]:
-        """One tuple per template length: number of steps, indices of the calls of this length, their patches.
+    def by_length(self) -> list["CallsOfLength"]:
+        """The calls in the order in which `correlations` returns them."""
+        return [CallsOfLength.of(self, n, np.flatnonzero(self.n_steps == n)) for n in np.unique(self.n_steps)]
 
-        The patches have the shape (n_steps * n_mels, n_indices).
-        """
-        found = [(n, np.flatnonzero(self.n_steps == n)) for n in N_STEPS]
-        return [
-            (n, which, np.ascontiguousarray(self.patches[which, :n].reshape(len(which), -1).T))
-            for n, which in found
-            if len(which)
-        ]
+    @cached_property
+    def position(self) -> np.ndarray:
+        """Position of each call in the order of `by_length`, shape (n_calls,)."""
+        groups = [group.which for calls in self.by_length for group in calls.groups]
+        return np.argsort(np.concatenate([np.zeros(0, int), *groups]))
+
+
+class CallGroup(NamedTuple):
+    """Calls of equal length and similar bands, which are correlated together.
+
+    Attributes
+    ----------
+    which : np.ndarray, shape (n_group,)
+        Indices of the calls.
+    mels : slice
+        Mel bands that contain the bands of all calls in the group.
+    weights : np.ndarray, shape (n_group, n_steps, n_mels_of_group)
+        float32 spectrogram of each call in these mel bands.
+    band : np.ndarray, shape (n_group,)
+        Row of `CallsOfLength.bands` for each call.
+    """
+
+    which: np.ndarray
+    mels: slice
+    weights: np.ndarray
+    band: np.ndarray
+
+
+class CallsOfLength(NamedTuple):
+    """All calls with the same number of steps.
+
+    Attributes
+    ----------
+    n_steps : int
+    bands : np.ndarray, shape (n_bands, 2)
+        The distinct bands: first mel band, and the one after the last.
+    groups : list of CallGroup
+    """
+
+    n_steps: int
+    bands: np.ndarray
+    groups: list[CallGroup]
+
+    @classmethod
+    def of(cls, calls: CutCalls, n_steps: int, which: np.ndarray) -> Self:
+        bands, band = np.unique(calls.band[which], axis=0, return_inverse=True)
+        rounded = calls.band[which] // [BAND_STEP, -BAND_STEP] * [BAND_STEP, -BAND_STEP]  # outwards
+        limits, group = np.unique(rounded, axis=0, return_inverse=True)
+        groups = []
+        for k, (first, stop) in enumerate(limits.tolist()):
+            own = group.ravel() == k
+            weights = np.ascontiguousarray(calls.patches[which[own], :n_steps, first:stop])
+            groups.append(CallGroup(which[own], slice(first, stop), weights, band.ravel()[own]))
+        return cls(n_steps, bands, groups)
 
 
 def cut_calls(
@@ -285,11 +333,13 @@ def window_correlations(frames: Frames, starts: np.ndarray, length: int, *, call
         begin, end = first[chunk : chunk + CHUNK], stop[chunk : chunk + CHUNK]
         found = correlations(levels[begin[0] : end[-1] + 2 * HALF], calls)[HALF:-HALF]
         highest += [found[a:b].max(axis=0) for a, b in zip(begin - begin[0], end - begin[0], strict=True)]
-    return np.stack(highest)
+    return np.stack(highest)[:, calls.position]
 
 
 def correlations(levels: np.ndarray, calls: CutCalls) -> np.ndarray:
     """Return the correlation of each call with the levels around each step, shape (n_steps, n_calls).
+
+    The calls are in the order of `calls.by_length`.
 
     Parameters
     ----------
@@ -297,35 +347,26 @@ def correlations(levels: np.ndarray, calls: CutCalls) -> np.ndarray:
     calls : CutCalls
     """
     found = np.empty((len(levels), len(calls)), np.float32)
-    total, squares = (
-        np.cumsum(np.pad(x, ((0, 0), (1, 0))), axis=1, dtype=float) for x in (levels, levels**2)
-    )
-    for n, which, patches in calls.by_length:
-        around = _around(levels, n)  # (N, n, K)
-        product = around.reshape(len(levels), -1) @ patches  # one product: (N, n * K) @ (n * K, calls)
-        bands, band_of_call = np.unique(calls.band[which], axis=0, return_inverse=True)
-        norm = _norms(total, squares, n, bands=bands).astype(np.float32)
-        found[:, which] = product / norm[:, band_of_call.ravel()]
+    filled = 0
+    for n, bands, groups in calls.by_length:
+        padded = np.pad(levels, ((n // 2, n - 1 - n // 2), (0, 0)))
+        norms = _norms(padded, n, bands=bands)
+        for group in groups:
+            product = sliding_products(padded[:, group.mels], group.weights)
+            np.divide(product, norms[:, group.band], out=found[:, filled : filled + len(group.which)])
+            filled += len(group.which)
     return found
 
 
-def _around(values: np.ndarray, n: int) -> np.ndarray:
-    """Return the `n` values around each step, shape (n_steps, n, ...); values beyond either end are 0."""
-    pad = [(n // 2, n - 1 - n // 2), *[(0, 0)] * (values.ndim - 1)]
-    view = np.lib.stride_tricks.sliding_window_view(np.pad(values, pad), n, axis=0)
-    return np.moveaxis(view, -1, 1)
+def _norms(levels: np.ndarray, n: int, *, bands: np.ndarray) -> np.ndarray:
+    """Return the norm of the `n` levels from each step in each band after subtraction of their mean.
 
-
-def _norms(total: np.ndarray, squares: np.ndarray, n: int, *, bands: np.ndarray) -> np.ndarray:
-    """Return the norm of the levels around each step in each band after subtraction of their mean.
-
-    The shape is (n_steps, n_bands). The norm of a patch with `QUIET` dB in every value is added. This keeps
-    the correlations low where the recording is nearly silent.
+    The shape is (n_steps - n + 1, n_bands). The norm of a patch with `QUIET` dB in every value is added. This
+    keeps the correlations low where the recording is nearly silent.
 
     Parameters
     ----------
-    total, squares : np.ndarray, shape (n_steps, n_mels + 1)
-        Sums of the levels, and of their squares, over all mel bands below each band edge.
+    levels : np.ndarray, shape (n_steps, n_mels)
     n : int
         Number of steps of the template.
     bands : np.ndarray, shape (n_bands, 2)
@@ -333,9 +374,19 @@ def _norms(total: np.ndarray, squares: np.ndarray, n: int, *, bands: np.ndarray)
     """
     low, high = bands.T
     area = n * (high - low)
-    below = (_around(x, n).sum(axis=1) for x in (total, squares))
-    sum_, sum_of_squares = (x[:, high] - x[:, low] for x in below)
-    return np.sqrt(np.maximum(sum_of_squares - sum_**2 / area, 0)) + QUIET * np.sqrt(area)
+    mel = np.arange(levels.shape[1])[:, None]
+    in_band = ((low <= mel) & (mel < high)).astype(float)  # (n_mels, n_bands)
+    sum_, sum_of_squares = (_sums(x, n) @ in_band for x in (levels.astype(float), levels.astype(float) ** 2))
+    deviation = np.sqrt(np.maximum(sum_of_squares - sum_**2 / area, 0))
+    return (deviation + QUIET * np.sqrt(area)).astype(np.float32)
+
+
+def _sums(values: np.ndarray, n: int) -> np.ndarray:
+    """Return the sum of the `n` rows from each row, (n_rows - n + 1, n_columns); n is a power of two."""
+    while n > 1:  # sums of two, four, eight ... rows
+        n //= 2
+        values = values[: len(values) - n] + values[n:]
+    return values
 
 
 def template_columns(

@@ -228,8 +228,8 @@ def _arrays_of(file: Path) -> Iterator[Mapping[str, np.ndarray]]:
     """Yield the arrays of an npz file, which are read when they are used."""
     try:
         validate_regular_file(file)
-        validate_stored(file)
         with np.load(file, allow_pickle=False) as stored:
+            validate_stored(stored.zip)
             yield stored
     except Exception as error:  # NumPy and zipfile raise many types, depending on where the file is damaged
         raise ValueError(f"{file.name} does not contain the expected arrays ({error})") from error
@@ -243,15 +243,14 @@ def write_arrays(file: Path, arrays: Iterable[tuple[str, ArrayLike]]) -> None:
                 np.lib.format.write_array(part, np.asanyarray(array))
 
 
-def validate_stored(file: Path) -> None:
+def validate_stored(parts: zipfile.ZipFile) -> None:
     """Raise ValueError if a part of a ZIP file is compressed. This software never compresses.
 
     Three gigabytes of zeros need three megabytes in a compressed file.
     """
-    with zipfile.ZipFile(file) as parts:
-        for part in parts.infolist():
-            if part.compress_type != zipfile.ZIP_STORED:
-                raise ValueError(f"{part.filename} is compressed")
+    for part in parts.infolist():
+        if part.compress_type != zipfile.ZIP_STORED:
+            raise ValueError(f"{part.filename} is compressed")
 
 
 def read_json(path: Path) -> Any:

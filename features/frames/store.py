@@ -1,7 +1,7 @@
 """Frames on disk, computed once per recording and settings."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from itertools import islice
+from itertools import chain, count, islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -233,8 +233,8 @@ def _stored_arrays(
 
 def _stored_blocks(file: Path) -> Iterator[np.ndarray]:
     """Return the blocks of packed frames in a file of the store."""
-    n_blocks = int(read_arrays(file, "n_blocks")["n_blocks"])
-    return read_each(file, (f"frames{k}" for k in range(n_blocks)))
+    arrays = read_each(file, chain(["n_blocks"], (f"frames{k}" for k in count())))
+    return islice(arrays, int(next(arrays)))
 
 
 def _packed(blocks: Iterable[np.ndarray], sr: int, settings: SpectralSettings) -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@
 
 import io
 import time
+import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from features.common.errors import UserError
 from features.common.files import replacing, validate_regular_file, validate_stored
+from models.estimators.column_moments import moments
 from models.estimators.labels import check_labels, multilabel_tags
 from models.estimators.window_net import WindowNet
 
@@ -144,7 +146,8 @@ class NetworkClassifier(BaseEstimator, ABC):
         if not is_known.any():
             raise UserError(f"none of the {len(Y)} training windows has a known label; add TP or FP boxes")
         self.n_inputs_, self.n_species_ = X.shape[-1], Y.shape[1]
-        mean, std = _moments(X)
+        mean, variance = moments(X.reshape(-1, X.shape[-1]))
+        std = np.sqrt(np.maximum(variance, 1e-6))  # a silent band has variance 0
         self.net_ = self.make_net(
             torch.tensor(mean, dtype=torch.float32),
             torch.tensor(std, dtype=torch.float32),
@@ -242,7 +245,8 @@ class NetworkClassifier(BaseEstimator, ABC):
         """
         try:
             validate_regular_file(file)
-            validate_stored(file)
+            with zipfile.ZipFile(file) as parts:
+                validate_stored(parts)
             stored: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
             parameters, state = stored["params"], stored["state"]
             if parameters["device"] != "cpu":
@@ -323,20 +327,3 @@ def _base_rate(Y: np.ndarray, weak_negative_weight: float) -> Tensor:
     weight = np.where(np.isnan(Y), weak_negative_weight, 1.0)
     positives = (Y == 1).sum(axis=0)
     return torch.tensor((positives + 0.5) / (weight.sum(axis=0) + 1), dtype=torch.float32)
-
-
-def _moments(X: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean and the standard deviation of each band or column over windows, both (n_inputs,).
-
-    The windows are converted to float64 in batches, because a copy of all windows would need too much memory.
-    """
-    others = tuple(range(X.ndim - 1))
-    total, squares = np.zeros((2, X.shape[-1]))
-    for first in range(0, len(X), PREDICT_BATCH):
-        x = X[first : first + PREDICT_BATCH].astype(np.float64)
-        total += x.sum(axis=others)
-        squares += (x**2).sum(axis=others)
-    n = X.size / X.shape[-1]
-    mean = total / n
-    variance = squares / n - mean**2
-    return mean, np.sqrt(np.maximum(variance, 1e-6))  # a silent band has variance 0

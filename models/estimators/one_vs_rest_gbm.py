@@ -17,9 +17,10 @@ from features.common.files import read_json, replacing, write_json
 from models.estimators.labels import check_labels, constant_log_odds, label_weights, multilabel_tags
 from models.estimators.lightgbm_text import read_booster
 
-VERSION = 6  # increase it when the same parameters and data give different scores
+VERSION = 7  # increase it when the same parameters and data give different scores
 OWN_BINS = 15  # maximum number of bins per feature if each species has its own, for its few known windows
 SHARED_BINS = 127  # maximum number of bins per feature if all species share them
+EDGE_WINDOWS = 4096  # number of windows, drawn at random, from which the edges of shared bins are computed
 FILE = "trees.json"
 
 LIGHTGBM = {
@@ -48,6 +49,9 @@ class OneVsRestGBM(BaseEstimator):
         Weight of an unknown label, which counts as a negative, in a window without a known call. In a window
         with a call of another species, the weight is 1, which separates species from each other. If
         `weak_negative_weight` is 0, windows with an unknown label are left out.
+    max_weak_negatives : int
+        Maximum number of weak negatives in the fit of a species. They are drawn at random, and their weight
+        is increased so that the sum of the weights does not change.
     random_state : int
         Random seed.
     n_jobs : int
@@ -66,7 +70,7 @@ class OneVsRestGBM(BaseEstimator):
     optimised thresholds, and are fitted in two thirds of the time.
 
     If `weak_negative_weight` is positive, all species share the bins of the features. The bin edges are
-    computed from the windows in which any species is present. If they were computed from all windows, most
+    computed from windows in which any species is present. If they were computed from all windows, most
     bins would cover background noise. If `weak_negative_weight` is 0, each species has its own bins, because
     its few known windows would fill only a few of the shared bins.
 
@@ -99,6 +103,7 @@ class OneVsRestGBM(BaseEstimator):
         feature_fraction: float | None = None,
         extra_trees: bool = True,
         weak_negative_weight: float = 0.1,
+        max_weak_negatives: int = 2000,
         random_state: int = 0,
         n_jobs: int = 1,
     ) -> None:
@@ -110,6 +115,7 @@ class OneVsRestGBM(BaseEstimator):
         self.feature_fraction = feature_fraction
         self.extra_trees = extra_trees
         self.weak_negative_weight = weak_negative_weight
+        self.max_weak_negatives = max_weak_negatives
         self.random_state = random_state
         self.n_jobs = n_jobs
 
@@ -131,10 +137,10 @@ class OneVsRestGBM(BaseEstimator):
         self.n_species_ = Y.shape[1]
         try:
             weights = label_weights(Y, self.weak_negative_weight)
-            binned = _binned(X, (Y == 1).any(axis=1), self.n_jobs) if self.weak_negative_weight else None
+            binned = self._binned(X, (Y == 1).any(axis=1)) if self.weak_negative_weight else None
             self.boosters_ = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
-                joblib.delayed(self._fit_species)(X, y, weight, binned)
-                for y, weight in zip(Y.T, weights.T, strict=True)
+                joblib.delayed(self._fit_species)(X, k, Y[:, k], weights[:, k], binned)
+                for k in range(self.n_species_)
             )
         except LightGBMError as error:
             reason = str(error).strip()
@@ -226,13 +232,22 @@ class OneVsRestGBM(BaseEstimator):
         ]
         return model
 
+    def _binned(self, X: np.ndarray, is_present: np.ndarray) -> lgb.Dataset:
+        """Return X in bins, with edges from the windows in `is_present`, or from all if none is."""
+        params = LIGHTGBM | {"max_bin": SHARED_BINS, "num_threads": joblib.effective_n_jobs(self.n_jobs)}
+        windows = np.flatnonzero(is_present) if is_present.any() else np.arange(len(X))
+        sample = X[np.random.default_rng(self.random_state).permutation(windows)[:EDGE_WINDOWS]]
+        edges = lgb.Dataset(sample, np.zeros(len(sample)), params=params)
+        return lgb.Dataset(X, np.zeros(len(X)), reference=edges, params=params).construct()
+
     def _fit_species(
-        self, X: np.ndarray, y: np.ndarray, weight: np.ndarray, binned: lgb.Dataset | None
+        self, X: np.ndarray, k: int, y: np.ndarray, weight: np.ndarray, binned: lgb.Dataset | None
     ) -> lgb.Booster | float:
-        """Return the model of one species.
+        """Return the model of a species.
 
         Parameters
         ----------
+        k : index of the species.
         y : (n_windows,) labels of the species.
         weight : (n_windows,) weights of the labels, not used without shared bins.
         binned : X in shared bins, or None for bins of its own, from the windows with a known label.
@@ -244,10 +259,21 @@ class OneVsRestGBM(BaseEstimator):
             known = ~np.isnan(y)
             data = lgb.Dataset(X[known], y[known] == 1, params=LIGHTGBM | {"max_bin": OWN_BINS})
         else:
-            data = binned.subset(list(range(len(y)))).construct()  # a copy, because species differ in labels
-            data.set_label(y == 1)
+            rows, weight = self._draw_weak_negatives(weight, np.random.default_rng((self.random_state, k)))
+            data = binned.subset(rows.tolist()).construct()
+            data.set_label(y[rows] == 1)
             data.set_weight(weight)
         return lgb.train(self._lightgbm_params(), data, num_boost_round=self.n_estimators)
+
+    def _draw_weak_negatives(
+        self, weight: np.ndarray, rng: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the windows for the fit of a species and their weights, from the weights of all windows."""
+        weak = np.flatnonzero(weight < 1)
+        drawn = rng.permutation(weak)[: self.max_weak_negatives]
+        rows = np.sort(np.concatenate([np.flatnonzero(weight >= 1), drawn]))
+        share = len(drawn) / max(len(weak), 1)
+        return rows, np.where(weight[rows] < 1, weight[rows] / (share or 1), weight[rows])
 
     def _lightgbm_params(self) -> dict[str, Any]:
         fraction = self.feature_fraction
@@ -267,14 +293,6 @@ class OneVsRestGBM(BaseEstimator):
 
 def _booster_file(folder: Path, k: int) -> Path:
     return folder / f"trees_s{k}.txt"
-
-
-def _binned(X: np.ndarray, is_present: np.ndarray, n_jobs: int) -> lgb.Dataset:
-    """Return X in bins, whose edges are computed from the windows in `is_present`, or from all if none is."""
-    params = LIGHTGBM | {"max_bin": SHARED_BINS, "num_threads": joblib.effective_n_jobs(n_jobs)}
-    sample = X[is_present] if is_present.any() else X
-    edges = lgb.Dataset(sample, np.zeros(len(sample)), params=params)
-    return lgb.Dataset(X, np.zeros(len(X)), reference=edges, params=params).construct()
 
 
 def _log_odds(booster: lgb.Booster | float, X: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """Feature table of the training windows: for each fold, the rows to fit a model on and the rows to score."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from tqdm import tqdm
@@ -10,12 +11,13 @@ from features.columns.block import TrainingBoxes
 from features.columns.sequences import FRAMES_PER_STEP
 from features.columns.window_features import WindowFeatures
 from features.common.parallel import in_parallel
-from features.frames.frames import concatenate, overlay
+from features.frames.frames import Frames, concatenate, overlay
 from features.frames.windows import overlay_labels
 from models.folds import Fold
 from pipelines.core.task import Task
 
 N_OVERLAYS = 4  # per window with a call
+MAX_LOADED = 64  # number of recordings whose frames are kept in memory
 MAX_OVERLAYS = 8192  # in total; with many calls, fewer overlays per call are enough
 
 
@@ -119,17 +121,30 @@ class TrainingWindows:
         """Measures of the overlays, (n_overlays, n_measures)."""
         recording = self.task.per_window(np.arange(len(self.task.fold)))
         calls = recording[self._pairs[:, 0]]
-        arguments = [(self._pairs[calls == r],) for r in np.unique(calls)]
-        measured = in_parallel(self._measure_overlays, arguments, self.task.jobs)
-        progress = tqdm(measured, desc="overlays", total=len(arguments), unit="recording")
-        return np.concatenate([self._measured[:0], *progress])
+        # Fold by fold, because the other windows of the pairs are in recordings of the same fold.
+        order = np.argsort(self.task.fold, kind="stable")
+        rows = [np.flatnonzero(calls == r) for r in order[np.isin(order, calls)]]
+        parts = in_parallel(
+            self._measure_overlays, ((self._pairs[of_call],) for of_call in rows), self.task.jobs
+        )
+        measured = np.concatenate(
+            [self._measured[:0], *tqdm(parts, desc="overlays", total=len(rows), unit="recording")]
+        )
+        measured[np.concatenate([np.zeros(0, int), *rows])] = measured.copy()
+        return measured
+
+    @cached_property
+    def _frames(self) -> Callable[[int], Frames]:
+        """Function that returns the frames of a training recording, given its index."""
+        ids = list(self.task.dataset.train)
+        return lru_cache(MAX_LOADED)(lambda k: self.task.store.load(ids[k], "train"))
 
     def _measure_overlays(self, pairs: np.ndarray) -> np.ndarray:
         """Return the measures of pairs whose calls are all in one recording, (n_pairs, n_measures)."""
         task, reach = self.task, self.features.reach
-        ids, starts = list(task.dataset.train), np.concatenate(task.starts("train"))
-        recording = task.per_window(np.arange(len(ids)))
-        source = task.store.load(ids[recording[pairs[0, 0]]], "train")
+        starts = np.concatenate(task.starts("train"))
+        recording = task.per_window(np.arange(len(task.fold)))
+        source = self._frames(recording[pairs[0, 0]])
         # Templates are correlated in steps of two frames. An excerpt must therefore start at a step boundary
         # of the call's recording and have an even number of frames.
         before = reach + (starts[pairs[:, 0]] - reach) % FRAMES_PER_STEP
@@ -137,7 +152,7 @@ class TrainingWindows:
         n_frames += n_frames % FRAMES_PER_STEP
         parts = []
         for (call, place), margin in zip(pairs, before, strict=True):
-            target = task.store.load(ids[recording[place]], "train")
+            target = self._frames(recording[place])
             parts.append(
                 overlay(
                     source.excerpt(starts[call] - margin, n_frames),

@@ -243,7 +243,8 @@ def _studies(contents: Contents) -> list[str]:
             if values is None:
                 continue
             plots.plot_study(values, contents.figures / f"study_{name}.png")
-            sections.append(html.section(f"Study of {name}", _images(contents, f"study_{name}")))
+            images = _images(contents, f"study_{name}")
+            sections.append(html.section(f"Study of {name}", f"<p>{texts.STUDY_TEXT}</p>", images))
     return sections
 
 

@@ -88,3 +88,8 @@ BLEND_TEXT = (
     "Weights of the members. The weights for new recordings are fitted on the out-of-fold scores of all "
     "folds. The weights for the scores of a fold are fitted on the other folds."
 )
+STUDY_TEXT = (
+    "Each trial fits the model with other parameters; the first uses the default parameters. A trial is "
+    "pruned when it is behind the best one by more than one standard error on the folds so far. The first "
+    "trial whose score is within one standard error of the best is selected."
+)

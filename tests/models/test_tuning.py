@@ -1,7 +1,6 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import numpy as np
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 from sklearn.base import BaseEstimator
 
 from features.common.errors import UserError
@@ -18,7 +17,7 @@ from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.folds import out_of_fold, split
 from models.metrics import lrap
 from models.scoring.aggregation import best_aggregation
-from models.tuning import FINISHED, CrossValidation, SearchSpace, Study, tune
+from models.tuning import FINISHED, CrossValidation, SearchSpace, Study, Tuned, tune
 
 SPACE = SearchSpace(
     distributions={
@@ -56,7 +55,7 @@ def validation() -> CrossValidation:
 
 
 @pytest.fixture
-def run(validation: CrossValidation) -> Callable[..., dict[str, Any]]:
+def run(validation: CrossValidation) -> Callable[..., Tuned]:
     """Return a function that runs a study, given a database, a number of trials and a seed."""
 
     def run(
@@ -66,7 +65,7 @@ def run(validation: CrossValidation) -> Callable[..., dict[str, Any]]:
         *,
         validation: CrossValidation = validation,
         make_model: Callable[[dict[str, Any]], BaseEstimator] = make_model,
-    ) -> dict[str, Any]:
+    ) -> Tuned:
         return tune(make_model, validation, space=SPACE, study=Study(database, "s", n_trials, seed))
 
     return run
@@ -86,9 +85,8 @@ def test_defaults_come_first_and_n_trials_is_the_total(run: Callable, tmp_path: 
     assert parameters(database)[0] == SPACE.defaults
     run(database, 4)
     assert len(parameters(database)) == 4
-    best = run(database, 4)
+    run(database, 4)
     assert len(load(database).trials) == 4
-    assert best == load(database).best_params
 
 
 def test_continued_study_equals_uninterrupted_study(run: Callable, tmp_path: Path) -> None:
@@ -106,15 +104,15 @@ def test_study_continues_after_interruption(
 ) -> None:
     whole, interrupted = tmp_path / "whole.db", tmp_path / "interrupted.db"
     run(whole, 5)
-    score, calls = tuning._score, []
+    run_trial, calls = tuning._run, []
 
-    def score_or_interrupt(*args: object) -> float | None:
+    def run_or_interrupt(*args: object) -> object:
         calls.append(1)
         if len(calls) == at:
             raise KeyboardInterrupt
-        return score(*args)  # type: ignore[arg-type]
+        return run_trial(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(tuning, "_score", score_or_interrupt)
+    monkeypatch.setattr(tuning, "_run", run_or_interrupt)
     with pytest.raises(KeyboardInterrupt):
         run(interrupted, 5)
     monkeypatch.undo()
@@ -136,8 +134,9 @@ def test_database_can_be_in_any_folder(run: Callable, tmp_path: Path, name: str)
 @pytest.mark.parametrize(
     ("statement", "reason"),
     [
-        ("UPDATE trial_params SET param_value = 0.123", "its best trial is not valid: "),
-        ("DELETE FROM trial_params", "its best trial is not valid: "),
+        ("UPDATE trial_params SET param_value = 0.123", "its selected trial is not valid: "),
+        ("DELETE FROM trial_params", "its selected trial is not valid: "),
+        ("DELETE FROM trial_user_attributes", "trial 0 has no block scores"),
         ("UPDATE alembic_version SET version_num = 'v1.0.0'", "optuna"),
     ],
 )
@@ -152,26 +151,84 @@ def test_study_of_other_software_is_rejected(
         run(database, 1)
 
 
-def test_poor_trials_are_pruned(run: Callable, validation: CrossValidation, tmp_path: Path) -> None:
-    calls = iter(range(10**6))
-    decreasing = replace(validation, metric=lambda Y, P: -float(next(calls)))
-    run(tmp_path / "optuna.db", 8, validation=decreasing)
-    states = [trial.state for trial in load(tmp_path / "optuna.db").trials]
-    assert states[:4] == [TrialState.COMPLETE] * 4
-    assert states[4:] == [TrialState.PRUNED] * 4
+class Planned(BaseEstimator):
+    """A classifier that ranks the species of a recording first in the recordings `good`, last in others."""
+
+    def __init__(self, good: range = range(0)) -> None:
+        self.good = good
+
+    def fit(self, X: np.ndarray, Y: np.ndarray) -> "Planned":
+        return self
+
+    def predict_proba(self, X: np.ndarray) -> np.ndarray:
+        recording, species = X.T
+        P = np.full((len(X), 4), 0.5)
+        P[np.arange(len(X)), species] = np.isin(recording, self.good)
+        return P
+
+
+def planned_study(run: Callable, folder: Path, good: list[range]) -> tuple[Tuned, list[FrozenTrial]]:
+    """Return the result and the trials of a study whose trial k is right in the recordings `good[k]`.
+
+    There are 40 recordings of 4 species in 5 folds: recordings 0 to 7, 8 to 15, and so on. Recording r is in
+    block r % 10 of the standard error.
+    """
+    recording = np.arange(40)
+    fold, species = recording // 8, recording % 4
+    truth = np.eye(4)[species]
+    validation = CrossValidation(
+        split(np.stack([recording, species], axis=1), truth, fold), recording, fold, truth, lrap
+    )
+    models = map(Planned, [*good, good[0]])
+    result = run(folder / "planned.db", len(good), validation=validation, make_model=lambda _: next(models))
+    return result, load(folder / "planned.db").trials
+
+
+def test_trials_that_are_behind_the_best_are_pruned(run: Callable, tmp_path: Path) -> None:
+    good = [range(12), range(0), range(24), range(8), range(40)]
+    _, trials = planned_study(run, tmp_path, good)
+    complete, pruned = TrialState.COMPLETE, TrialState.PRUNED
+    assert [trial.state for trial in trials] == [complete, pruned, complete, pruned, complete]
+    assert [len(trial.intermediate_values) for trial in trials] == [5, 1, 5, 2, 5]
+
+
+@pytest.mark.parametrize(
+    ("good", "selected"),
+    [
+        ([range(4), range(4, 9)], 0),  # 4 recordings are lost, 5 are gained
+        ([range(20), range(36)], 1),
+        ([range(8), range(33), range(38)], 2),
+    ],
+)
+def test_first_trial_within_one_standard_error_of_the_best_is_selected(
+    run: Callable, tmp_path: Path, good: list[range], selected: int
+) -> None:
+    result, trials = planned_study(run, tmp_path, good)
+    assert {trial.state for trial in trials} == {TrialState.COMPLETE}
+    assert result.parameters == trials[selected].params
+    right = result.scores.argmax(axis=1) == np.arange(40) % 4
+    np.testing.assert_array_equal(np.flatnonzero(right), good[selected])
 
 
 def test_value_of_a_trial_is_the_out_of_fold_score(
     run: Callable, validation: CrossValidation, tmp_path: Path
 ) -> None:
-    best = run(tmp_path / "optuna.db", 3)
-    *_, P = out_of_fold(make_model(best), validation.folds)
+    result = run(tmp_path / "optuna.db", 3)
+    *_, P = out_of_fold(make_model(result.parameters), validation.folds)
+    np.testing.assert_array_equal(result.scores, P)
     aggregation, _, score = best_aggregation(
         P, validation.first, validation.truth, fold=validation.fold, metric=lrap
     )
-    trial = load(tmp_path / "optuna.db").best_trial
+    (trial,) = [t for t in load(tmp_path / "optuna.db").trials if t.params == result.parameters]
     assert trial.value == score
     assert trial.user_attrs["pooling"] == aggregation.pooling
+
+
+def test_scores_of_a_finished_study_are_computed_again(run: Callable, tmp_path: Path) -> None:
+    result, again = (run(tmp_path / "optuna.db", 3) for _ in range(2))
+    assert len(load(tmp_path / "optuna.db").trials) == 3
+    assert again.parameters == result.parameters
+    np.testing.assert_array_equal(again.scores, result.scores)
 
 
 def test_error_of_a_fit_names_the_trial_and_its_parameters(run: Callable, tmp_path: Path) -> None:

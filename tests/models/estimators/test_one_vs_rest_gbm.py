@@ -9,6 +9,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.metrics import roc_auc_score
 
 from features.common.errors import UserError
+from models.estimators.labels import label_weights
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.metrics import lrap
 
@@ -75,6 +76,26 @@ def test_unknown_label_with_weight_1_is_a_negative() -> None:
     np.testing.assert_array_equal(strong, as_zeros)
     weak = OneVsRestGBM(**FAST, weak_negative_weight=0.05).fit(X, Y).predict_proba(X)
     assert weak.mean() > strong.mean()
+
+
+def test_few_weak_negatives_represent_all() -> None:
+    """All other windows are used, and the weak negatives that are drawn have the weight of all of them."""
+    X, Y, _ = windows(3000)
+    model = OneVsRestGBM(**FAST, max_weak_negatives=100, random_state=3)
+    for k, weight in enumerate(label_weights(Y, model.weak_negative_weight).T):
+        rows, drawn = model._draw_weak_negatives(weight, np.random.default_rng(k))
+        weak = weight < 1
+        assert (np.diff(rows) > 0).all()  # none is used twice
+        np.testing.assert_array_equal(rows[~weak[rows]], np.flatnonzero(~weak))
+        np.testing.assert_array_equal(drawn[~weak[rows]], 1)
+        assert weak[rows].sum() == 100
+        assert drawn[weak[rows]].sum() == pytest.approx(weight[weak].sum())
+    X_new, _, truth = windows(seed=1)
+    few, every = (
+        lrap(truth, clone(model).set_params(max_weak_negatives=n).fit(X, Y).predict_proba(X_new))
+        for n in (100, 3000)
+    )
+    assert few > every - 0.02
 
 
 def test_unknown_label_in_a_window_with_a_call_is_a_negative() -> None:

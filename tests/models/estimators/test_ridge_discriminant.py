@@ -3,6 +3,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.linear_model import Ridge
+from sklearn.preprocessing import StandardScaler
 
 from models.estimators.ridge_discriminant import RidgeDiscriminant
 
@@ -26,6 +28,18 @@ def test_direction_is_that_of_fishers_discriminant() -> None:
     assert found @ expected / np.linalg.norm(found) / np.linalg.norm(expected) > 0.999
     # Both models return log odds, so the norms of their coefficients are similar.
     assert 0.5 < np.linalg.norm(found) / np.linalg.norm(expected) < 2
+
+
+def test_direction_is_that_of_scikit_learns_ridge() -> None:
+    X, Y = windows(300)
+    Y[:100] = np.nan
+    weight = np.where(np.isnan(Y).all(axis=1), 0.1, 1.0)
+    Z = np.clip(StandardScaler().fit(X, sample_weight=weight).transform(X), -4, 4)
+    expected = Ridge(20.0).fit(Z, Y == 1, sample_weight=weight).coef_
+    model = RidgeDiscriminant(20.0).fit(X, Y)
+    for found, reference in zip(model.coef_ * model.scale_, expected, strict=True):
+        ratio = np.linalg.norm(found) / np.linalg.norm(reference)  # set by the logistic regression
+        np.testing.assert_allclose(found, ratio * reference, atol=1e-4 * np.abs(found).max())
 
 
 def test_mean_probability_is_the_share_of_positives() -> None:
