@@ -1,10 +1,11 @@
-"""Reader of LightGBM's text format that validates a model before LightGBM loads it.
+"""LightGBM's text format: a reader that validates a model before LightGBM loads it, and a merge of models.
 
 LightGBM does not validate the text of a model. It uses numbers from the text as memory offsets, and
 unexpected keywords can end the process. `read_booster` therefore parses the text, validates every number
 and passes LightGBM a new text that contains only these numbers.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import lightgbm as lgb
@@ -23,6 +24,7 @@ SPLIT_FIELDS = {
     "internal_count": int,
 }
 LEAF_FIELDS = {"leaf_value": float, "leaf_weight": float, "leaf_count": int}
+NO_TREE = "num_leaves=1\nnum_cat=0\nleaf_value=0.0\nshrinkage=1\nis_linear=0"  # adds 0 to every score
 NUMERICAL = (0, 2, 4, 6, 8, 10)  # decision types of numerical splits; odd numbers are categorical splits
 
 
@@ -44,7 +46,7 @@ def read_booster(file: Path, n_features: int) -> lgb.Booster:
     """
     text = file.read_text(encoding="utf-8")
     try:
-        header, *blocks = text[: text.index("\nend of trees")].split("\nTree=")
+        header, blocks = _trees(text)
         last_feature = _fields(header)["max_feature_idx"]
         if last_feature != str(n_features - 1):
             raise ValueError(f"max_feature_idx is {last_feature}")
@@ -52,20 +54,51 @@ def read_booster(file: Path, n_features: int) -> lgb.Booster:
     except (ValueError, KeyError) as error:
         reason = f"missing field {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"{file.name}: not a LightGBM model of {n_features} features ({reason})") from error
+    return _booster(trees, n_features, n_classes=1)
+
+
+def merge(boosters: Sequence[lgb.Booster]) -> lgb.Booster:
+    """Return a model with a class for each of several binary models, with the same raw scores.
+
+    Predicting with it takes about half as long as with the models one after the other, because LightGBM then
+    reads each row of the features once.
+
+    Parameters
+    ----------
+    boosters : binary classifiers with the same features.
+    """
+    n_features = boosters[0].num_feature()
+    of_model = [_trees(booster.model_to_string())[1] for booster in boosters]
+    texts = [[block.partition("\n")[2].strip() for block in blocks] for blocks in of_model]
+    n_rounds = max(map(len, texts))
+    trees = [trees[k] if k < len(trees) else NO_TREE for k in range(n_rounds) for trees in texts]
+    return _booster(trees, n_features, n_classes=len(boosters))
+
+
+def _booster(trees: Sequence[str], n_features: int, *, n_classes: int) -> lgb.Booster:
+    """Return the model that consists of trees; tree k belongs to class k % n_classes."""
     numbered = [f"Tree={k}\n{tree}\n\n" for k, tree in enumerate(trees)]
     fields = {
         "version": "v4",
-        "num_class": "1",
-        "num_tree_per_iteration": "1",
+        "num_class": str(n_classes),
+        "num_tree_per_iteration": str(n_classes),
         "label_index": "0",
         "max_feature_idx": str(n_features - 1),
-        "objective": "binary sigmoid:1",
+        "objective": "binary sigmoid:1"
+        if n_classes == 1
+        else f"multiclassova num_class:{n_classes} sigmoid:1",
         "feature_names": " ".join(f"Column_{k}" for k in range(n_features)),
         "feature_infos": " ".join(["none"] * n_features),
         "tree_sizes": " ".join(str(len(tree)) for tree in numbered),
     }
     head = "\n".join(["tree", *(f"{key}={value}" for key, value in fields.items())])
     return lgb.Booster(model_str=f"{head}\n\n{''.join(numbered)}end of trees\n")
+
+
+def _trees(text: str) -> tuple[str, list[str]]:
+    """Return the head of a model's text, and the text of each tree, which begins with its number."""
+    head, *blocks = text[: text.index("\nend of trees")].split("\nTree=")
+    return head, blocks
 
 
 def _fields(block: str) -> dict[str, str]:

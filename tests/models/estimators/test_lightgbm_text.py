@@ -4,7 +4,7 @@ import lightgbm as lgb
 import numpy as np
 import pytest
 
-from models.estimators.lightgbm_text import read_booster
+from models.estimators.lightgbm_text import merge, read_booster
 
 
 @pytest.fixture
@@ -23,6 +23,19 @@ def test_read_model_scores_the_same(file: Path) -> None:
     X = np.random.default_rng(1).normal(size=(50, 3))
     expected = lgb.Booster(model_file=file).predict(X, raw_score=True)
     np.testing.assert_array_equal(read_booster(file, 3).predict(X, raw_score=True), expected)
+
+
+@pytest.mark.parametrize("n_models", [1, 3])
+def test_merged_models_score_the_same(n_models: int) -> None:
+    rng = np.random.default_rng(0)
+    X, X_new = rng.normal(size=(2, 300, 5))
+    params = {"objective": "binary", "num_leaves": 4, "verbosity": -1, "num_threads": 1}
+    boosters = [
+        lgb.train(params, lgb.Dataset(X, X[:, k] > 1), num_boost_round=3 + k) for k in range(n_models)
+    ]
+    expected = np.column_stack([booster.predict(X_new, raw_score=True) for booster in boosters])
+    found = np.asarray(merge(boosters).predict(X_new, raw_score=True)).reshape(len(X_new), -1)
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_wrong_number_of_features_is_rejected(file: Path) -> None:
