@@ -121,14 +121,14 @@ def bench_features(dataset: Dataset, folder: Path, settings: BenchmarkSettings) 
         )
     for name in implementations:
         if name not in (OURS, FLOOR):
-            report.ratio(name, OURS)
-    report.ratio(OURS, FLOOR)
+            report.ratio(name, OURS, "at least 10" if name == "librosa per window" else None)
+    report.ratio(OURS, FLOOR, "at most 1.40")
 
     recordings = _repeated(dataset, settings.n_scaling)
     runs = {f"{n} core(s)": _store_run(recordings, folder / "scratch", n) for n in (1, N_CORES)}
     scaling = alternate(runs, [None], settings.repeats)
     one, two = (float(np.median(times)) for times in scaling.values())
-    report.figures[f"one core / two cores, {len(recordings)} recordings"] = one / two
+    report.add(f"one core / two cores, {len(recordings)} recordings", one / two, "at least 1.85")
 
     load = os.getloadavg()[0]
     (_, few), (seconds, many) = (
@@ -209,7 +209,7 @@ def bench_fit(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Re
         scores = np.mean([pool(model.predict_proba(X_test), first, "max") for model in parts], axis=0)
         report.figures[f"LRAP, {name}"] = lrap(truth, scores)
         if name != OURS:
-            report.ratio(name, OURS)
+            report.ratio(name, OURS, "at least 8")
     report.figures["windows x columns"] = f"{X.shape[0]} x {X.shape[1]}"
     folds = [windows.fold(k) for k in range(task.n_folds)]
     _, report.figures["seconds per trial"] = cross_validate(models[OURS][0], folds)
@@ -253,6 +253,7 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> R
         "GBM, MLP and GRU": [gbm, mlp, gru],
         "GBM, MLP, GRU and CNN": [gbm, mlp, gru, cnn],
     }
+    bars = dict(zip(blends, ("at most 1.55", "at most 2.2", None, "at most 3.0"), strict=True))
     detectors = {f"{OURS}, {names}": _detector(task, scorers) for names, scorers in blends.items()}
     report = Report("per recording of one minute")
     with threadpool_limits(1):
@@ -262,8 +263,8 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> R
             list(dataset.test.values())[: settings.n_timed],
             settings.repeats,
         )
-    for name in detectors:
-        report.ratio(name, FLOOR)
+    for name, bar in bars.items():
+        report.ratio(f"{OURS}, {name}", FLOOR, bar)
     alone = next(iter(detectors.values()))
     few, many = (
         in_new_process(_scan_run, alone, _repeated(dataset, n))[1] for n in (settings.n_few, settings.n_many)
@@ -284,7 +285,7 @@ BENCHMARKS = {
 def _report_memory(report: Report, settings: BenchmarkSettings, *, few: float, many: float) -> None:
     report.figures[f"peak memory, MiB, {settings.n_few} recordings"] = few
     report.figures[f"peak memory, MiB, {settings.n_many} recordings"] = many
-    report.figures["peak memory, long / short run"] = many / few
+    report.add("peak memory, long / short run", many / few, "at most 1.05")
 
 
 def _task(dataset: Dataset, folder: Path) -> Task:

@@ -29,20 +29,28 @@ class Report:
     ----------
     times : name of an implementation -> seconds of each call.
     figures : name -> ratio or other figure.
+    bars : name of a figure -> the value that this project aims for, such as "at most 1.4".
     """
 
     def __init__(self, unit: str) -> None:
         self.unit = unit
         self.times: dict[str, list[float]] = {}
         self.figures: dict[str, float | str] = {}
+        self.bars: dict[str, str] = {}
 
     def median(self, contestant: str) -> float:
         """Return the median time of an implementation, s."""
         return float(np.median(self.times[contestant]))
 
-    def ratio(self, contestant: str, to: str) -> None:
+    def ratio(self, contestant: str, to: str, bar: str | None = None) -> None:
         """Add the ratio of the median times of two implementations to the figures."""
-        self.figures[f"{contestant} / {to}"] = self.median(contestant) / self.median(to)
+        self.add(f"{contestant} / {to}", self.median(contestant) / self.median(to), bar)
+
+    def add(self, name: str, figure: float | str, bar: str | None = None) -> None:
+        """Add a figure, and the value that this project aims for if it has one."""
+        self.figures[name] = figure
+        if bar is not None:
+            self.bars[name] = bar
 
     def write(self, file: Path, load: tuple[float, float, float]) -> None:
         """Print the report and write it to a JSON file with all times.
@@ -55,7 +63,8 @@ class Report:
         print(pd.DataFrame(rows, columns=["", f"median s {self.unit}", "runs"]).to_string(index=False))
         print()
         for name, value in self.figures.items():
-            print(f"{name}: {value}" if isinstance(value, str) else f"{name}: {value:.3g}")
+            bar = f" (bar: {self.bars[name]})" if name in self.bars else ""
+            print(f"{name}: {value if isinstance(value, str) else f'{value:.3g}'}{bar}")
         write_json(
             file,
             {
@@ -63,6 +72,7 @@ class Report:
                 "median": {name: self.median(name) for name in self.times},
                 "times": self.times,
                 "figures": self.figures,
+                "bars": self.bars,
                 "cores": os.cpu_count(),
                 "processor": platform.processor() or platform.machine(),
                 "load_before": load,
