@@ -10,6 +10,7 @@ import pytest
 
 from features.data.synthetic import SyntheticSettings
 from pipelines import bench
+from pipelines.benchmarks import reference_implementations as reference
 from pipelines.benchmarks import suite
 from pipelines.benchmarks.suite import BENCHMARKS, BenchmarkSettings
 
@@ -43,8 +44,12 @@ def test_ratios_of_each_benchmark_are_those_of_its_medians(
     what: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite, "in_new_process", in_this_process)  # new processes import for seconds
-    if what == "trees":  # threads of LightGBM wait for each other if other tests use the cores
+    if what in ("trees", "fit"):  # threads of LightGBM wait for each other if other tests use the cores
         monkeypatch.setattr(suite, "N_CORES", 1)
+    peers = reference.classical_peers(0, 1)
+    few_trees = peers["default LightGBM"]  # fitting 100 trees per species takes minutes
+    few_trees.estimator.set_params(n_estimators=1)
+    monkeypatch.setattr(reference, "classical_peers", lambda seed, n_jobs: peers)
     bench.main(Namespace(what=what, results=folder), SMALL)
     report = json.loads((folder / f"{what}.json").read_text())
     assert report["median"] == {name: np.median(times) for name, times in report["times"].items()}
