@@ -122,9 +122,9 @@ def tune(
 
     The first trial uses the default parameters. It is selected unless the best trial is better by more than
     one standard error of the paired difference. In general, the first trial that is as good as the best is
-    selected. Rounding errors differ between machines, and would change the selection if the highest value
-    alone determined it. A trial is pruned as soon as it is behind the best one by more than one standard
-    error on the same folds.
+    selected. Rounding errors differ between machines; they would change the selection more often if the
+    highest value alone determined it. A trial is pruned as soon as it is behind the best one by more than
+    one standard error on the same folds.
 
     Every trial is stored as soon as it ends, so an interrupted study can be continued. Trial n is drawn with
     the seed `study.seed + n`, so a continued study has the same trials as an uninterrupted one.

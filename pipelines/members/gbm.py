@@ -3,6 +3,7 @@
 import argparse
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -136,10 +137,11 @@ class GBM:
         self._windows = TrainingWindows(task)
         folds = [self._windows.fold(k) for k in range(task.n_folds)]
         config: dict[str, Any] = {"columns": self._windows.features.names()}
+        make = partial(make_model, seed=args.seed, n_jobs=args.jobs)
         if args.trials:
             study = self._study(task, args, folds)
             tuned = tune(
-                lambda parameters: make_model(parameters, seed=args.seed, n_jobs=args.jobs),
+                make,
                 CrossValidation(
                     folds, task.first_windows("train"), task.fold, task.truth, METRICS[task.metric]
                 ),
@@ -152,8 +154,8 @@ class GBM:
                 print("no trial is better than the default parameters by more than one standard error")
         else:
             parameters = default_parameters()
-            P, seconds = cross_validate(make_model(parameters, seed=args.seed, n_jobs=args.jobs), folds)
-        self._model = make_model(parameters, seed=args.seed, n_jobs=args.jobs)
+            P, seconds = cross_validate(make(parameters), folds)
+        self._model = make(parameters)
         return CrossFit(P, seconds, config | {"params": parameters})
 
     def _study(self, task: Task, args: argparse.Namespace, folds: Sequence[Fold]) -> Study:

@@ -106,10 +106,11 @@ def test_scores_do_not_depend_on_jobs_or_the_working_directory(tmp_path: Path) -
         with chdir(tmp_path / jobs), threadpool_limits(2):
             for pipeline in FLAGS:
                 flags = [] if pipeline == "blend" else ["--jobs", jobs, "--folds", "2"]
-                extra = {"gbm": ["--trials", "1"], "gru": ["--epochs", "1"]}.get(pipeline, [])
+                extra = {"gbm": ["--trials", "0"], "gru": ["--epochs", "1"]}.get(pipeline, [])
                 done = command(pipeline, Path("../data"), Path("results"), *flags, *extra)
                 assert done.returncode == 0, done.stderr
     assert scores_of(tmp_path / "1" / "results") == scores_of(tmp_path / "2" / "results")
+    assert not (tmp_path / "1" / "results" / "optuna.db").exists()  # without trials, there is no study
 
 
 def test_second_run_changes_nothing(data: Path, results: Path) -> None:
