@@ -1,7 +1,9 @@
-"""The benchmarks: features, trees, fit, epoch and scan."""
+"""The benchmarks: features, trees, fit, epoch, scan and runs."""
 
 import os
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -45,6 +47,7 @@ from models.scoring.thresholds import Thresholds
 from models.tuning import cross_validate
 from pipelines.benchmarks import reference_implementations as reference
 from pipelines.benchmarks.timing import Report, alternate, in_new_process
+from pipelines.core.cli import ROOT
 from pipelines.core.detector import ALONE, Detector, TrainedMember
 from pipelines.core.member import WindowScorer
 from pipelines.core.prediction_files import PredictionFiles
@@ -55,7 +58,7 @@ from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
 from pipelines.core.truth import training_truth
 from pipelines.members.cnn import CNNScorer
-from pipelines.members.gbm import GBMScorer, default_parameters, make_model
+from pipelines.members.gbm import GBM, GBMScorer, default_parameters, make_model
 from pipelines.members.gru import GRUScorer
 from pipelines.members.mlp import N_NETWORKS, MLPScorer
 
@@ -273,12 +276,50 @@ def bench_scan(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> R
     return report
 
 
+def bench_runs(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
+    """Time whole commands: training, blending and prediction; training and prediction also on one core."""
+    results, predicted = folder / "runs", folder / "scratch"
+    minutes = {
+        "test": len(dataset.test) * settings.recordings.duration / 60,
+        "all": (len(dataset.train) + len(dataset.test)) * settings.recordings.duration / 60,
+    }
+    report = Report("per command")
+
+    def run(name: str, command: str, of: str, *flags: str | Path) -> None:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, ROOT / "pipelines" / command, *flags], check=True)
+        report.times[name] = [time.perf_counter() - started]
+        report.figures[f"seconds per minute of audio, {name}"] = report.median(name) / minutes[of]
+
+    data = ("--data", folder / "data", "--results", results)
+    for n_cores in (1, N_CORES):
+        shutil.rmtree(results, ignore_errors=True)
+        run(
+            f"gbm.py --trials 1, {n_cores} core(s)",
+            *("gbm.py", "all", *data, "--trials", "1", "--jobs", str(n_cores)),
+        )
+    run("gru.py", "gru.py", "all", *data)
+    run("blend.py", "blend.py", "all", *data)
+    for n_cores in (1, N_CORES):
+        shutil.rmtree(predicted, ignore_errors=True)
+        run(
+            f"predict.py with gbm, {n_cores} core(s)",
+            *("predict.py", "test", folder / "data" / "test", "--model", results / GBM.name),
+            *("--out", predicted, "--jobs", str(n_cores)),
+        )
+    shutil.rmtree(predicted, ignore_errors=True)
+    for name in ("gbm.py --trials 1", "predict.py with gbm"):
+        report.ratio(f"{name}, 1 core(s)", f"{name}, {N_CORES} core(s)", "at least 1.85")
+    return report
+
+
 BENCHMARKS = {
     "features": bench_features,
     "trees": bench_trees,
     "fit": bench_fit,
     "epoch": bench_epoch,
     "scan": bench_scan,
+    "runs": bench_runs,
 }
 
 
