@@ -14,7 +14,6 @@ COMPLETE := from importlib.util import find_spec as f; import sys; \
 
 demo: install
 	$(BIN)/python pipelines/gbm.py
-	$(BIN)/python pipelines/mlp.py
 	$(BIN)/python pipelines/gru.py
 	$(BIN)/python pipelines/blend.py
 	$(BIN)/python pipelines/report.py

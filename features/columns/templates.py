@@ -411,24 +411,33 @@ def template_columns(
         Number of templates drawn per species. If it is 0, all correlations of the species count as 0.
     """
     usable = np.broadcast_to(usable, correlations.shape)
+    # Negative, so that an ascending sort begins with the highest; unusable correlations are last.
+    negative = np.where(usable, -np.maximum(correlations.astype(np.float32), 0), np.float32(1))
     best, top3 = np.zeros((2, len(correlations), len(n_drawn)), np.float32)
     for k, n in enumerate(n_drawn):
         own = np.flatnonzero(species == k)
         if len(own) and n:
-            best[:, k], top3[:, k] = _highest(correlations[:, own], usable[:, own], int(n))
+            best[:, k], top3[:, k] = _highest(negative[:, own], usable[:, own].sum(axis=1), int(n))
     first, second = np.sort(np.pad(best, ((0, 0), (1, 0))), axis=1)[:, :-3:-1].T
     lead = best - np.where(best == first[:, None], second[:, None], first[:, None])
     return np.concatenate([best, top3, lead], axis=1)
 
 
-def _highest(correlations: np.ndarray, usable: np.ndarray, n_drawn: int) -> tuple[np.ndarray, np.ndarray]:
+def _highest(negative: np.ndarray, n_usable: np.ndarray, n_drawn: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the expected highest correlation, and the expected mean of the three highest, per window.
 
     The expectation is over a random draw of `n_drawn` usable templates. Both arrays have shape (n_windows,).
+
+    Parameters
+    ----------
+    negative : np.ndarray, shape (n_windows, n_templates)
+        float32 negative correlations; above 0 for templates that a window must not use.
+    n_usable : np.ndarray, shape (n_windows,)
+        Number of usable templates.
+    n_drawn : int
     """
-    descending = -np.sort(np.where(usable, -np.maximum(correlations, 0), 1).astype(np.float32), axis=1)
-    n_usable = usable.sum(axis=1)
-    best, top3 = np.zeros((2, len(correlations)), np.float32)
+    descending = -np.sort(negative, axis=1)
+    best, top3 = np.zeros((2, len(negative)), np.float32)
     for n in np.unique(n_usable[n_usable > 0]):
         rows = n_usable == n
         weights = _draw_weights(int(n), min(n_drawn, int(n)))

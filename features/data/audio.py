@@ -17,7 +17,7 @@ from features.common.errors import UserError
 from features.common.files import digest, sha256
 from features.data.containers import container_problem
 
-BLOCK = 1 << 22  # samples decoded at a time; limits the memory that a recording of many hours needs
+BLOCK = 1 << 20  # samples decoded at a time; larger blocks do not fit into the cache and take longer
 UNKNOWN_SIZE = 0xFFFF_F000  # bytes; a WAV file that was written to a pipe states at least this data size
 MIN_SAMPLE_RATE, MAX_SAMPLE_RATE = 1000, 2_000_000  # Hz; frames of other rates could need much memory
 MAX_SAMPLES = 1 << 60  # libsndfile states more for a stream of unknown length

@@ -66,6 +66,9 @@ class GRUClassifier(SequenceNetworkClassifier):
 
     cell: str = "GRU"
     hidden_size: int = 96
+    batch_size: int = 128
+    min_batches: int = 40  # fewer steps rank worse if there are few windows
+    learning_rate: float = 4e-3
 
     def make_net(self, mean: Tensor, std: Tensor, base_rate: Tensor) -> RecurrentNet:
         return RecurrentNet(

@@ -25,8 +25,9 @@ from models.estimators.window_net import WindowNet
 DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512  # number of windows scored together
 MAX_GRADIENT_NORM = 5.0
+MIN_BATCH_SIZE = 16  # of batches that are smaller because there are few windows
 CALL_WINDOW_WEIGHT = 0.5  # of an unknown label in a window with a call of another species
-VERSION = 5  # increase it when the same parameters and data give a different network
+VERSION = 6  # increase it when the same parameters and data give a different network
 
 
 @dataclass(kw_only=True, eq=False, repr=False)  # scikit-learn derives the parameters from its `__init__`
@@ -41,7 +42,10 @@ class NetworkClassifier(BaseEstimator, ABC):
     epochs : int
         Number of epochs.
     batch_size : int
-        Number of windows per batch.
+        Number of windows per batch. With few windows, see `min_batches`.
+    min_batches : int
+        Minimum number of batches per epoch. If there are fewer windows than `min_batches` * `batch_size`,
+        batches are smaller, but have at least 16 windows (or `batch_size`, if that is less).
     learning_rate : float
         Maximum of the one-cycle schedule [1]_.
     weight_decay : float
@@ -87,6 +91,7 @@ class NetworkClassifier(BaseEstimator, ABC):
 
     epochs: int = 24
     batch_size: int = 64
+    min_batches: int = 1
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
     dropout: float = 0.3
@@ -158,7 +163,8 @@ class NetworkClassifier(BaseEstimator, ABC):
         labels = torch.from_numpy(Y.astype(np.float32)).to(device)
         known = torch.from_numpy(is_known).to(device)
         self.n_windows_ = min(2 * int(is_known.sum()), len(Y))
-        steps = -(-self.n_windows_ // self.batch_size)
+        batch_size = min(self.batch_size, max(self.n_windows_ // self.min_batches, MIN_BATCH_SIZE))
+        steps = -(-self.n_windows_ // batch_size)
 
         optimizer = torch.optim.AdamW(
             self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
@@ -175,7 +181,7 @@ class NetworkClassifier(BaseEstimator, ABC):
         self.history_ = []
         for _ in range(self.epochs):
             losses = []
-            for rows in _epoch_batches(known, self.n_windows_, self.batch_size, generator=generator):
+            for rows in _epoch_batches(known, self.n_windows_, batch_size, generator=generator):
                 x, y = self.augment(self.net_.normalise(data[rows]), labels[rows], generator=generator)
                 with torch.autocast(device.type, torch.float16, enabled=on_gpu):
                     logits = self.net_(x)
