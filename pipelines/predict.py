@@ -13,7 +13,7 @@ if __name__ == "__main__":  # import from the repository root, so that no module
 import argparse
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import joblib
 from tqdm import tqdm
@@ -24,13 +24,12 @@ from features.common.files import validate_name_lengths
 from features.common.output_folder import OutputFolder
 from features.common.table_writer import validate_parquet
 from features.data.audio import warn_low_sample_rates
-from features.data.metadata import SiteTime, read_site_times, warn_unknown_rows
-from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings, validate_recording_name
 from models.scoring.thresholds import DEFAULT_PRECISION, MAX_LEVEL, MIN_LEVEL
-from pipelines.core.cli import HelpFormatter, add_follow_links_flag, lock_tree, positive, run
+from pipelines.core.cli import HelpFormatter, add_follow_links_flag, level, lock_tree, positive, run
 from pipelines.core.detector import Detector
 from pipelines.core.external import add_scores_flag, read_new_scores
 from pipelines.core.failed_recordings import FAILED
+from pipelines.core.new_recordings import recordings_of
 from pipelines.core.prediction_files import FORMATS, PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
@@ -38,48 +37,6 @@ from pipelines.core.priors import PRIOR_HELP, prevalence_rule
 from pipelines.core.runs import has_run, run_names
 
 MIN_INTERVAL = 300.0  # seconds between two writes of the tables while recordings are scored
-
-
-def recordings_of(
-    paths: Sequence[Path], *, follow_links: bool
-) -> tuple[dict[str, Path], dict[str, SiteTime]]:
-    """Return the audio file of each recording id, and the rows of recordings.csv in the given folders.
-
-    Parameters
-    ----------
-    paths : audio files, and folders of them.
-    follow_links : whether symbolic links may lead out of the folders.
-
-    Raises
-    ------
-    UserError
-        A path does not exist or is not a recording, no recording is found, or two recordings share an id.
-    """
-    found: dict[str, Path] = {}
-    site_times: dict[str, SiteTime] = {}
-    for path in paths:
-        if not path.exists():
-            raise UserError(f"{path}: no such file or folder; correct the path")
-        if path.is_dir():
-            inside = find_recordings(path, follow_links=follow_links)
-            rows = read_site_times(path / "recordings.csv")
-            warn_unknown_rows(rows, inside, path / "recordings.csv")
-            site_times |= rows
-        elif path.suffix.lower() in AUDIO_SUFFIXES:
-            validate_recording_name(path)
-            inside = {path.stem: path}
-        else:
-            raise UserError(f"{path}: not a recording; {READABLE}, convert it")
-        for recording_id, file in inside.items():
-            if recording_id in found:
-                raise UserError(
-                    f"{file}: same recording id '{recording_id}' as {found[recording_id]}; give the folder "
-                    f"that contains both, or rename one of them"
-                )
-            found[recording_id] = file
-    if not found:
-        raise UserError(f"{', '.join(map(str, paths))}: no recordings found; {READABLE}")
-    return found, site_times
 
 
 def validate_output(out: Path) -> None:
@@ -111,14 +68,6 @@ def open_store(out: Path, detector: Detector, recordings: Mapping[str, Path]) ->
     if store.n_discarded:
         print(f"the model has changed, so {store.n_discarded} recordings are scored again")
     return store
-
-
-def level(text: str) -> float:
-    """Return the value of a flag as a number, which must be from `MIN_LEVEL` to `MAX_LEVEL`."""
-    value = float(text)
-    if not MIN_LEVEL <= value <= MAX_LEVEL:  # also true for nan
-        raise argparse.ArgumentTypeError(f"{text} is not between {MIN_LEVEL} and {MAX_LEVEL}")
-    return value
 
 
 def main(args: argparse.Namespace) -> None:

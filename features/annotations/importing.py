@@ -2,9 +2,9 @@
 
 A killed import leaves a valid data set, and the same import, repeated, finishes it. All tables are written to
 temporary files first, and then moved in the order species.csv, train_labels.csv, groups.csv, audio files,
-recordings.csv, train_fp.csv, train_tp.csv. A table can then only refer to what the tables before it contain:
-species, labels and groups without recordings, recordings without boxes, and FP boxes without TP boxes are
-valid. A new data set exists once train_tp.csv does.
+recordings.csv, train_fp.csv, train_tp.csv, reviews.csv. A table can then only refer to what the tables before
+it contain: species, labels and groups without recordings, recordings without boxes, and FP boxes without TP
+boxes are valid. A new data set exists once train_tp.csv does.
 """
 
 import shutil
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
@@ -35,8 +36,18 @@ from features.annotations.merging.recordings import (
     new_site_times,
     recording_table,
 )
+from features.annotations.merging.reviews import review_table
 from features.annotations.merging.species import existing_species, merged_species, species_table
-from features.annotations.merging.tables import FP, GROUPS, LABELS, PRESENCE, RECORDINGS, SPECIES, TP
+from features.annotations.merging.tables import (
+    FP,
+    GROUPS,
+    LABELS,
+    PRESENCE,
+    RECORDINGS,
+    REVIEWS,
+    SPECIES,
+    TP,
+)
 from features.common.errors import UserError
 from features.common.files import real_path, replacing, validate_inside_folder
 from features.common.formulas import escape_formulas
@@ -141,37 +152,114 @@ def import_labels(
     found, n_files = _read_all(files, label_column)
     boxes = found[found["verified"] != ""].reset_index(drop=True)
     boxes = boxes.join(match_recordings(boxes, recordings, folder))
-    presence = folder / PRESENCE
-    present = read_table(presence, ("recording_id",)).columns[1:] if presence.exists() else ()
-    known_species = existing_species(out, follow_links=follow_links)
-    species = merged_species(
-        out, known_species, names=[*boxes["species"], *present], numbered=folder / SPECIES
+    if not (boxes["verified"] == "yes").any() and not (out / TP).exists():
+        raise AnnotationError(
+            f"{labels}: no confirmed box ({len(boxes)} rejected, {len(found) - len(boxes)} not reviewed), "
+            f"but a data set needs one; review the boxes and write 'yes' or 'no' in a column 'Verified'"
+        )
+    given = GivenTables(
+        groups=source / GROUPS,
+        recordings=source / RECORDINGS,
+        presence=folder / PRESENCE,
+        species=folder / SPECIES,
     )
-    boxes["species_id"] = boxes["species"].map({name: k for k, name in enumerate(species)}).astype(int)
-    boxes["songtype_id"] = boxes["songtype"].replace("", UNKNOWN_SONGTYPE).astype(float)
+    added = add_boxes(boxes, recordings, out, given=given, copy=copy, follow_links=follow_links)
+    used = {given.groups, given.recordings, given.presence, given.species}
+    return ImportReport(
+        formats=_counts(found, n_files, boxes.assign(duplicate=~added.unique)),
+        new_species=added.new_species,
+        n_new_recordings=added.n_new_recordings,
+        n_moved_recordings=added.n_moved_recordings,
+        without_band=int(boxes.loc[added.unique, "f_min"].isna().sum()),
+        other_folders=_other_folders(boxes),
+        ignored=tuple(path for path in ignored if path not in used),
+    )
 
+
+class GivenTables(NamedTuple):
+    """Optional tables with what is known of new recordings and species; the files do not have to exist.
+
+    Attributes
+    ----------
+    groups, recordings : groups.csv and recordings.csv, as in a data set.
+    presence : complete 0/1 labels, with one column per species name.
+    species : species.csv, which sets the numbers of new species.
+    """
+
+    groups: Path
+    recordings: Path
+    presence: Path
+    species: Path
+
+
+class Added(NamedTuple):
+    """What `add_boxes` added to a data set.
+
+    Attributes
+    ----------
+    unique : bool for each box, whether it was added; the data set already had the others.
+    new_species : names of the species that the data set did not have.
+    n_new_recordings, n_moved_recordings : numbers of recordings.
+    """
+
+    unique: pd.Series
+    new_species: tuple[str, ...]
+    n_new_recordings: int
+    n_moved_recordings: int
+
+
+def add_boxes(
+    boxes: pd.DataFrame,
+    recordings: Mapping[str, Path],
+    out: Path,
+    *,
+    given: GivenTables,
+    copy: bool = False,
+    follow_links: bool = False,
+    reviews: pd.DataFrame | None = None,
+) -> Added:
+    """Add recordings and reviewed boxes to a data set, or to a new one if a box is confirmed.
+
+    Parameters
+    ----------
+    boxes : pd.DataFrame
+        Boxes with the columns of `features.annotations.boxes`, all of them reviewed, and recording_id, file
+        and line.
+    recordings : mapping of str to Path
+        Audio file of each recording to add; those that the data set has are left as they are.
+    out : Path
+        Folder of the data set.
+    given : GivenTables
+    copy, follow_links : bool
+        As in `import_labels`.
+    reviews : pd.DataFrame, optional
+        Rows to add to `REVIEWS`, the table of the verdicts of `review.py`, as text.
+
+    Raises
+    ------
+    AnnotationError
+        A box or a table contradicts the data set, which is then unchanged.
+    DatasetError, AudioError, UserError
+        As in `import_labels`.
+    """
+    in_data_set = training_recordings(out, follow_links=follow_links)
+    known_species = existing_species(out, follow_links=follow_links)
+    present = read_table(given.presence, ("recording_id",)).columns[1:] if given.presence.exists() else ()
+    species = merged_species(out, known_species, names=[*boxes["species"], *present], numbered=given.species)
+    boxes = boxes.assign(
+        species_id=boxes["species"].map({name: k for k, name in enumerate(species)}).astype(int),
+        songtype_id=boxes["songtype"].replace("", UNKNOWN_SONGTYPE).astype(float),
+    )
     new, moved = new_recordings(in_data_set, recordings, out)
     all_recordings = [*in_data_set, *new]
-    groups = group_table(out, source / GROUPS, all_recordings)
-    site_times = new_site_times(out, source / RECORDINGS, recordings)
+    groups = group_table(out, given.groups, all_recordings)
+    site_times = new_site_times(out, given.recordings, recordings)
     validate_begin(boxes, recordings)
     existing = existing_boxes(out)
     unique = unique_boxes(boxes, existing)
     added = with_bands(boxes[unique], existing, recordings)
     is_tp = added["verified"] == "yes"
-    if not is_tp.any() and not (out / TP).exists():
-        n_skipped = len(found) - len(boxes)
-        raise AnnotationError(
-            f"{labels}: no confirmed box ({len(boxes)} rejected, {n_skipped} not reviewed), but a data set "
-            f"needs one; review the boxes and write 'yes' or 'no' in a column 'Verified'"
-        )
-    complete = label_table(
-        out,
-        presence,
-        species=species,
-        recordings=all_recordings,
-        boxes=boxes,
-    )
+    complete = label_table(out, given.presence, species=species, recordings=all_recordings, boxes=boxes)
     tables = {
         SPECIES: species_table(out, species, len(known_species)),
         LABELS: complete,
@@ -179,18 +267,10 @@ def import_labels(
         RECORDINGS: recording_table(out, moved | ({} if copy else new), site_times),
         FP: table_of_boxes(out, FP, added[~is_tp]),
         TP: table_of_boxes(out, TP, added[is_tp]),
+        REVIEWS: None if reviews is None else review_table(out, reviews),
     }
     _write(out, tables, copied=new if copy else {})
-    used = {source / RECORDINGS, source / GROUPS, presence, folder / SPECIES}
-    return ImportReport(
-        formats=_counts(found, n_files, boxes.assign(duplicate=~unique)),
-        new_species=tuple(species[len(known_species) :]),
-        n_new_recordings=len(new),
-        n_moved_recordings=len(moved),
-        without_band=int(boxes.loc[unique, "f_min"].isna().sum()),
-        other_folders=_other_folders(boxes),
-        ignored=tuple(path for path in ignored if path not in used),
-    )
+    return Added(unique, tuple(species[len(known_species) :]), len(new), len(moved))
 
 
 def find_label_files(folder: Path, out: Path, *, follow_links: bool = False) -> tuple[list[Path], list[Path]]:

@@ -22,6 +22,7 @@ from features.data.dataset import Dataset, load_dataset
 from features.data.synthetic import write_dataset
 from features.frames.windows import WindowSettings
 from models.metrics import METRICS
+from models.scoring.thresholds import MAX_LEVEL, MIN_LEVEL
 from pipelines.core.failed_recordings import read_failed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -200,6 +201,14 @@ def positive(text: str) -> int:
     value = natural(text)
     if value == 0:
         raise argparse.ArgumentTypeError("must be at least 1")
+    return value
+
+
+def level(text: str) -> float:
+    """Return the value of a flag as a number, which must be from `MIN_LEVEL` to `MAX_LEVEL`."""
+    value = float(text)
+    if not MIN_LEVEL <= value <= MAX_LEVEL:  # also true for nan
+        raise argparse.ArgumentTypeError(f"{text} is not between {MIN_LEVEL} and {MAX_LEVEL}")
     return value
 
 

@@ -3,9 +3,9 @@
 import sqlite3
 import threading
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -88,6 +88,31 @@ class PredictionStore:
                 (self._n_discarded,) = self._database.execute("SELECT count(*) FROM recording").fetchone()
                 self._database.execute("DELETE FROM recording")
                 self._database.execute("INSERT OR REPLACE INTO settings VALUES ('model', ?)", (model,))
+
+    @classmethod
+    def open_existing(cls, file: Path, *, model: str, n_species: int) -> Self:
+        """Return the store in an existing file, which is not changed.
+
+        Raises
+        ------
+        UserError
+            The file does not exist, cannot be read, or has no scores of this model.
+        """
+        remedy = "run 'python pipelines/predict.py' with this model first"
+        if not file.is_file():
+            raise UserError(f"{file}: not found; {remedy}")
+        try:
+            with closing(sqlite3.connect(f"{file.absolute().as_uri()}?mode=ro", uri=True)) as database:
+                version = database.execute("PRAGMA user_version").fetchone()
+                stored = (
+                    version == (VERSION,)
+                    and database.execute("SELECT value FROM settings WHERE name = 'model'").fetchone()
+                )
+        except sqlite3.DatabaseError as error:
+            raise UserError(f"{file}: cannot be read ({error}); delete it, and {remedy}") from error
+        if stored != (model,):
+            raise UserError(f"{file}: has scores of another model; {remedy}")
+        return cls(file, model=model, n_species=n_species)
 
     @property
     def n_discarded(self) -> int:

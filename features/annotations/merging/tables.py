@@ -18,6 +18,7 @@ PRESENCE = "presence.csv"
 LABELS = "train_labels.csv"
 GROUPS = "groups.csv"
 RECORDINGS = "recordings.csv"
+REVIEWS = "reviews.csv"
 
 
 def rows(table: pd.DataFrame) -> Iterator[Any]:

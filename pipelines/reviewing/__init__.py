@@ -1,0 +1,1 @@
+"""Review: windows to verify, clips and a page for the reviewer, verdicts, and what they tell."""

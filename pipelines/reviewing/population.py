@@ -1,0 +1,164 @@
+"""The windows that a queue is chosen from, and their scores."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import numpy as np
+import pandas as pd
+
+from features.common.files import read_arrays, replacing
+from features.data.metadata import SiteTime, later
+from pipelines.core.predictions import Predictions
+
+
+class Place(NamedTuple):
+    """Where and when windows were recorded.
+
+    Attributes
+    ----------
+    site : "" if unknown.
+    day : date in ISO 8601; "" if unknown.
+    """
+
+    site: str
+    day: str
+
+
+@dataclass(frozen=True)
+class Population:
+    """Windows of scored recordings that do not overlap, in the order of the recordings.
+
+    Attributes
+    ----------
+    scores : (n_windows, n_species) float32 probabilities.
+    recording : (n_windows,) position of the recording in `recordings`.
+    start : (n_windows,) start of each window, s.
+    place : (n_windows,) position of the place in `places`.
+    length : window length, s.
+    recordings : audio file of each recording id.
+    site_times : site and time of each recording id.
+    durations : duration of each recording id, s.
+    places : the places in order.
+    """
+
+    scores: np.ndarray
+    recording: np.ndarray
+    start: np.ndarray
+    place: np.ndarray
+    length: float
+    recordings: Mapping[str, Path]
+    site_times: Mapping[str, SiteTime]
+    durations: Mapping[str, float]
+    places: tuple[Place, ...]
+
+    @classmethod
+    def of(cls, predictions: Predictions) -> Self:
+        """Return the windows of all scored recordings."""
+        scores, recording, start, days = [], [], [], []
+        site_times, durations, length = {}, {}, 0.0
+        for k, one in enumerate(predictions.read()):
+            windows = one.scored.scores
+            chosen = without_overlap(windows.start, windows.length)
+            scores.append(predictions.detector.probabilities(windows.windows[chosen]).astype(np.float32))
+            recording.append(np.full(len(chosen), k))
+            start.append(windows.start[chosen])
+            times = [later(one.site_time.start, float(t)) for t in windows.start[chosen]]
+            days += [Place(one.site_time.site, time.partition("T")[0]) for time in times]
+            site_times[one.recording_id] = one.site_time
+            durations[one.recording_id] = one.duration
+            length = windows.length
+        places = tuple(sorted(set(days)))
+        number = {place: k for k, place in enumerate(places)}
+        return cls(
+            scores=np.concatenate(scores),
+            recording=np.concatenate(recording),
+            start=np.concatenate(start),
+            place=np.array([number[day] for day in days], int),
+            length=length,
+            recordings={recording_id: predictions.recordings[recording_id] for recording_id in site_times},
+            site_times=site_times,
+            durations=durations,
+            places=places,
+        )
+
+    def __len__(self) -> int:
+        return len(self.start)
+
+    def overlapping(self, boxes: pd.DataFrame) -> np.ndarray:
+        """Return which windows a box of the species overlaps, (n_windows, n_species) bool.
+
+        Parameters
+        ----------
+        boxes : recording_id, species_id, t_min and t_max of boxes; recordings may be unknown here.
+        """
+        found = np.zeros(self.scores.shape, bool)
+        ids = np.array(list(self.recordings), object)
+        of_recording = {recording_id: self.recording == k for k, recording_id in enumerate(ids)}
+        known = boxes[boxes["recording_id"].isin(ids)]
+        columns = (known[name] for name in ("recording_id", "species_id", "t_min", "t_max"))
+        for recording_id, species, t_min, t_max in zip(*columns, strict=True):
+            inside = (self.start < t_max) & (self.start + self.length > t_min)
+            found[of_recording[recording_id] & inside, species] = True
+        return found
+
+
+def without_overlap(start: np.ndarray, length: float) -> np.ndarray:
+    """Return the indices of windows that do not overlap, as many as possible, in the order of their start.
+
+    Examples
+    --------
+    >>> without_overlap(np.array([0.0, 0.5, 1.0, 1.5, 1.9]), length=1.0).tolist()
+    [0, 2]
+    """
+    chosen: list[int] = []
+    end = -np.inf
+    for k in np.argsort(start, kind="stable"):
+        if start[k] >= end - 1e-6:  # starts are rounded
+            chosen.append(int(k))
+            end = start[k] + length
+    return np.array(chosen, int)
+
+
+class SampledScores(NamedTuple):
+    """What is stored of a population for estimates.
+
+    Attributes
+    ----------
+    scores : (n_windows, n_species) float32 probabilities.
+    stratum : (n_windows, n_species) stratum of each window in the sample of a species; -1 if it was excluded.
+    place : (n_windows,) position of the place in the list of places.
+    hour : (n_windows,) hour of the day, 0 to 23; -1 if unknown.
+    """
+
+    scores: np.ndarray
+    stratum: np.ndarray
+    place: np.ndarray
+    hour: np.ndarray
+
+    def save(self, file: Path) -> None:
+        """Write the arrays to an npz file."""
+        with replacing(file) as temporary:
+            np.savez(temporary, **self._asdict())
+
+    @classmethod
+    def load(cls, file: Path, n_species: int, n_places: int) -> Self:
+        """Return the arrays that `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            The file is missing or not valid.
+        """
+        stored = cls(**read_arrays(file, *cls._fields))
+        n = len(stored.place)
+        shapes = {"scores": (n, n_species), "stratum": (n, n_species), "place": (n,), "hour": (n,)}
+        for name, shape in shapes.items():
+            if getattr(stored, name).shape != shape:
+                raise ValueError(f"{file.name}: array '{name}' does not have the shape {shape}")
+        if not ((stored.scores >= 0) & (stored.scores <= 1)).all():
+            raise ValueError(f"{file.name}: scores are not from 0 to 1")
+        if not ((stored.place >= 0) & (stored.place < n_places)).all() or stored.stratum.min() < -1:
+            raise ValueError(f"{file.name}: a place or a stratum is not valid")
+        return stored
