@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from features.common.files import replacing_folder
+from features.common.files import read_json, replacing_folder
 from pipelines.core.detector import Detector
 from pipelines.core.runs import RunError
+from pipelines.reviewing.queue import VERDICTS
 from tests.conftest import FLAGS, ROOT, error_message, sign
 from tests.fuzzing.mutation import check_message
 
@@ -54,7 +55,7 @@ class Setting:
     ----------
     folder : folder for copies.
     data : the data set.
-    whole : folder with "results", "predicted", "exported" and "imported" of commands that were not killed.
+    whole : folder with "results" and the `OUTPUTS` of commands that were not killed.
     seconds : duration of each command.
     n_writes : number of writes of each command.
     """
@@ -69,11 +70,14 @@ class Setting:
     def make(cls, folder: Path, data: Path) -> "Setting":
         """Run every command once."""
         whole, seconds, n_writes = folder / "whole", {}, {}
+        _copy_to_review(data, whole)
         for name in COMMANDS:
             started = time.perf_counter()
             done = run_until_write(name, data, whole, 0)
             assert done.returncode == 0, done.stderr
             seconds[name], n_writes[name] = time.perf_counter() - started, int(done.stderr.split()[-1])
+            if name == "queue":
+                _write_verdicts(whole / "queue")
         return cls(folder, data, whole, seconds, n_writes)
 
 
@@ -95,12 +99,27 @@ def _flags(name: str, data: Path, out: Path) -> list[str]:
             "convert",
             ["import", data / "train", "--boxes", out / "exported", "--out", out / "imported", "--copy"],
         ),
+        "queue": (
+            "review",
+            [
+                *("queue", data / "test", "--model", out / "results" / "blend", "--n", "9", "--jobs", "1"),
+                *("--predicted", out / "predicted", "--out", out / "queue"),
+            ],
+        ),
+        "apply": ("review", ["apply", out / "queue" / "verdicts.csv", "--data", out / "reviewed", "--copy"]),
     }[name]
     return [str(ROOT / "pipelines" / f"{script}.py"), *map(str, flags)]
 
 
-COMMANDS = (*FLAGS, "report", "predict", "export", "import")
-OUTPUTS = {"report": "results", "predict": "predicted", "export": "exported", "import": "imported"}
+OUTPUTS = {
+    "report": "results",
+    "predict": "predicted",
+    "export": "exported",
+    "import": "imported",
+    "queue": "queue",
+    "apply": "reviewed",
+}
+COMMANDS = (*FLAGS, *OUTPUTS)
 
 
 def run_until_write(name: str, data: Path, out: Path, n: int) -> subprocess.CompletedProcess:
@@ -179,7 +198,28 @@ def _copy(setting: Setting, name: str, *, fresh: bool) -> Path:
     made = [Path("results") / part for part in MADE_BY.get(name, ())] or [Path(OUTPUTS[name])]
     for path in made if fresh and name != "report" else ():
         (out / path).unlink() if (out / path).is_file() else shutil.rmtree(out / path)
+    if name == "queue":
+        (out / "queue" / VERDICTS).unlink(missing_ok=True)  # a queue with verdicts is not replaced
+    if name == "apply" and fresh:
+        _copy_to_review(setting.data, out)
     return out
+
+
+def _copy_to_review(data: Path, out: Path) -> None:
+    """Copy the data set to the folder that `review.py apply` changes, without complete labels."""
+    shutil.copytree(data, out / "reviewed")
+    (out / "reviewed" / "train_labels.csv").unlink()
+    groups = pd.read_csv(data / "groups.csv")
+    new = pd.DataFrame({"recording_id": ["t0", "t1"], "group": ["t0", "t1"]})
+    pd.concat([groups, new]).to_csv(out / "reviewed" / "groups.csv", index=False)
+
+
+def _write_verdicts(queue: Path) -> None:
+    """Write verdicts on all windows of a queue: yes, no and unsure in turn."""
+    items = pd.read_csv(queue / "queue.csv")[["item", "recording_id", "species", "t_min", "t_max"]]
+    items.insert(0, "queue", read_json(queue / "queue.json")["id"])
+    answers = np.resize(["yes", "no", "unsure"], len(items))
+    items.assign(verdict=answers, reviewed="2026-11-28T10:00:00Z").to_csv(queue / VERDICTS, index=False)
 
 
 def _run(name: str, setting: Setting, out: Path) -> None:
@@ -193,6 +233,8 @@ def _finish(setting: Setting, name: str, out: Path) -> None:
     _run(name, setting, out)
     if name in ("gbm", "gru"):
         _run("blend", setting, out)
+    if name == "queue":
+        _write_verdicts(out / "queue")
     expected, found = contents(setting.whole), contents(out)
     different = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
     assert not different, f"{name}: {different}"
