@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from features.common.output_folder import OutputFolder
 from features.data.recordings import find_recordings
+from pipelines.core import new_recordings
 from pipelines.core.detector import Detector
 from pipelines.core.prediction_files import PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
@@ -264,15 +265,13 @@ def test_recording_that_fails_is_tried_again(
 def test_recording_that_vanishes_while_the_command_runs_is_missing_not_undecodable(
     trained: tuple[Path, Path], season: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from features.data import recordings
-
-    found = recordings.find_recordings(season)
+    found = find_recordings(season)
 
     def find_and_remove(folder: Path, *, follow_links: bool = False) -> dict[str, Path]:
         (season / "a" / "a0.flac").unlink()
         return found
 
-    monkeypatch.setattr(recordings, "find_recordings", find_and_remove)
+    monkeypatch.setattr(new_recordings, "find_recordings", find_and_remove)
     assert "3 recordings scored" in predict(trained, tmp_path)
     failed = pd.read_csv(tmp_path / "out" / "failed_recordings.csv")
     assert failed["recording_id"].tolist() == ["a/a0"]
