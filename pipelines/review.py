@@ -39,7 +39,7 @@ from pipelines.reviewing.verdicts import apply_verdicts, read_verdicts
 def make_queue(args: argparse.Namespace) -> None:
     detector = Detector.load(args.model)
     recordings, site_times = recordings_of(args.recordings, follow_links=args.follow_links)
-    names = args.species or detector.species
+    names = list(dict.fromkeys(args.species or detector.species))
     unknown = [name for name in names if name not in detector.species]
     if unknown:
         raise UserError(

@@ -256,4 +256,5 @@ def _hours(population: Population) -> np.ndarray:
 
 def _id(model: str, items: pd.DataFrame) -> str:
     named = items[["item", "recording_id", "species", "t_min", "t_max"]]
-    return digest(model, json.dumps(named.to_numpy().tolist()))
+    # A spreadsheet would take some digests, such as 1234567890e1, for numbers.
+    return f"queue-{digest(model, json.dumps(named.to_numpy().tolist()))}"
