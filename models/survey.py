@@ -155,7 +155,8 @@ class Verified:
         calibrated score of the stratum counts like `PRIOR_WEIGHT` verdicts. So a stratum in which all
         verdicts are negative does not count as certainly without the species.
 
-        Strata without a verdict are joined with the one below, or the one above if there is none below.
+        A stratum without a verdict is joined with the next lower one that has a verdict. If there is none, it
+        is joined with the next higher one.
         """
         known = ~np.isnan(verdict)
         stratum = _with_verdicts(stratum, known)
@@ -270,7 +271,7 @@ def threshold_for_precision(verified: Verified, precision: float) -> float:
     ascending = known[np.argsort(verified.p[known])]
     positives = (verified.weight * verified.verdict)[ascending]
     above = np.cumsum(positives[::-1])[::-1]  # estimated windows with the species from each score on
-    n_above = (verified.p >= verified.p[ascending][:, None]).sum(axis=1)
+    n_above = len(verified.p) - np.searchsorted(np.sort(verified.p), verified.p[ascending])
     reached = ascending[above / n_above >= precision]
     return float(verified.p[reached].min()) if len(reached) else np.nan
 

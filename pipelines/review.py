@@ -98,7 +98,15 @@ def apply(args: argparse.Namespace) -> None:
     verdicts = read_verdicts(args.verdicts, queue)
     dataset = load_dataset(args.data, follow_links=args.follow_links)
     lock_tree(args.data, "--data")
-    done = apply_verdicts(verdicts, args.verdicts, queue, folder, dataset, copy=args.copy)
+    done = apply_verdicts(
+        verdicts,
+        args.verdicts,
+        queue,
+        folder,
+        dataset,
+        copy=args.copy,
+        follow_links=args.follow_links,
+    )
     load_dataset(args.data, follow_links=args.follow_links)  # an error here names the table to correct
     print(
         f"{args.data}: {done.n_tp} TP and {done.n_fp} FP boxes and {done.n_recordings} recordings added; "

@@ -8,9 +8,12 @@ from typing import NamedTuple, Self
 import numpy as np
 import pandas as pd
 
-from features.common.files import read_arrays, replacing
+from features.columns.block import ArraySpec, read_block
+from features.common.files import replacing
 from features.data.metadata import SiteTime, later
 from pipelines.core.predictions import Predictions
+
+MAX_STRATUM = 100_000  # a damaged file must not lead to a huge array
 
 
 class Place(NamedTuple):
@@ -36,6 +39,7 @@ class Population:
     recording : (n_windows,) position of the recording in `recordings`.
     start : (n_windows,) start of each window, s.
     place : (n_windows,) position of the place in `places`.
+    hour : (n_windows,) hour of the day, 0 to 23; -1 if unknown.
     length : window length, s.
     recordings : audio file of each recording id.
     site_times : site and time of each recording id.
@@ -47,6 +51,7 @@ class Population:
     recording: np.ndarray
     start: np.ndarray
     place: np.ndarray
+    hour: np.ndarray
     length: float
     recordings: Mapping[str, Path]
     site_times: Mapping[str, SiteTime]
@@ -56,7 +61,7 @@ class Population:
     @classmethod
     def of(cls, predictions: Predictions) -> Self:
         """Return the windows of all scored recordings."""
-        scores, recording, start, days = [], [], [], []
+        scores, recording, start, days, hours = [], [], [], [], []
         site_times, durations, length = {}, {}, 0.0
         for k, one in enumerate(predictions.read()):
             windows = one.scored.scores
@@ -66,6 +71,7 @@ class Population:
             start.append(windows.start[chosen])
             times = [later(one.site_time.start, float(t)) for t in windows.start[chosen]]
             days += [Place(one.site_time.site, time.partition("T")[0]) for time in times]
+            hours += [int(time[11:13]) if time else -1 for time in times]
             site_times[one.recording_id] = one.site_time
             durations[one.recording_id] = one.duration
             length = windows.length
@@ -76,6 +82,7 @@ class Population:
             recording=np.concatenate(recording),
             start=np.concatenate(start),
             place=np.array([number[day] for day in days], int),
+            hour=np.array(hours, int),
             length=length,
             recordings={recording_id: predictions.recordings[recording_id] for recording_id in site_times},
             site_times=site_times,
@@ -94,13 +101,15 @@ class Population:
         boxes : recording_id, species_id, t_min and t_max of boxes; recordings may be unknown here.
         """
         found = np.zeros(self.scores.shape, bool)
-        ids = np.array(list(self.recordings), object)
-        of_recording = {recording_id: self.recording == k for k, recording_id in enumerate(ids)}
-        known = boxes[boxes["recording_id"].isin(ids)]
+        number = {recording_id: k for k, recording_id in enumerate(self.recordings)}
+        first = np.searchsorted(self.recording, np.arange(len(number) + 1))
+        known = boxes[boxes["recording_id"].isin(list(number))]
         columns = (known[name] for name in ("recording_id", "species_id", "t_min", "t_max"))
         for recording_id, species, t_min, t_max in zip(*columns, strict=True):
-            inside = (self.start < t_max) & (self.start + self.length > t_min)
-            found[of_recording[recording_id] & inside, species] = True
+            k = number[recording_id]
+            windows = slice(first[k], first[k + 1])
+            start = self.start[windows]
+            found[windows, species] |= (start < t_max) & (start + self.length > t_min)
         return found
 
 
@@ -151,14 +160,10 @@ class SampledScores(NamedTuple):
         ValueError
             The file is missing or not valid.
         """
-        stored = cls(**read_arrays(file, *cls._fields))
-        n = len(stored.place)
-        shapes = {"scores": (n, n_species), "stratum": (n, n_species), "place": (n,), "hour": (n,)}
-        for name, shape in shapes.items():
-            if getattr(stored, name).shape != shape:
-                raise ValueError(f"{file.name}: array '{name}' does not have the shape {shape}")
-        if not ((stored.scores >= 0) & (stored.scores <= 1)).all():
-            raise ValueError(f"{file.name}: scores are not from 0 to 1")
-        if not ((stored.place >= 0) & (stored.place < n_places)).all() or stored.stratum.min() < -1:
-            raise ValueError(f"{file.name}: a place or a stratum is not valid")
-        return stored
+        specs = {
+            "scores": ArraySpec(("n_windows", n_species), np.float32, 0, 1),
+            "stratum": ArraySpec(("n_windows", n_species), int, -1, MAX_STRATUM),
+            "place": ArraySpec(("n_windows",), int, 0, n_places - 1),
+            "hour": ArraySpec(("n_windows",), int, -1, 23),
+        }
+        return cls(**read_block(file, specs))

@@ -10,6 +10,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
+from features.annotations.merging.tables import RECORDINGS
 from features.annotations.raven_sequence import write_raven_sequence
 from features.common.errors import UserError
 from features.common.files import digest, read_json, write_json
@@ -25,7 +26,7 @@ from pipelines.reviewing.page import page_item, write_page
 from pipelines.reviewing.population import Place, Population, SampledScores
 
 VERSION = 1  # increase it when the files change
-QUEUE, ITEMS, POPULATION, RECORDINGS = "queue.json", "queue.csv", "population.npz", "recordings.csv"
+QUEUE, ITEMS, POPULATION = "queue.json", "queue.csv", "population.npz"
 VERDICTS = "verdicts.csv"
 PAGE, RAVEN, CLIPS = "review.html", "queue.selections.txt", "clips"
 COLUMNS = (
@@ -164,7 +165,7 @@ def choose_items(
         places=population.places,
         items=items,
     )
-    return queue, SampledScores(population.scores, stratum, population.place, _hours(population))
+    return queue, SampledScores(population.scores, stratum, population.place, population.hour)
 
 
 def write_queue(
@@ -213,10 +214,11 @@ def _write_tables(folder: Path, queue: Queue, population: Population) -> None:
     places["file"] = [str(population.recordings[r].absolute()) for r in used]
     escape_formulas(places).to_csv(folder / RECORDINGS, index=False)
     boxes = queue.items[["species", "t_min", "t_max", "f_min", "f_max", "score", "threshold"]]
+    of_recording = dict(list(boxes.groupby(queue.items["recording_id"])))
     write_raven_sequence(
         folder / RAVEN,
         (
-            (path, population.durations[r], boxes[queue.items["recording_id"] == r])
+            (path, population.durations[r], of_recording.get(r, boxes.iloc[:0]))
             for r, path in population.recordings.items()
         ),
     )
@@ -242,16 +244,6 @@ def _with_places(items: pd.DataFrame, population: Population) -> pd.DataFrame:
         site=[place.site for place in places],
         time=[later(place.start, float(t)) for place, t in zip(places, t_min, strict=True)],
     )[list(COLUMNS)]
-
-
-def _hours(population: Population) -> np.ndarray:
-    """Return the hour of the day of each window, (n_windows,); -1 if the time is unknown."""
-    ids = list(population.recordings)
-    times = [
-        later(population.site_times[ids[k]].start, float(t))
-        for k, t in zip(population.recording, population.start, strict=True)
-    ]
-    return np.array([int(time[11:13]) if len(time) > 12 else -1 for time in times], int)
 
 
 def _id(model: str, items: pd.DataFrame) -> str:

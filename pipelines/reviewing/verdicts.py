@@ -10,12 +10,12 @@ import pandas as pd
 
 from features.annotations.importing import GivenTables, add_boxes
 from features.annotations.merging.reviews import REVIEW_COLUMNS
-from features.annotations.merging.tables import GROUPS, PRESENCE, SPECIES
+from features.annotations.merging.tables import GROUPS, PRESENCE, RECORDINGS, SPECIES
 from features.common.errors import UserError
 from features.common.formulas import escape_formulas
 from features.data.dataset import Dataset
 from features.data.tables import read_table, validate_unique, validate_values
-from pipelines.reviewing.queue import RECORDINGS, Queue
+from pipelines.reviewing.queue import Queue
 
 COLUMNS = ("queue", "item", "recording_id", "species", "t_min", "t_max", "verdict", "reviewed")
 ANSWERS = ("yes", "no", "unsure")
@@ -73,7 +73,14 @@ def read_verdicts(file: Path, queue: Queue) -> pd.DataFrame:
 
 
 def apply_verdicts(
-    verdicts: pd.DataFrame, file: Path, queue: Queue, folder: Path, dataset: Dataset, *, copy: bool
+    verdicts: pd.DataFrame,
+    file: Path,
+    queue: Queue,
+    folder: Path,
+    dataset: Dataset,
+    *,
+    copy: bool,
+    follow_links: bool,
 ) -> Applied:
     """Add confirmed windows as TP boxes and rejected ones as FP boxes to a data set.
 
@@ -85,6 +92,7 @@ def apply_verdicts(
     verdicts : what `read_verdicts` returned for `file`.
     queue : the queue in `folder`.
     copy : whether to copy the audio files to the data set.
+    follow_links : whether symbolic links may lead out of the data set.
 
     Raises
     ------
@@ -107,7 +115,15 @@ def apply_verdicts(
     ).reset_index(drop=True)
     reviews = verdicts.assign(model=queue.model, queue=queue.id)[list(REVIEW_COLUMNS)].astype(str)
     with _given_tables(stored.loc[used], dataset) as given:
-        added = add_boxes(boxes, recordings, dataset.root, given=given, copy=copy, reviews=reviews)
+        added = add_boxes(
+            boxes,
+            recordings,
+            dataset.root,
+            given=given,
+            copy=copy,
+            follow_links=follow_links,
+            reviews=reviews,
+        )
     is_new = added.unique.to_numpy(bool)
     is_tp = (boxes["verdict"] == "yes").to_numpy(bool)
     return Applied(

@@ -189,6 +189,25 @@ def test_changed_queue_is_refused(queue: Path, data: Path) -> None:
     assert "its items were changed" in error
 
 
+@pytest.mark.parametrize("file", ["population.npz", "queue.json", "queue.csv"])
+def test_damaged_queue_is_refused(queue: Path, data: Path, file: str) -> None:
+    content = (queue / file).read_bytes()
+    (queue / file).write_bytes(content[: len(content) // 2])
+    before = tables(data)
+    error_message(run_command("review", "apply", queue / "verdicts.csv", "--data", data))
+    assert tables(data) == before
+
+
+def test_later_answer_to_an_unsure_window_is_added(queue: Path, data: Path) -> None:
+    assert run_command("review", "apply", queue / "verdicts.csv", "--data", data).returncode == 0
+    n_before = len(load_dataset(data).tp)
+    write_verdicts(queue, ["yes", "no", "yes"])
+    assert run_command("review", "apply", queue / "verdicts.csv", "--data", data).returncode == 0
+    assert len(load_dataset(data).tp) == n_before + N // 3
+    reviews = pd.read_csv(data / "reviews.csv")
+    assert reviews.drop_duplicates("item", keep="last")["verdict"].value_counts()["yes"] == 2 * N // 3
+
+
 def test_recordings_without_group_are_refused(queue: Path, data: Path) -> None:
     stored = pd.read_csv(queue / "recordings.csv")
     stored["site"] = ""

@@ -6,15 +6,15 @@ import pandas as pd
 
 from features.annotations.merging.tables import REVIEWS, appended, read_or_empty
 
-KEY = ("queue", "item")
+KEY = ("queue", "item", "verdict")
 REVIEW_COLUMNS = (
     *("recording_id", "species", "t_min", "t_max", "f_min", "f_max", "verdict", "reviewed"),
-    *("score", "reason", "model", *KEY),
+    *("score", "reason", "model", "queue", "item"),
 )
 
 
 def review_table(root: Path, reviews: pd.DataFrame) -> pd.DataFrame | None:
-    """Return reviews.csv with new rows; a verdict on the same item of the same queue is not added again.
+    """Return reviews.csv with new rows; the same verdict on an item of a queue is not added again.
 
     Parameters
     ----------
