@@ -30,6 +30,7 @@ from pipelines.core.evaluation import (
 )
 from pipelines.core.external import add_scores_flag, external_run, read_external_scores, validate_names
 from pipelines.core.failed_recordings import print_failed
+from pipelines.core.history import update_history
 from pipelines.core.leaderboard import WITH_PRIOR, print_leaderboard, update_leaderboard
 from pipelines.core.member import registered_members
 from pipelines.core.priors import PRIOR_HELP, PrevalenceRule, prevalence_rule, write_prevalence
@@ -56,13 +57,15 @@ def main(args: argparse.Namespace) -> None:
     given = dict(args.scores)
     data = data_identity(dataset)
     runs = {name: read_member(results, name, data) for name in names if name not in given}
-    fold = common_folds(results, runs)
+    fold, holdout = common_folds(results, runs)
     metric = selection_metric(args.metric, dataset)
     # All files are read before a run is written, so an error in one leaves the results unchanged.
     recordings = [*dataset.train, *dataset.test]
     tables = {name: read_external_scores(file, recordings, dataset.species) for name, file in args.scores}
     for name, P in tables.items():
-        run_of_scores = external_run(name, P, dataset, fold=fold, metric=metric, seed=args.seed)
+        run_of_scores = external_run(
+            name, P, dataset, fold=fold, holdout=holdout, metric=metric, seed=args.seed
+        )
         write_run(results, dataset, run_of_scores)
         runs[name] = read_member(results, name, data)
     runs = {name: runs[name] for name in names}
@@ -77,7 +80,7 @@ def main(args: argparse.Namespace) -> None:
     left_out = [name for name, weight in zip(names, chosen.weights, strict=True) if weight == 0]
     if left_out:
         print(f"the blend does not use {', '.join(left_out)}, because it ranks as well or better without")
-    splits = {"oof": Blended(truth, oof, oof_members)}
+    splits = {"oof": Blended(truth[holdout], oof[holdout], oof_members[:, holdout])}
     test = None
     if dataset.test:
         test_members = np.stack([member.test.scores for member in runs.values() if member.test is not None])
@@ -128,6 +131,7 @@ def main(args: argparse.Namespace) -> None:
         oof=oof,
         test=test,
         fold=fold,
+        holdout=holdout,
         seconds=seconds,
         seed=args.seed,
         config=config,
@@ -136,6 +140,7 @@ def main(args: argparse.Namespace) -> None:
     )
     write_run(results, dataset, new)
     leaderboard = update_leaderboard(results, data)
+    update_history(results, dataset)
 
     figures = results / "figures"
     colours = plots.colours(leaderboard["model"])
@@ -230,17 +235,18 @@ def member_names(results: Path, wanted: Sequence[str] | None, given: Sequence[st
     return names
 
 
-def common_folds(results: Path, runs: Mapping[str, Run]) -> np.ndarray:
-    """Return the folds that all members were scored with, (n_train,); RunError if they differ."""
+def common_folds(results: Path, runs: Mapping[str, Run]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the fold and the holdout of all members, each (n_train,); RunError if they differ."""
     (first, reference), *others = runs.items()
     for name, other in others:
-        if not np.array_equal(reference.oof.fold, other.oof.fold):  # type: ignore[arg-type]
-            raise RunError(
-                f"{results}: {first}/oof.npz and {name}/oof.npz have different folds; "
-                f"{remedy_for(first, reference.kind)}, and {remedy_for(name, other.kind)}, with the same "
-                f"--folds and --seed"
-            )
-    return np.asarray(reference.oof.fold)
+        for what in ("fold", "holdout"):
+            if not np.array_equal(getattr(reference.oof, what), getattr(other.oof, what)):
+                raise RunError(
+                    f"{results}: {first}/oof.npz and {name}/oof.npz differ in {what}; "
+                    f"{remedy_for(first, reference.kind)}, and {remedy_for(name, other.kind)}, with the same "
+                    f"--folds, --seed and --holdout"
+                )
+    return np.asarray(reference.oof.fold), np.asarray(reference.oof.holdout)
 
 
 def ap_table(dataset: Dataset, names: Sequence[str], blended: Blended) -> pd.DataFrame:

@@ -16,8 +16,15 @@ from pipelines.reporting.page import write_page
 
 def main(args: argparse.Namespace) -> None:
     dataset, results = open_trained_dataset(args)
-    print(write_page(results, dataset, seed=args.seed, n_jobs=joblib.cpu_count()))
+    print(write_page(results, dataset, estimates=args.estimates, seed=args.seed, n_jobs=joblib.cpu_count()))
 
 
 if __name__ == "__main__":
-    run(main, dataset_parser(__doc__))
+    parser = dataset_parser(__doc__)
+    parser.add_argument(
+        "--estimates",
+        type=Path,
+        metavar="DIR",
+        help="also show these estimates: output of review.py estimate",
+    )
+    run(main, parser)

@@ -339,6 +339,7 @@ def _task(dataset: Dataset, folder: Path) -> Task:
         seed=0,
         jobs=N_CORES,
         fold=make_folds(training_truth(dataset), dataset.groups, N_FOLDS, seed=0),
+        holdout=np.ones(len(dataset.train), bool),
     )
     task.store.compute(dataset.train, "train", N_CORES)
     task.store.compute(dataset.test, "test", N_CORES)

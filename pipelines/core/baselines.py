@@ -26,6 +26,7 @@ def write_baselines(task: Task) -> None:
             oof=oof,
             test=test if task.dataset.test else None,
             fold=task.fold,
+            holdout=task.holdout,
             seconds={"oof": seconds, "test": seconds},
             seed=task.seed,
             config=task.config(),

@@ -179,6 +179,13 @@ def training_parser(description: str) -> argparse.ArgumentParser:
         help=f"number of cross-validation folds (default: {DEFAULT_FOLDS}, or the number of groups if there "
         f"are fewer)",
     )
+    parser.add_argument(
+        "--holdout",
+        type=Path,
+        metavar="TABLE",
+        help="CSV file with a column recording_id: the out-of-fold metrics are those of these training "
+        "recordings, so that they can be compared when recordings are added (default: all)",
+    )
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")
     parser.add_argument("--window", type=float, default=window.length, metavar="S", help="window length, s")
     parser.add_argument("--hop", type=float, default=window.hop, metavar="S", help="window hop, s")

@@ -51,7 +51,7 @@ def print_unverifiable(dataset: Dataset) -> None:
 
 
 def evaluations(
-    dataset: Dataset, oof: np.ndarray, test: np.ndarray | None, *, seed: int
+    dataset: Dataset, oof: np.ndarray, test: np.ndarray | None, *, holdout: np.ndarray, seed: int
 ) -> dict[str, Evaluation]:
     """Return the evaluations of a run's scores: "oof", and where possible "oof_known_cells" and "test".
 
@@ -62,10 +62,11 @@ def evaluations(
     Parameters
     ----------
     oof, test : (n_recordings, n_species) scores; test is None without test recordings.
+    holdout : (n_train,) bool, training recordings that the out-of-fold evaluations are for.
     seed : random seed of the bootstrap intervals.
     """
-    known = presence(dataset)
-    found = {"oof": evaluate(training_truth(dataset), oof, seed)}
+    known, oof = presence(dataset)[holdout], oof[holdout]
+    found = {"oof": evaluate(training_truth(dataset)[holdout], oof, seed)}
     if dataset.train_labels is None:
         # A recording whose known species are all present, or all absent, has nothing to rank.
         both = (known == 0).any(axis=1) & (known == 1).any(axis=1)
@@ -97,11 +98,16 @@ def calibration_by_split(
     }
 
 
-def species_metrics(dataset: Dataset, oof: np.ndarray, test: np.ndarray | None) -> pd.DataFrame:
-    """Return one row per species: name, number of TP boxes, AP and AUC of each split."""
+def species_metrics(
+    dataset: Dataset, oof: np.ndarray, test: np.ndarray | None, *, holdout: np.ndarray
+) -> pd.DataFrame:
+    """Return one row per species: name, number of TP boxes, AP and AUC of each split.
+
+    The parameters are those of `evaluations`.
+    """
     n_tp = np.bincount(dataset.tp["species_id"], minlength=dataset.n_species)
     table = pd.DataFrame({"name": dataset.species, "n_tp": n_tp})
-    truth = training_truth(dataset)
+    truth, oof = training_truth(dataset)[holdout], oof[holdout]
     table["oof_ap"], table["oof_auc"] = ap_per_species(truth, oof), auc_per_species(truth, oof)
     if dataset.test_labels is not None and test is not None:
         truth = dataset.test_labels.astype(float)

@@ -130,7 +130,14 @@ def validate_given_once(given: Sequence[tuple[str, Path]]) -> None:
 
 
 def external_run(
-    name: str, P: np.ndarray, dataset: Dataset, *, fold: np.ndarray, metric: str, seed: int
+    name: str,
+    P: np.ndarray,
+    dataset: Dataset,
+    *,
+    fold: np.ndarray,
+    holdout: np.ndarray,
+    metric: str,
+    seed: int,
 ) -> NewRun:
     """Return a run with the scores of another model, which are calibrated out of fold.
 
@@ -139,6 +146,7 @@ def external_run(
     name : name of the run.
     P : (n_train + n_test, n_species) scores of the training and test recordings.
     fold : (n_train,) fold of each training recording.
+    holdout : (n_train,) bool, training recordings that the out-of-fold metrics are computed on.
     metric : name of the metric that selects the calibration.
     """
     raw, raw_test = P[: len(dataset.train)], P[len(dataset.train) :]
@@ -152,6 +160,7 @@ def external_run(
         oof=oof,
         test=test,
         fold=fold,
+        holdout=holdout,
         seconds={"oof": 0.0, "test": 0.0},
         seed=seed,
         config=aggregation.config(),

@@ -1,7 +1,7 @@
 """A run: the folder with the scores, settings, metrics and model files of one model.
 
 RESULTS/<model>/
-  oof.npz, test.npz      recording_id, species, scores; oof.npz also has fold
+  oof.npz, test.npz      recording_id, species, scores; oof.npz also has fold and holdout
   config.json            settings that affect the scores, species, thresholds
   metrics.json           evaluations, seconds, metrics of each species
   submission.csv         scores of the test recordings in the format of the RFCX challenge
@@ -35,7 +35,7 @@ from pipelines.core.truth import training_truth
 T = TypeVar("T")
 INVALID = (LookupError, AttributeError, ArithmeticError, TypeError, ValueError, OSError)
 """Errors that reading a damaged file can raise."""
-FORMAT = 4  # increase it when run folders of earlier versions can no longer be read
+FORMAT = 5  # increase it when run folders of earlier versions can no longer be read
 LIBRARIES = ("numpy", "scipy", "librosa", "lightgbm", "torch", "optuna", "scikit-learn")
 BASELINES = ("prior", "background")
 LEADERBOARD = "leaderboard.csv"
@@ -62,20 +62,21 @@ class Scores:
     species : (n_species,) str.
     scores : (n_recordings, n_species) in [0, 1].
     fold : (n_recordings,) int for out-of-fold scores, None for test scores.
+    holdout : (n_recordings,) bool for out-of-fold scores, which recordings the metrics are computed on; None
+        for test scores.
     """
 
     recording_id: np.ndarray
     species: np.ndarray
     scores: np.ndarray
     fold: np.ndarray | None = None
+    holdout: np.ndarray | None = None
 
     def save(self, file: Path) -> None:
         """Write the scores to an npz file."""
-        arrays = {"recording_id": self.recording_id, "species": self.species, "scores": self.scores}
-        if self.fold is not None:
-            arrays["fold"] = self.fold
+        arrays = {name: array for name, array in vars(self).items() if array is not None}
         with replacing(file) as temporary:
-            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+            np.savez(temporary, **arrays)
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -89,6 +90,8 @@ class Scores:
             raise ValueError(f"{file.name}: scores are not between 0 and 1")
         if loaded.fold is not None and (loaded.fold.shape != shape[:1] or loaded.fold.dtype.kind != "i"):
             raise ValueError(f"{file.name}: fold is not one integer per recording")
+        if loaded.holdout is not None and (loaded.holdout.shape != shape[:1] or loaded.holdout.dtype != bool):
+            raise ValueError(f"{file.name}: holdout is not true or false per recording")
         return loaded
 
 
@@ -128,6 +131,7 @@ class NewRun:
     kind : one of `KINDS`.
     oof, test : (n_recordings, n_species) scores in [0, 1]; test is None without test recordings.
     fold : (n_train,) fold of each training recording.
+    holdout : (n_train,) bool, training recordings that the out-of-fold metrics are computed on.
     seconds : split -> time of fitting and scoring.
     seed : random seed.
     config, metrics : additional entries of config.json and metrics.json.
@@ -139,6 +143,7 @@ class NewRun:
     oof: np.ndarray
     test: np.ndarray | None
     fold: np.ndarray
+    holdout: np.ndarray
     seconds: Mapping[str, float]
     seed: int
     config: Mapping[str, Any] = field(default_factory=dict)
@@ -165,12 +170,12 @@ def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
         "versions": versions(),
         **run.config,
     }
-    found = evaluations(dataset, run.oof, run.test, seed=run.seed)
+    found = evaluations(dataset, run.oof, run.test, holdout=run.holdout, seed=run.seed)
     metrics = {
         **{name: asdict(evaluation) for name, evaluation in found.items()},
         "seconds": dict(run.seconds),
         **run.metrics,
-        "per_species": species_metrics(dataset, run.oof, run.test).to_dict("records"),
+        "per_species": species_metrics(dataset, run.oof, run.test, holdout=run.holdout).to_dict("records"),
     }
     species = np.array(dataset.species)
     with replacing_folder(results / run.name) as folder:
@@ -182,7 +187,8 @@ def write_run(results: Path, dataset: Dataset, run: NewRun) -> None:
             submission = folder / "submission.csv"
             write_submission(submission, dataset, run.test, prior=truth.mean(axis=0))
             Scores(np.array(list(dataset.test)), species, run.test).save(folder / "test.npz")
-        Scores(np.array(list(dataset.train)), species, run.oof, run.fold).save(folder / "oof.npz")
+        oof = Scores(np.array(list(dataset.train)), species, run.oof, run.fold, run.holdout)
+        oof.save(folder / "oof.npz")
         Manifest.of(folder, data_identity(dataset)).save(folder)
         (results / LEADERBOARD).unlink(missing_ok=True)
 
@@ -263,8 +269,8 @@ def _read_run(folder: Path, config: dict[str, Any], manifest: Manifest) -> Run:
         if not isinstance(metrics[key], dict):
             raise TypeError(f"metrics.json: {key} must be an object")
     oof = Scores.load(folder / "oof.npz")
-    if oof.fold is None:
-        raise ValueError("oof.npz has no folds")
+    if oof.fold is None or oof.holdout is None:
+        raise ValueError("oof.npz has no fold or no holdout")
     test = Scores.load(folder / "test.npz") if (folder / "test.npz").exists() else None
     return Run(folder.name, config, metrics, oof, test, manifest)
 

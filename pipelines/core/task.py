@@ -16,7 +16,7 @@ from features.common.parallel import in_parallel
 from features.data.audio import Clip, warn_low_sample_rates
 from features.data.dataset import Dataset, validate_boxes_begin_inside
 from features.data.identity import validate_separate
-from features.data.tables import DatasetError
+from features.data.tables import DatasetError, read_table, validate_values
 from features.frames.frames import Frames
 from features.frames.segments import divide, in_segments
 from features.frames.spectral import SpectralSettings
@@ -49,6 +49,7 @@ class Task:
     seed : random seed.
     jobs : number of cores to use.
     fold : (n_train,) fold of each training recording, from 0.
+    holdout : (n_train,) bool, training recordings that the out-of-fold metrics are computed on.
     """
 
     dataset: Dataset
@@ -59,6 +60,7 @@ class Task:
     seed: int
     jobs: int
     fold: np.ndarray
+    holdout: np.ndarray
 
     @property
     def n_folds(self) -> int:
@@ -229,6 +231,7 @@ def load_task(args: argparse.Namespace) -> Task:
     # Flags are validated before anything is computed.
     _validate_window(window, store.settings.frame_rate)
     fold = _folds(dataset, args)
+    holdout = _holdout(dataset, args.holdout)
     print(
         f"{dataset.name}: {len(dataset.train)} training and {len(dataset.test)} test recordings, "
         f"{dataset.n_species} species, {len(dataset.tp)} TP and {len(dataset.fp)} FP boxes"
@@ -250,6 +253,7 @@ def load_task(args: argparse.Namespace) -> Task:
     }
     write_failed(results, failed)
     if any(failed.values()):
+        holdout = holdout[[recording_id not in failed["train"] for recording_id in dataset.train]]
         dataset = dataset.without(**failed)
         fold = _folds(dataset, args)
     validate_separate(dataset)
@@ -266,6 +270,7 @@ def load_task(args: argparse.Namespace) -> Task:
         seed=args.seed,
         jobs=args.jobs,
         fold=fold,
+        holdout=holdout,
     )
     validate_boxes_begin_inside(dataset, {r: e.duration for r, e in task.extents("train").items()})
     rates = {recording_id: extent.sr for recording_id, extent in task.extents("test").items()}
@@ -283,6 +288,25 @@ def _folds(dataset: Dataset, args: argparse.Namespace) -> np.ndarray:
     _validate_contrast(dataset, truth)
     _validate_boxes_in_two_folds(dataset, fold)
     return fold
+
+
+def _holdout(dataset: Dataset, file: Path | None) -> np.ndarray:
+    """Return which training recordings are listed in a table, (n_train,) bool; all without a table.
+
+    Raises
+    ------
+    DatasetError
+        The table lists a recording that is not a training recording, or none with a species.
+    """
+    ids = list(dataset.train)
+    if file is None:
+        return np.ones(len(ids), bool)
+    listed = read_table(file, ("recording_id",))["recording_id"]
+    validate_values(listed, ~listed.isin(ids), path=file, problem="is not a training recording; remove it")
+    holdout = np.isin(ids, listed)
+    if not training_truth(dataset)[holdout].any():
+        raise DatasetError(f"{file}: none of its recordings has a species; add recordings with TP boxes")
+    return holdout
 
 
 def _validate_contrast(dataset: Dataset, truth: np.ndarray) -> None:

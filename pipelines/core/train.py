@@ -12,6 +12,7 @@ from pipelines.core.baselines import write_baselines
 from pipelines.core.cli import run, training_parser
 from pipelines.core.evaluation import calibration_by_split, print_unverifiable
 from pipelines.core.failed_recordings import print_failed
+from pipelines.core.history import update_history
 from pipelines.core.leaderboard import print_leaderboard, update_leaderboard
 from pipelines.core.member import Member
 from pipelines.core.run_config import MEMBER
@@ -62,6 +63,7 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
             oof=oof,
             test=test,
             fold=task.fold,
+            holdout=task.holdout,
             seconds=seconds,
             seed=task.seed,
             config={**task.config(), **aggregation.config(), **cross_fit.config},
@@ -70,7 +72,9 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
         ),
     )
     write_baselines(task)
-    print_leaderboard(update_leaderboard(task.results, data_identity(task.dataset)), task.results)
+    leaderboard = update_leaderboard(task.results, data_identity(task.dataset))
+    update_history(task.results, task.dataset)
+    print_leaderboard(leaderboard, task.results)
     print_unverifiable(task.dataset)
     if "study" in cross_fit.config:
         url = database_url(task.results / "optuna.db")

@@ -8,6 +8,7 @@ from itertools import islice
 import numpy as np
 import pandas as pd
 
+from features.data.box import Box
 from features.data.metadata import later
 from features.frames.frames import Frames
 from features.frames.segments import in_segments
@@ -17,7 +18,6 @@ from pipelines.core.detector import Detector
 from pipelines.core.member import ColumnScorer
 from pipelines.reporting.contents import ScoredSplit
 from pipelines.reporting.explain import Decisive, decisive_for_window
-from pipelines.reporting.plots import Box
 
 BOXED = "The window is the one that overlaps a boxed call most."
 NOT_BOXED = "No box shows where the call is, so the window is the one with the highest score."

@@ -25,15 +25,19 @@ from pipelines.reporting.contents import Contents, ScoredSplit, best_member, stu
 from pipelines.reporting.examples import Example, find_examples
 from pipelines.reporting.explain import decisive_columns, importance_by_band
 from pipelines.reporting.false_alarms import FalseReports, count_noise_detections, noise_recordings
+from pipelines.reporting.review_sections import estimates_section, history_section
 from pipelines.reporting.summary import summary_html
 
 
-def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Path:
+def write_page(
+    results: Path, dataset: Dataset, *, estimates: Path | None = None, seed: int, n_jobs: int
+) -> Path:
     """Write `report.html` and its figures; return its path.
 
     Parameters
     ----------
     dataset : the data set, without recordings that cannot be read.
+    estimates : output of `review.py estimate` to show.
     seed : random seed of the noise that false alarms are counted in.
     n_jobs : number of cores to use.
 
@@ -41,6 +45,8 @@ def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Pa
     ------
     RunError
         The results folder holds no trained model, or a run is not valid.
+    UserError
+        The estimates are missing or not valid.
     """
     contents = Contents.of(results, dataset)
     store = FrameStore(results / "frames", contents.detector.settings)
@@ -48,6 +54,7 @@ def write_page(results: Path, dataset: Dataset, *, seed: int, n_jobs: int) -> Pa
         store.compute(recordings, split, n_jobs, strict=True)  # in case frames have been deleted
     scored = contents.scored_split(store)
     parts = [
+        *([] if estimates is None else [estimates_section(estimates, contents.figures)]),
         *(section(contents) for section in SECTIONS),
         *_examples(contents, scored),
         _false_alarms(contents, scored, seed=seed, n_jobs=n_jobs),
@@ -154,7 +161,9 @@ def _importance(contents: Contents) -> str:
     return html.section("Decisive frequencies", *parts) if parts else ""
 
 
-SECTIONS: tuple[Callable[[Contents], str], ...] = (_leaderboard, _species, _calibration, _importance)
+SECTIONS: tuple[Callable[[Contents], str], ...] = (
+    *(_leaderboard, history_section, _species, _calibration, _importance),
+)
 
 
 def _examples(contents: Contents, split: ScoredSplit) -> list[str]:

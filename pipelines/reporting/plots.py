@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -14,6 +13,7 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
 from features.common.files import replacing
+from features.data.box import Box
 from features.frames.spectral import SpectralSettings, mel_centres
 from models.scoring.blending import Blend
 
@@ -24,15 +24,6 @@ SPLITS = {"oof": "out of fold", "test": "test"}
 """Names of the splits in words."""
 FIXED_COLOURS = {"prior": "#999999", "background": "#b8860b", "blend": "#238b45", "blend+prior": "#78c679"}
 MEMBER_COLOURS = ("#2c7fb8", "#d95f0e", "#756bb1", "#c51b8a", "#00868b", "#8c510a", "#525252", "#e6ab02")
-
-
-class Box(NamedTuple):
-    """Time interval and frequency band in a recording, s and Hz."""
-
-    t_min: float
-    t_max: float
-    f_min: float
-    f_max: float
 
 
 def colours(models: Iterable[str]) -> dict[str, str]:
@@ -254,6 +245,92 @@ def plot_study(values: np.ndarray, file: Path) -> None:
     axis.set_ylabel("out-of-fold score")
     axis.legend(frameon=False, fontsize=8)
     _save(figure, file)
+
+
+def plot_history(rows: pd.DataFrame, split: str, *, colour: Mapping[str, str], file: Path) -> None:
+    """Plot LRAP with its 95 % interval over the number of boxes, one line per model.
+
+    Parameters
+    ----------
+    rows : model, n_boxes, value, low and high of each run, in the order in which they were written.
+    split : name of the split.
+    colour : colour of each model.
+    """
+    figure = Figure(figsize=(6.4, 3))
+    axis = figure.subplots()
+    for model, own in rows.groupby("model", sort=False):
+        axis.plot(own["n_boxes"], own["value"], "o-", color=colour[str(model)], label=model, lw=1)
+        axis.vlines(own["n_boxes"], own["low"], own["high"], color=colour[str(model)], lw=1, alpha=0.5)
+    axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel("TP and FP boxes in the training data")
+    axis.set_ylabel(f"LRAP, {SPLITS[split]}")
+    axis.legend(frameon=False, fontsize=8)
+    _save(figure, file)
+
+
+def plot_density(rows: pd.DataFrame, file: Path) -> None:
+    """Plot the call density at each site with its interval, one panel per species.
+
+    Parameters
+    ----------
+    rows : species, site, density, density_low and density_high.
+    """
+    sites = sorted(rows["site"].unique())
+    figure, panels = _panels(rows, 0.9 + 0.14 * max(map(len, sites)))
+    for axis, own in panels:
+        x = own["site"].map(sites.index)
+        axis.vlines(x, own["density_low"], own["density_high"], color=MEMBER_COLOURS[0], lw=3, alpha=0.4)
+        axis.plot(x, own["density"], "o", color=MEMBER_COLOURS[0], ms=4)
+        axis.set_xticks(range(len(sites)), sites, rotation=90, fontsize=7)
+        axis.set_xlim(-0.5, len(sites) - 0.5)
+    figure.supylabel("call density (90 % interval)", fontsize=9)
+    _save(figure, file)
+
+
+def plot_activity(rows: pd.DataFrame, file: Path) -> None:
+    """Plot the call density over the hours of the day with its interval, one panel per species.
+
+    Parameters
+    ----------
+    rows : species, hour, density, density_low and density_high.
+    """
+    figure, panels = _panels(rows, 1.2)
+    for axis, own in panels:
+        by_hour = own.set_index("hour").reindex(range(24))  # hours without recordings interrupt the line
+        axis.vlines(
+            by_hour.index, by_hour["density_low"], by_hour["density_high"], color=MEMBER_COLOURS[0], alpha=0.4
+        )
+        axis.plot(by_hour.index, by_hour["density"], "o-", color=MEMBER_COLOURS[0], ms=3, lw=1)
+        axis.set_xticks(range(0, 25, 6))
+        axis.set_xlim(-0.5, 23.5)
+    figure.supxlabel("hour of the day", fontsize=9)
+    figure.supylabel("call density (90 % interval)", fontsize=9)
+    _save(figure, file)
+
+
+def _panels(rows: pd.DataFrame, height: float) -> tuple[Figure, list[tuple[Axes, pd.DataFrame]]]:
+    """Return a figure, and an axis from 0 upwards and the rows of each species.
+
+    Parameters
+    ----------
+    height : height of a panel, inches.
+    """
+    names = list(rows["species"].unique())
+    n_columns = min(4, len(names))
+    n_rows = -(-len(names) // n_columns)
+    figure = Figure(figsize=(2.3 * n_columns + 0.4, height * n_rows + 0.4))
+    axes = figure.subplots(n_rows, n_columns, squeeze=False, sharex=True).ravel()
+    for axis in axes[len(names) :]:
+        axis.remove()
+    panels = []
+    for axis, name in zip(axes[: len(names)], names, strict=True):
+        axis.set_title(name, fontsize=8)
+        axis.tick_params(labelsize=7)
+        panels.append((axis, rows[rows["species"] == name]))
+        axis.set_ylim(0, max(0.05, 1.05 * rows.loc[rows["species"] == name, "density_high"].max()))
+    for axis in axes[max(len(names) - n_columns, 0) : len(names)]:
+        axis.tick_params(labelbottom=True)
+    return figure, panels
 
 
 def _set_kilohertz(axis: Axis, centres: np.ndarray) -> None:

@@ -83,6 +83,16 @@ NEVER_ABSENT = (
     "No species is known to be absent from a recording, so the rate of false reports is unknown. FP boxes, "
     "train_labels.csv or test_labels.csv would tell it."
 )
+HISTORY = (
+    "LRAP ({0}) of the models that were trained in this folder, on the same recordings each time, over the "
+    "number of boxes that they were trained on, with 95 % intervals. If boxes were added to these "
+    "recordings, their truth has changed too. The table has the average precision of each species for {1}."
+)
+REVIEW = (
+    "Call density is the share of windows with the species, estimated from verified windows with 90 % "
+    "intervals: for each site, for each hour of the day, and in the table over all recordings, with "
+    "precision and recall at the threshold. Few verdicts give wide intervals."
+)
 NOISE = "Detections of {0} in silence and white noise, at the thresholds for a precision of {1:g}."
 BLEND_TEXT = (
     "Weights of the members. The weights for new recordings are fitted on the out-of-fold scores of all "

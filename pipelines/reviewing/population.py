@@ -1,6 +1,6 @@
 """The windows that a queue is chosen from, and their scores."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -27,6 +27,27 @@ class Place(NamedTuple):
 
     site: str
     day: str
+
+
+class RecordingScores(NamedTuple):
+    """Scores of windows of one recording that do not overlap.
+
+    Attributes
+    ----------
+    recording_id : str
+    scores : (n_windows, n_species) probabilities.
+    start : (n_windows,) start of each window, s.
+    length : window length, s.
+    site_time : site and time of the recording.
+    duration : of the recording, s.
+    """
+
+    recording_id: str
+    scores: np.ndarray
+    start: np.ndarray
+    length: float
+    site_time: SiteTime
+    duration: float
 
 
 @dataclass(frozen=True)
@@ -61,20 +82,37 @@ class Population:
     @classmethod
     def of(cls, predictions: Predictions) -> Self:
         """Return the windows of all scored recordings."""
+
+        def of_recordings() -> Iterator[RecordingScores]:
+            for one in predictions.read():
+                windows = one.scored.scores
+                chosen = without_overlap(windows.start, windows.length)
+                yield RecordingScores(
+                    one.recording_id,
+                    predictions.detector.probabilities(windows.windows[chosen]),
+                    windows.start[chosen],
+                    windows.length,
+                    one.site_time,
+                    one.duration,
+                )
+
+        return cls.collect(of_recordings(), predictions.recordings)
+
+    @classmethod
+    def collect(cls, parts: Iterable[RecordingScores], recordings: Mapping[str, Path]) -> Self:
+        """Return the windows of recordings, whose audio files are given by id."""
         scores, recording, start, days, hours = [], [], [], [], []
         site_times, durations, length = {}, {}, 0.0
-        for k, one in enumerate(predictions.read()):
-            windows = one.scored.scores
-            chosen = without_overlap(windows.start, windows.length)
-            scores.append(predictions.detector.probabilities(windows.windows[chosen]).astype(np.float32))
-            recording.append(np.full(len(chosen), k))
-            start.append(windows.start[chosen])
-            times = [later(one.site_time.start, float(t)) for t in windows.start[chosen]]
+        for k, one in enumerate(parts):
+            scores.append(one.scores.astype(np.float32))
+            recording.append(np.full(len(one.start), k))
+            start.append(one.start)
+            times = [later(one.site_time.start, float(t)) for t in one.start]
             days += [Place(one.site_time.site, time.partition("T")[0]) for time in times]
             hours += [int(time[11:13]) if time else -1 for time in times]
             site_times[one.recording_id] = one.site_time
             durations[one.recording_id] = one.duration
-            length = windows.length
+            length = one.length
         places = tuple(sorted(set(days)))
         number = {place: k for k, place in enumerate(places)}
         return cls(
@@ -84,7 +122,7 @@ class Population:
             place=np.array([number[day] for day in days], int),
             hour=np.array(hours, int),
             length=length,
-            recordings={recording_id: predictions.recordings[recording_id] for recording_id in site_times},
+            recordings={recording_id: recordings[recording_id] for recording_id in site_times},
             site_times=site_times,
             durations=durations,
             places=places,

@@ -42,7 +42,7 @@ class Queue:
     Attributes
     ----------
     id : digest of the items and of the model.
-    model : id of the run that scored the windows.
+    model : id of the run that scored the windows, or the example that they are similar to.
     species : names of all species of the model.
     threshold : (n_species,) score from which each species is reported.
     places : sites and days of the population.
@@ -55,6 +55,24 @@ class Queue:
     threshold: np.ndarray
     places: tuple[Place, ...]
     items: pd.DataFrame
+
+    @classmethod
+    def of(
+        cls,
+        model: str,
+        species: tuple[str, ...],
+        threshold: np.ndarray,
+        items: pd.DataFrame,
+        population: Population,
+    ) -> Self:
+        """Return a queue of windows of a population.
+
+        Parameters
+        ----------
+        items : window, species, score, reason, inclusion_probability, threshold, f_min and f_max of each.
+        """
+        placed = _with_places(items, population)
+        return cls(_id(model, placed), model, species, threshold, population.places, placed)
 
     @classmethod
     def load(cls, folder: Path) -> tuple[Self, SampledScores]:
@@ -156,15 +174,8 @@ def choose_items(
         )
     if not parts:
         raise UserError("all windows of these species have a box; add recordings, or choose other species")
-    items = _with_places(pd.concat(parts, ignore_index=True), population)
-    queue = Queue(
-        id=_id(detector.run_id, items),
-        model=detector.run_id,
-        species=detector.species,
-        threshold=threshold,
-        places=population.places,
-        items=items,
-    )
+    items = pd.concat(parts, ignore_index=True)
+    queue = Queue.of(detector.run_id, detector.species, threshold, items, population)
     return queue, SampledScores(population.scores, stratum, population.place, population.hour)
 
 

@@ -19,12 +19,14 @@ class Summary(NamedTuple):
     Attributes
     ----------
     species : one row per species with enough verdicts.
+    sites : one row per species and site.
     places : one row per species, site and day.
     hours : one row per species and hour of the day; empty if the times are unknown.
     too_few : names of species with a verdict, but fewer than `MIN_VERDICTS`.
     """
 
     species: pd.DataFrame
+    sites: pd.DataFrame
     places: pd.DataFrame
     hours: pd.DataFrame
     too_few: tuple[str, ...]
@@ -45,7 +47,9 @@ def summarise(
     seed : random seed of the intervals.
     """
     rng = np.random.default_rng(seed)
-    species_rows, place_rows, hour_rows, too_few = [], [], [], []
+    species_rows, site_rows, place_rows, hour_rows, too_few = [], [], [], [], []
+    sites = sorted({place.site for place in queue.places})
+    site_of_place = np.array([sites.index(place.site) for place in queue.places])
     answered = verdicts[verdicts["verdict"] != "unsure"]
     for k, name in enumerate(queue.species):
         own = answered[answered["species"] == name]
@@ -73,16 +77,20 @@ def summarise(
                 ),
             }
         )
+        site_rows += _parts(verified, site_of_place[population.place[inside]], len(sites), rng, name)
         place_rows += _parts(verified, population.place[inside], len(queue.places), rng, name)
         known = population.hour[inside]
         hour_rows += _parts(verified, known, 24, rng, name)
+    by_site = pd.DataFrame(site_rows).rename(columns={"part": "site"})
+    if len(by_site):
+        by_site["site"] = [sites[k] for k in by_site["site"]]
     places = pd.DataFrame(place_rows)
     if len(places):
         part = places.pop("part")
         places.insert(1, "site", [queue.places[k].site for k in part])
         places.insert(2, "day", [queue.places[k].day for k in part])
     hours = pd.DataFrame(hour_rows).rename(columns={"part": "hour"})
-    return Summary(pd.DataFrame(species_rows), places, hours, tuple(too_few))
+    return Summary(pd.DataFrame(species_rows), by_site, places, hours, tuple(too_few))
 
 
 def _parts(

@@ -10,10 +10,9 @@ import pandas as pd
 
 from features.annotations.importing import GivenTables, add_boxes
 from features.annotations.merging.reviews import REVIEW_COLUMNS
-from features.annotations.merging.tables import GROUPS, PRESENCE, RECORDINGS, SPECIES
+from features.annotations.merging.tables import GROUPS, PRESENCE, RECORDINGS, SPECIES, TP
 from features.common.errors import UserError
 from features.common.formulas import escape_formulas
-from features.data.dataset import Dataset
 from features.data.tables import read_table, validate_unique, validate_values
 from pipelines.reviewing.queue import Queue
 
@@ -77,12 +76,12 @@ def apply_verdicts(
     file: Path,
     queue: Queue,
     folder: Path,
-    dataset: Dataset,
+    root: Path,
     *,
     copy: bool,
     follow_links: bool,
 ) -> Applied:
-    """Add confirmed windows as TP boxes and rejected ones as FP boxes to a data set.
+    """Add confirmed windows as TP boxes and rejected ones as FP boxes to a data set, or to a new one.
 
     A box that the data set has already is not added again. The recordings are referred to, or copied. Where
     each box comes from is added to `reviews.csv`. A new recording belongs to the group of its site.
@@ -91,16 +90,19 @@ def apply_verdicts(
     ----------
     verdicts : what `read_verdicts` returned for `file`.
     queue : the queue in `folder`.
+    root : folder of the data set.
     copy : whether to copy the audio files to the data set.
     follow_links : whether symbolic links may lead out of the data set.
 
     Raises
     ------
     UserError
-        A verdict contradicts the data set, or a recording is missing or has no group. The data set is then
-        unchanged.
+        A verdict contradicts the data set, a recording is missing or has no group, or no window is confirmed
+        for a new data set. The data set is then unchanged.
     """
     answered = verdicts[verdicts["verdict"] != "unsure"]
+    if not (answered["verdict"] == "yes").any() and not (root / TP).exists():
+        raise UserError(f"{file}: no window is confirmed, but the new data set {root} needs a TP box")
     stored = read_table(folder / RECORDINGS, ("recording_id", "site", "file")).set_index("recording_id")
     used = [recording_id for recording_id in stored.index if recording_id in set(answered["recording_id"])]
     recordings = {recording_id: Path(stored["file"][recording_id]) for recording_id in used}
@@ -114,11 +116,11 @@ def apply_verdicts(
         line=answered.index,
     ).reset_index(drop=True)
     reviews = verdicts.assign(model=queue.model, queue=queue.id)[list(REVIEW_COLUMNS)].astype(str)
-    with _given_tables(stored.loc[used], dataset) as given:
+    with _given_tables(stored.loc[used], root) as given:
         added = add_boxes(
             boxes,
             recordings,
-            dataset.root,
+            root,
             given=given,
             copy=copy,
             follow_links=follow_links,
@@ -136,14 +138,14 @@ def apply_verdicts(
 
 
 @contextmanager
-def _given_tables(stored: pd.DataFrame, dataset: Dataset) -> Iterator[GivenTables]:
+def _given_tables(stored: pd.DataFrame, root: Path) -> Iterator[GivenTables]:
     """Yield temporary tables with sites and times of recordings and, if the data set has groups, groups.
 
     Parameters
     ----------
     stored : rows of the queue's recordings.csv, indexed by recording id.
     """
-    groups = dataset.root / GROUPS
+    groups = root / GROUPS
     with TemporaryDirectory() as name:
         given = GivenTables(*(Path(name) / table for table in (GROUPS, RECORDINGS, PRESENCE, SPECIES)))
         escape_formulas(stored.drop(columns="file").reset_index()).to_csv(given.recordings, index=False)

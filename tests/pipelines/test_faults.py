@@ -303,6 +303,7 @@ def test_full_disk_leaves_earlier_results_unchanged(data: Path, whole: Path, tmp
         oof=np.full((6, 3), 0.5),
         test=np.full((2, 3), 0.5),
         fold=np.zeros(6, int),
+        holdout=np.ones(6, bool),
         seconds={"oof": 0, "test": 0},
         seed=0,
     )

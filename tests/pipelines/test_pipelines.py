@@ -18,7 +18,7 @@ from features.data.dataset import load_dataset
 from models.folds import make_folds
 from models.metrics import lrap
 from pipelines.core.detector import Detector
-from pipelines.core.runs import LIBRARIES, RunError, Scores
+from pipelines.core.runs import LIBRARIES, RunError, Scores, read_run
 from pipelines.core.truth import presence
 from tests.conftest import FLAGS, error_message, run_command, sign, train, write_small_dataset
 
@@ -237,7 +237,43 @@ def test_blend_rejects_members_with_other_folds(data: Path, results: Path, tmp_p
     replace(scores, fold=np.roll(scores.fold, 1)).save(file)
     sign(again / "gru")
     message = error_message(command("blend", data, again))
-    assert "gbm/oof.npz and gru/oof.npz have different folds" in message
+    assert "gbm/oof.npz and gru/oof.npz differ in fold" in message
+
+
+def test_holdout_is_the_recordings_that_score(data: Path, results: Path, tmp_path: Path) -> None:
+    again = shutil.copytree(results, tmp_path / "small")
+    table = tmp_path / "before.csv"
+    pd.DataFrame({"recording_id": ["a1", "a1", "a4"]}).to_csv(table, index=False)
+    assert command("gbm", data, again, *FLAGS["gbm"], "--holdout", table).returncode == 0
+    oof, before = (read_run(folder / "gbm").oof for folder in (again, results))
+    np.testing.assert_array_equal(oof.scores, before.scores)  # all recordings still train
+    assert oof.holdout is not None
+    assert oof.recording_id[oof.holdout].tolist() == ["a1", "a4"]
+    message = error_message(command("blend", data, again))
+    assert "gbm/oof.npz and gru/oof.npz differ in holdout" in message
+    assert command("gru", data, again, *FLAGS["gru"], "--holdout", table).returncode == 0
+    done = command("blend", data, again)
+    assert done.returncode == 0, done.stderr
+    leaderboard = pd.read_csv(again / "leaderboard.csv").query("split == 'oof'")
+    assert set(leaderboard["n_recordings"]) == {2}
+    assert set(leaderboard["model"]) == {"prior", "background", "gbm", "gru", "blend"}
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        (["a1", "t0"], "line 3: recording_id 't0' is not a training recording; remove it"),
+        ([], "has a species"),
+    ],
+)
+def test_holdout_of_other_recordings_is_refused(
+    data: Path, tmp_path: Path, ids: list[str], message: str
+) -> None:
+    table = tmp_path / "before.csv"
+    pd.DataFrame({"recording_id": ids}).to_csv(table, index=False)
+    results = tmp_path / "results"
+    assert message in error_message(command("gbm", data, results, *FLAGS["gbm"], "--holdout", table))
+    assert not (results / "gbm").exists()
 
 
 def test_blend_rejects_members_of_other_data(data: Path, results: Path, tmp_path: Path) -> None:

@@ -272,3 +272,50 @@ def test_queue_with_verdicts_is_not_replaced(
 ) -> None:
     flags = ("--model", trained[1] / "blend", "--predicted", predicted, "--out", queue)
     assert "contains verdicts.csv" in error_message(run_command("review", "queue", recordings, *flags))
+
+
+def test_similar_makes_a_queue_for_a_new_data_set(recordings: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    example = tmp_path / "example.wav"
+    y = 1e-3 * rng.standard_normal(5 * 16_000)
+    y[32_000:40_000] += tone(1500, 0.5, 16_000)
+    soundfile.write(example, y, 16_000)
+    out, root = tmp_path / "first", tmp_path / "new"
+    flags = ("--name", "=crow", "--out", out, "--n", "5", "--box", "2.0", "2.5", "1300", "1700")
+    done = run_command("review", "similar", example, recordings, example, *flags)
+    assert done.returncode == 0, done.stderr
+    items = pd.read_csv(out / "queue.csv")
+    assert items["score"].is_monotonic_decreasing
+    assert items["recording_id"][0] == "example"
+    assert items["t_min"][0] <= 2.0 <= 2.5 <= items["t_max"][0]
+    assert items["recording_id"].value_counts().max() <= 3
+    write_verdicts(out, ["no"])
+    error = error_message(run_command("review", "apply", out / "verdicts.csv", "--data", root))
+    assert "no window is confirmed" in error
+    write_verdicts(out, ["yes", "no"])
+    error = error_message(run_command("review", "estimate", out / "verdicts.csv"))
+    assert "nothing can be estimated" in error
+    assert run_command("review", "apply", out / "verdicts.csv", "--data", root).returncode == 0
+    dataset = load_dataset(root)
+    assert (dataset.species, len(dataset.tp), len(dataset.fp)) == (("=crow",), 3, 2)
+    assert set(pd.read_csv(root / "reviews.csv")["model"]) == {"similar to example.wav"}
+
+
+@pytest.mark.parametrize(
+    ("box", "message"),
+    [
+        (("2", "1", "500", "900"), "is not a box in this recording of 8.00 s"),
+        (("7", "9", "500", "900"), "is not a box in this recording of 8.00 s"),
+        (("1", "2", "900", "500"), "is not a box in this recording of 8.00 s"),
+        (("1", "2", "500", "nan"), "is not a box in this recording of 8.00 s"),
+    ],
+)
+def test_example_outside_the_clip_is_refused(
+    recordings: Path, tmp_path: Path, box: tuple[str, ...], message: str
+) -> None:
+    clip = recordings / "river" / "20240315_050000.wav"
+    flags = ("--name", "crow", "--out", tmp_path / "first", "--box", *box)
+    error = error_message(run_command("review", "similar", clip, recordings, *flags))
+    assert message in error
+    assert "--box T_MIN T_MAX F_MIN F_MAX" in error
+    assert not (tmp_path / "first").exists()

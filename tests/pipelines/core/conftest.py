@@ -56,6 +56,7 @@ def write(dataset: Dataset, tmp_path: Path) -> WriteRun:
             oof=rng.random((len(dataset.train), dataset.n_species)),
             test=rng.random((len(dataset.test), dataset.n_species)),
             fold=np.arange(len(dataset.train)) % 3,
+            holdout=np.ones(len(dataset.train), bool),
             seconds={"oof": 1.23, "test": 4.56},
             seed=0,
             config={**needed, **(config or {})},

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.data.box import Box
 from features.data.dataset import Dataset, load_dataset
 from features.data.metadata import SiteTime
 from features.frames.frames import Frames
@@ -25,7 +26,6 @@ from pipelines.reporting.examples import (
     place_in_words,
 )
 from pipelines.reporting.explain import decisive_for_window
-from pipelines.reporting.plots import Box
 
 P = np.array([[0.9, 0.8, 0.1], [0.7, 0.2, 0.3]])
 KNOWN = np.array([[1.0, 0.0, 1.0], [1.0, 1.0, np.nan]])

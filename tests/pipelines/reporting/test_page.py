@@ -147,7 +147,9 @@ def test_report_of_a_blend_with_external_scores(trained: tuple[Path, Path], tmp_
     oof, test = (Scores.load(whole / "gbm" / f"{split}.npz") for split in ("oof", "test"))
     P = np.concatenate([oof.scores, test.scores])
     assert oof.fold is not None
-    write_run(results, dataset, external_run("other", P, dataset, fold=oof.fold, metric="lrap", seed=0))
+    assert oof.holdout is not None
+    run = external_run("other", P, dataset, fold=oof.fold, holdout=oof.holdout, metric="lrap", seed=0)
+    write_run(results, dataset, run)
     assert run_command("blend", "--data", data, "--results", results).returncode == 0
     text = write_page(results, dataset, seed=0, n_jobs=2).read_text(encoding="utf-8")
     assert "<th>average precision of other, test</th>" in text

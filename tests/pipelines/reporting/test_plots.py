@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from features.data.box import Box
 from features.frames.spectral import SpectralSettings
 from models.scoring.blending import Blend
 from pipelines.reporting import plots
@@ -69,8 +70,8 @@ def test_example_shows_window_and_call_where_they_are(tmp_path: Path) -> None:
         np.zeros((200, 64)),
         settings=SpectralSettings(),
         start=1.0,
-        window=plots.Box(3.0, 4.0, 1000.0, 4000.0),
-        calls=[plots.Box(1.5, 2.5, 1000.0, 4000.0), plots.Box(7.0, 8.0, 1000.0, 4000.0)],
+        window=Box(3.0, 4.0, 1000.0, 4000.0),
+        calls=[Box(1.5, 2.5, 1000.0, 4000.0), Box(7.0, 8.0, 1000.0, 4000.0)],
         file=file,
     )
     picture = np.round(255 * matplotlib.image.imread(file)[..., :3]).astype(int)
