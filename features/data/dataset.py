@@ -8,6 +8,7 @@
       train_labels.csv, test_labels.csv   recording_id,s0..: complete 0/1 labels
       groups.csv                    recording_id,group: recordings that share a background
       recordings.csv                recording_id,site,start,latitude,longitude,file
+  reviews.csv                   verdicts of review.py, which are boxes too
 
 The id of a recording is its path below `train` or `test` without suffix, with "/" as separator. In
 recordings.csv, all columns but recording_id are optional, and cells may be empty. A row with a `file` adds a
@@ -28,6 +29,7 @@ from features.common.files import real_path
 from features.data.audio import Clip, file_of
 from features.data.metadata import SiteTime, read_site_times, site_of, site_time, warn_unknown_rows
 from features.data.recordings import AUDIO_SUFFIXES, READABLE, find_recordings
+from features.data.reviewed import reviewed_recordings
 from features.data.species import species_names
 from features.data.tables import (
     DatasetError,
@@ -69,6 +71,8 @@ class Dataset:
         else "recording".
     site_times : dict of str to SiteTime
         Site and time of recordings in recordings.csv.
+    reviewed : frozenset of str
+        Training recordings whose boxes are all verdicts of `review.py`.
     unscored : tuple of str
         Test recordings that `without` has removed.
     """
@@ -85,6 +89,7 @@ class Dataset:
     groups: np.ndarray
     grouped_by: str
     site_times: dict[str, SiteTime]
+    reviewed: frozenset[str] = frozenset()
     unscored: tuple[str, ...] = ()
 
     @property
@@ -221,10 +226,11 @@ def load_dataset(root: Path, name: str | None = None, *, follow_links: bool = Fa
     train_labels = _labels(train_truth, train, root / "train_labels.csv")
     if train_labels is not None:
         _validate_agreement(tp, train_labels, recordings=train, root=root)
+    species = tuple(names if names is not None else (f"s{k}" for k in range(n_species)))
     return Dataset(
         name=name or root.name,
         root=root,
-        species=tuple(names if names is not None else (f"s{k}" for k in range(n_species))),
+        species=species,
         train=train,
         test=test,
         tp=tp,
@@ -234,6 +240,7 @@ def load_dataset(root: Path, name: str | None = None, *, follow_links: bool = Fa
         groups=groups,
         grouped_by=grouped_by,
         site_times=site_times,
+        reviewed=reviewed_recordings(root / "reviews.csv", pd.concat([tp, fp]), species),
     )
 
 

@@ -43,6 +43,7 @@ def data_identity(dataset: Dataset) -> dict[str, str]:
         "FP boxes": digest(dataset.fp[list(BOX_COLUMNS)].to_csv(index=False)),
         "training labels": digest(dataset.train_labels),
         "groups": digest(*map(str, dataset.groups)),
+        "reviewed recordings": digest(*sorted(dataset.reviewed)),
         "test recordings": _recordings(dataset.test),
         "test labels": digest(dataset.test_labels),
     }

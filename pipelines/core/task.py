@@ -134,6 +134,22 @@ class Task:
         return np.repeat(of_recording, [len(starts) for starts in self.starts("train")], axis=0)
 
     @cached_property
+    def used(self) -> np.ndarray:
+        """Which windows models are trained on, (n_windows,) bool.
+
+        A window without any known label counts as weakly negative for all species. In a recording with only
+        verdicts of `review.py`, nobody has looked for the other species, and a model may have chosen the
+        recording because they call there. Its windows without a label are therefore left out, unless most
+        recordings are like that.
+        """
+        annotated = np.array(
+            [recording_id not in self.dataset.reviewed for recording_id in self.dataset.train]
+        )
+        if annotated.mean() < 0.5:
+            annotated[:] = True
+        return self.per_window(annotated) | ~np.isnan(self.labels).all(axis=1)
+
+    @cached_property
     def labels(self) -> np.ndarray:
         """Labels of the training windows, shape (n_windows, n_species): 1, 0, or nan for unknown."""
         dataset, rate = self.dataset, self.store.settings.frame_rate

@@ -61,13 +61,13 @@ class TrainingWindows:
     def fold(self, k: int) -> Fold:
         """Return the training examples outside fold `k`, and the windows of the fold."""
         inside, features = self._fold_of_window == k, self.features.outside(k)
-        X, Y = self._examples(~inside, features)
+        X, Y = self._examples(~inside & self.task.used, features)
         held = np.flatnonzero(inside)
         return Fold(X, Y, held, features.columns(self._measured[held], self._group_of_window[held, None]))
 
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the columns and labels of the training examples of all folds."""
-        return self._examples(np.ones(len(self._fold_of_window), bool), self.features)
+        return self._examples(self.task.used, self.features)
 
     def _examples(self, used: np.ndarray, features: WindowFeatures) -> tuple[np.ndarray, np.ndarray]:
         """Return the columns and labels of the training examples from the windows in the mask `used`."""
@@ -113,7 +113,8 @@ class TrainingWindows:
         place = np.empty(len(call), int)
         for k in range(self.task.n_folds):
             in_fold = self._fold_of_window[call] == k
-            place[in_fold] = rng.choice(np.flatnonzero(self._fold_of_window == k), in_fold.sum())
+            places = np.flatnonzero((self._fold_of_window == k) & self.task.used)
+            place[in_fold] = rng.choice(places, in_fold.sum())
         return np.stack([call, place], axis=1)
 
     @cached_property

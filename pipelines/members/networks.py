@@ -81,10 +81,16 @@ class NetworkMember(ABC):
         X, Y = task.compute("train", window_sequences, "sequences"), task.labels
         fold, folder = task.per_window(task.fold), checkpoint_folder(task, self.name)
         fits = [
-            Fit(seeded(network, task.seed + k), _network_file(folder, k), X=X, Y=Y, rows=fold != k)
+            Fit(
+                seeded(network, task.seed + k),
+                _network_file(folder, k),
+                X=X,
+                Y=Y,
+                rows=(fold != k) & task.used,
+            )
             for k in range(task.n_folds)
         ]
-        state = digest(network.get_params(), X, Y, task.fold, task.seed)
+        state = digest(network.get_params(), X, Y, task.used, task.fold, task.seed)
         self._networks = fit_networks(fits, state, task.jobs)
         P = np.zeros(Y.shape)
         with one_torch_thread():
