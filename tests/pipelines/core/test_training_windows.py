@@ -70,6 +70,22 @@ def test_templates_of_a_group_are_not_compared_with_its_windows(windows: Trainin
         assert mean_auc(task.labels[fold.held], best_columns(windows, fold.X_held)) < 0.7
 
 
+def test_unlabelled_windows_of_reviewed_recordings_are_left_out(task: Task) -> None:
+    ids = list(task.dataset.train)
+    known = ~np.isnan(task.labels).all(axis=1)
+    assert task.used.all()
+    reviewed = frozenset(ids[:12])
+    other = replace(task, dataset=replace(task.dataset, reviewed=reviewed))
+    in_reviewed = other.per_window(np.isin(ids, list(reviewed)))
+    np.testing.assert_array_equal(other.used, known | ~in_reviewed)
+    windows = TrainingWindows(other)
+    drawn = windows._draw(other.used, n_overlays=10_000)
+    assert set(drawn) == set(np.flatnonzero(other.used))
+    assert other.used[windows._pairs].all()
+    mostly = replace(task, dataset=replace(task.dataset, reviewed=frozenset(ids[:30])))
+    assert mostly.used.all()
+
+
 def test_fold_does_not_depend_on_its_held_out_boxes(windows: TrainingWindows, task: Task) -> None:
     """Different species and bands of held-out boxes change neither training examples nor held-out windows."""
     recordings = np.array(list(task.dataset.train))
