@@ -34,9 +34,7 @@ from pipelines.core.cli import (
 )
 from pipelines.core.detector import Detector
 from pipelines.core.new_recordings import recordings_of
-from pipelines.core.prediction_store import PredictionStore
-from pipelines.core.predictions import Predictions
-from pipelines.reviewing.population import Population
+from pipelines.reviewing.population import boxed_windows, read_population
 from pipelines.reviewing.queue import PAGE, VERDICTS, Queue, choose_items, write_queue
 from pipelines.reviewing.similar import SIMILAR, find_similar, read_example, similar_queue
 from pipelines.reviewing.summary import MIN_VERDICTS, summarise
@@ -53,19 +51,11 @@ def make_queue(args: argparse.Namespace) -> None:
             f"--species {unknown[0]}: no species of {args.model}; use some of {', '.join(detector.species)}"
         )
     _validate_new_queue(args.out)
-    store = PredictionStore.open_existing(
-        args.predicted / "predictions.db", model=detector.run_id, n_species=len(detector.species)
-    )
-    missing = recordings.keys() - store.sources().keys()
-    if missing:
-        raise UserError(
-            f"{args.predicted}: {len(missing)} of {len(recordings)} recordings have no scores, such as "
-            f"'{min(missing)}'; run 'python pipelines/predict.py' with these recordings first"
-        )
-    population = Population.of(Predictions(detector, store, recordings, site_times, {}))
+    population = read_population(detector, args.predicted, recordings, site_times)
     verified = np.zeros(population.scores.shape, bool)
     if args.data is not None:
-        verified = _with_boxes(args, population, detector)
+        dataset = load_dataset(args.data, follow_links=args.follow_links)
+        verified = boxed_windows(population, dataset, detector.species)
     lock_folder(args.out, "--out")
     output = OutputFolder(args.out, "review.py queue")
     chosen, sampled = choose_items(
@@ -110,17 +100,6 @@ def _print_queue(out: Path, queue: Queue, n_recordings: int) -> None:
         f"{out}: {len(queue.items)} windows in {n_used} of {n_recordings} recordings\n"
         f"open {out / PAGE} in a browser, and save the verdicts as {out / VERDICTS}"
     )
-
-
-def _with_boxes(args: argparse.Namespace, population: Population, detector: Detector) -> np.ndarray:
-    """Return which windows have a box of the species in the data set, (n_windows, n_species) bool."""
-    dataset = load_dataset(args.data, follow_links=args.follow_links)
-    number = {name: k for k, name in enumerate(detector.species)}
-    found = np.zeros(population.scores.shape, bool)
-    for boxes in (dataset.tp, dataset.fp):
-        named = boxes["species_id"].map(dict(enumerate(dataset.species))).map(number)
-        found |= population.overlapping(boxes[named.notna()].assign(species_id=named.dropna().astype(int)))
-    return found
 
 
 def apply(args: argparse.Namespace) -> None:

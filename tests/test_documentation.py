@@ -119,13 +119,28 @@ def test_commands_and_their_flags_exist(page: str) -> None:
 def help_of(command: str) -> str:
     """Return the help text of a command and of its subcommands."""
     text = run_command(command, "--help").stdout
-    subcommands = re.findall(r"^    (import|export|queue|similar|apply|estimate) ", text, re.MULTILINE)
+    subcommands = re.findall(
+        r"^    (import|export|queue|similar|apply|estimate|rounds|estimates) ", text, re.MULTILINE
+    )
     return text + "".join(run_command(command, name, "--help").stdout for name in subcommands)
 
 
 @pytest.mark.parametrize(
     "command",
-    ["gbm", "mlp", "gru", "cnn", "spectrum", "blend", "predict", "review", "report", "bench", "ablation"],
+    [
+        "gbm",
+        "mlp",
+        "gru",
+        "cnn",
+        "spectrum",
+        "blend",
+        "predict",
+        "review",
+        "report",
+        "bench",
+        "ablation",
+        "simulate",
+    ],
 )
 def test_help_has_no_empty_or_double_default(command: str) -> None:
     text = help_of(command)

@@ -1,6 +1,6 @@
 """The windows that a queue is chosen from, and their scores."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, Self
@@ -9,8 +9,12 @@ import numpy as np
 import pandas as pd
 
 from features.columns.block import ArraySpec, read_block
+from features.common.errors import UserError
 from features.common.files import replacing
+from features.data.dataset import Dataset
 from features.data.metadata import SiteTime, later
+from pipelines.core.detector import Detector
+from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
 
 MAX_STRATUM = 100_000  # a damaged file must not lead to a huge array
@@ -149,6 +153,53 @@ class Population:
             start = self.start[windows]
             found[windows, species] |= (start < t_max) & (start + self.length > t_min)
         return found
+
+
+def read_population(
+    detector: Detector,
+    predicted: Path,
+    recordings: Mapping[str, Path],
+    site_times: Mapping[str, SiteTime],
+) -> Population:
+    """Return the windows of recordings that `predict.py` has scored.
+
+    Parameters
+    ----------
+    detector : model that scored them.
+    predicted : output folder of `predict.py`.
+    recordings : audio file of each recording id.
+    site_times : site and time of recordings, as in recordings.csv.
+
+    Raises
+    ------
+    UserError
+        The folder has no scores of this model, or not of all recordings.
+    """
+    store = PredictionStore.open_existing(
+        predicted / "predictions.db", model=detector.run_id, n_species=len(detector.species)
+    )
+    missing = recordings.keys() - store.sources().keys()
+    if missing:
+        raise UserError(
+            f"{predicted}: {len(missing)} of {len(recordings)} recordings have no scores, such as "
+            f"'{min(missing)}'; run 'python pipelines/predict.py' with these recordings first"
+        )
+    return Population.of(Predictions(detector, store, recordings, site_times, {}))
+
+
+def boxed_windows(population: Population, dataset: Dataset, species: Sequence[str]) -> np.ndarray:
+    """Return which windows have a box of the species in a data set, (n_windows, n_species) bool.
+
+    Parameters
+    ----------
+    species : names of the species of the population; the data set can have others.
+    """
+    number = {name: k for k, name in enumerate(species)}
+    found = np.zeros(population.scores.shape, bool)
+    for boxes in (dataset.tp, dataset.fp):
+        named = boxes["species_id"].map(dict(enumerate(dataset.species))).map(number)
+        found |= population.overlapping(boxes[named.notna()].assign(species_id=named.dropna().astype(int)))
+    return found
 
 
 def without_overlap(start: np.ndarray, length: float) -> np.ndarray:
