@@ -1,8 +1,4 @@
-"""Simulate reviews: the test labels of a data set answer in the place of a reviewer.
-
-`rounds` compares windows chosen by `review.py queue` with random ones, `estimates` checks the intervals of
-`review.py estimate`, and `similar` the search by example.
-"""
+"""Simulate reviews: the test labels of a data set answer in the place of a reviewer."""
 
 import sys
 from pathlib import Path
@@ -88,18 +84,18 @@ def similar(args: argparse.Namespace) -> None:
         print(f"{what}, mean average precision of similarity / level: {ratio:.2f}")
 
 
-COMMANDS = (("rounds", rounds, 3), ("estimates", estimates, 20), ("similar", similar, 3))
-"""Name, function, and default number of repetitions of each command."""
+COMMANDS = (
+    ("rounds", rounds, 3, "compare windows of review.py queue with random ones, over rounds of review"),
+    ("estimates", estimates, 20, "check the intervals of review.py estimate"),
+    ("similar", similar, 3, "check the search by example"),
+)
+"""Name, function, default number of repetitions, and help of each command."""
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=HelpFormatter)
     commands = parser.add_subparsers(dest="what", required=True)
-    for name, command, n_seeds in (
-        ("rounds", rounds, 3),
-        ("estimates", estimates, 20),
-        ("similar", similar, 3),
-    ):
-        own = commands.add_parser(name, formatter_class=HelpFormatter)
+    for name, command, n_seeds, words in COMMANDS:
+        own = commands.add_parser(name, help=words, formatter_class=HelpFormatter)
         own.set_defaults(main=command)
         own.add_argument("--data", type=Path, required=True, help="data set with test_labels.csv")
         own.add_argument(
