@@ -264,7 +264,7 @@ def plot_history(rows: pd.DataFrame, split: str, *, colour: Mapping[str, str], f
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel("TP and FP boxes in the training data")
     axis.set_ylabel(f"LRAP, {SPLITS[split]}")
-    axis.legend(frameon=False, fontsize=8)
+    figure.legend(ncols=4, loc="outside upper center", frameon=False, fontsize=8)
     _save(figure, file)
 
 
