@@ -106,7 +106,8 @@ def apply(args: argparse.Namespace) -> None:
     folder = args.queue or args.verdicts.parent
     queue, _ = Queue.load(folder)
     verdicts = read_verdicts(args.verdicts, queue)
-    if (args.data / TP).exists():
+    is_new = not (args.data / TP).exists()
+    if not is_new:
         load_dataset(args.data, follow_links=args.follow_links)  # an error here names the table to correct
     lock_tree(args.data, "--data")
     done = apply_verdicts(
@@ -120,7 +121,8 @@ def apply(args: argparse.Namespace) -> None:
     )
     load_dataset(args.data, follow_links=args.follow_links)
     print(
-        f"{args.data}: {done.n_tp} TP and {done.n_fp} FP boxes and {done.n_recordings} recordings added; "
+        f"{args.data}: {'new data set, ' if is_new else ''}{done.n_tp} TP and {done.n_fp} FP boxes and "
+        f"{done.n_recordings} recordings added; "
         f"{done.n_known} boxes were there already; {done.n_unsure} windows are unsure and stay unknown"
     )
 

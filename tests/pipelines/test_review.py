@@ -295,7 +295,8 @@ def test_similar_makes_a_queue_for_a_new_data_set(recordings: Path, tmp_path: Pa
     write_verdicts(out, ["yes", "no"])
     error = error_message(run_command("review", "estimate", out / "verdicts.csv"))
     assert "nothing can be estimated" in error
-    assert run_command("review", "apply", out / "verdicts.csv", "--data", root).returncode == 0
+    done = run_command("review", "apply", out / "verdicts.csv", "--data", root)
+    assert "new: new data set, 3 TP and 2 FP boxes and" in done.stdout
     dataset = load_dataset(root)
     assert (dataset.species, len(dataset.tp), len(dataset.fp)) == (("=crow",), 3, 2)
     assert set(pd.read_csv(root / "reviews.csv")["model"]) == {"similar to example.wav"}
