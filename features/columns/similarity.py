@@ -44,15 +44,18 @@ class Whitening:
         """Return the whitening of the columns of ordinary windows, (n_windows, n_columns)."""
         X = X.astype(np.float32)
         mean, deviation = X.mean(axis=0), X.std(axis=0) + 1e-6
-        Z = np.clip((X - mean) / deviation, -MAX_DEVIATION, MAX_DEVIATION)
+        Z = _standardised(X, mean, deviation)
         variances, axes = np.linalg.eigh(np.atleast_2d(Z.T @ Z / len(Z)))
         return cls(mean, deviation, axes / np.sqrt(np.maximum(variances, 0) + RIDGE))
 
     def directions(self, X: np.ndarray) -> np.ndarray:
         """Return the whitened columns of windows, (n_windows, n_columns), each row with norm 1."""
-        Z = np.clip((X.astype(np.float32) - self.mean) / self.deviation, -MAX_DEVIATION, MAX_DEVIATION)
-        rows = Z @ self.matrix
+        rows = _standardised(X.astype(np.float32), self.mean, self.deviation) @ self.matrix
         return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-6)
+
+
+def _standardised(X: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    return np.clip((X - mean) / deviation, -MAX_DEVIATION, MAX_DEVIATION)
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,7 @@ def _review(folder: Path, reviewer: Reviewer, pool: list[str], strategy: str, *,
     sites = {recording_id: SiteTime(site=recording_id) for recording_id in pool}
     population = read_population(detector, predicted, recordings, sites)
     known = boxed_windows(population, load_dataset(folder / "data"), detector.species)
-    if strategy == "random":
+    if strategy == "random":  # with random scores, the queue is a random choice
         population.scores[:] = np.random.default_rng(seed).random(population.scores.shape)
     queue, sampled = choose_items(
         population,
