@@ -1,14 +1,15 @@
 # make demo        install, then train, blend and report on the embedded data set
 # make test        install, then lint, types and tests
-# make dashboard   the latest Optuna study in a browser
+# make dashboard   the latest Optuna study in a browser, or those in STORAGE=postgresql+psycopg://...
 # make install     install into .venv; the commands above do so, too
 # make clean       remove the virtual environment and caches
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+STORAGE ?=
 SUPPORTED := import sys; sys.exit(sys.version_info < (3, 11))
 COMPLETE := from importlib.util import find_spec as f; import sys; \
-	sys.exit(not all(map(f, "librosa lightgbm optuna pytest sklearn torch".split())))
+	sys.exit(not all(map(f, "distributed librosa lightgbm optuna psycopg pytest sklearn torch".split())))
 
 .PHONY: demo test dashboard install clean
 
@@ -25,10 +26,11 @@ test: install
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest -n 2 --dist worksteal
 
 dashboard: install
-	@study=$$(ls -t results/*/optuna.db 2>/dev/null | head -n 1); \
+	@url='$(STORAGE)'; study="the database"; \
+	if test -z "$$url"; then study=$$(ls -t results/*/optuna.db 2>/dev/null | head -n 1); url="sqlite:///$$study"; fi; \
 	test -n "$$study" || { echo "no study yet: run 'python pipelines/gbm.py' first" >&2; exit 2; }; \
 	echo "$$study at http://127.0.0.1:8080/"; \
-	$(BIN)/optuna-dashboard "sqlite:///$$study"
+	$(BIN)/optuna-dashboard "$$url"
 
 # A virtual environment without pip or with an older Python is made again; missing packages are installed.
 install:

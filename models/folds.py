@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.base import BaseEstimator, clone
 
 from features.common.errors import UserError
+from features.common.parallel import on_workers
 
 
 def make_folds(Y: np.ndarray, groups: np.ndarray, n_folds: int, *, seed: int) -> np.ndarray:
@@ -88,6 +90,13 @@ class Fold:
     held: np.ndarray
     X_held: np.ndarray
 
+    def score(self, model: BaseEstimator) -> np.ndarray:
+        """Return the scores of the held-out windows, (n_held, n_species).
+
+        They are those of a clone of `model`, which is fitted on the training examples.
+        """
+        return clone(model).fit(self.X, self.Y).predict_proba(self.X_held)
+
 
 def split(X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> list[Fold]:
     """Return one `Fold` per fold number, for features that are the same in every fold.
@@ -105,8 +114,8 @@ def split(X: np.ndarray, Y: np.ndarray, fold: np.ndarray) -> list[Fold]:
 def out_of_fold(model: BaseEstimator, folds: Sequence[Fold]) -> Iterator[np.ndarray]:
     """Yield the array of out-of-fold scores, (n_windows, n_species), after each fold.
 
-    The held-out windows of each fold are scored by a clone of `model`, which is fitted on the training
-    examples of this fold. The same array is yielded every time. Windows that are not scored yet have score 0.
+    The same array is yielded every time. Windows that are not scored yet have score 0. On a cluster, models
+    of several folds are fitted at the same time, else one after the other.
 
     Parameters
     ----------
@@ -114,6 +123,7 @@ def out_of_fold(model: BaseEstimator, folds: Sequence[Fold]) -> Iterator[np.ndar
     folds : folds; every window is held out in exactly one of them.
     """
     P = np.zeros((sum(len(fold.held) for fold in folds), folds[0].Y.shape[1]))
-    for fold in folds:
-        P[fold.held] = clone(model).fit(fold.X, fold.Y).predict_proba(fold.X_held)
+    scores = on_workers(partial(Fold.score, model=model), ((fold,) for fold in folds), n_jobs=1)
+    for fold, of_fold in zip(folds, scores, strict=True):
+        P[fold.held] = of_fold
         yield P

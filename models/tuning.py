@@ -1,18 +1,14 @@
 """Tuning of an estimator's parameters by an Optuna study on out-of-fold scores."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial, TrialState
 from sklearn.base import BaseEstimator
-from sqlalchemy import URL
-from sqlalchemy.exc import SQLAlchemyError
 from tqdm import tqdm
 
 from features.common.errors import UserError
@@ -20,10 +16,10 @@ from models.folds import Fold, out_of_fold
 from models.metrics import block_scores, standard_error
 from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
+from models.study import InvalidStudyError, OpenStudy, SearchSpace, Study, storage_errors
 
-VERSION = 5  # increase it when the same parameters and data give a trial a different value
+VERSION = 6  # increase it when the same parameters and data give a trial a different value
 
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 BLOCK_SCORES = "block_scores"
 """User attribute of a complete trial: a list with the block scores after each fold, then those of its final
 out-of-fold scores."""
@@ -51,38 +47,6 @@ class CrossValidation:
 
 
 @dataclass(frozen=True)
-class SearchSpace:
-    """The parameters to search.
-
-    Attributes
-    ----------
-    distributions : dict from the name of each parameter to its distribution.
-    defaults : dict from the name of each parameter to its value in the first trial.
-    """
-
-    distributions: Mapping[str, BaseDistribution]
-    defaults: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Study:
-    """An Optuna study in a database.
-
-    Attributes
-    ----------
-    database : SQLite file.
-    name : name of the study in the database.
-    n_trials : total number of trials, including finished ones.
-    seed : random seed.
-    """
-
-    database: Path
-    name: str
-    n_trials: int
-    seed: int
-
-
-@dataclass(frozen=True)
 class Tuned:
     """The result of a study.
 
@@ -91,24 +55,13 @@ class Tuned:
     parameters : dict from the name of each parameter to its value.
     scores : (n_windows, n_species) out-of-fold window scores with these parameters.
     seconds : time of fitting and scoring the models of all folds with these parameters.
+    values : out-of-fold score of each trial, None for pruned ones.
     """
 
     parameters: dict[str, Any]
     scores: np.ndarray
     seconds: float
-
-
-def database_url(file: Path) -> str:
-    """Return the URL of an SQLite file for Optuna and its dashboard.
-
-    Examples
-    --------
-    >>> database_url(Path("/results/optuna.db"))
-    'sqlite:////results/optuna.db'
-    >>> database_url(Path("/results?/optuna.db"))
-    'sqlite:////results%3F/optuna.db'
-    """
-    return URL.create("sqlite", database=str(file)).render_as_string()
+    values: list[float | None]
 
 
 def tune(
@@ -123,11 +76,11 @@ def tune(
     The first trial uses the default parameters. It is selected unless the best trial is better by more than
     one standard error of the paired difference. In general, the first trial that is as good as the best is
     selected. Rounding errors differ between machines; they would change the selection more often if the
-    highest value alone determined it. A trial is pruned as soon as it is behind the best one by more than
-    one standard error on the same folds.
+    highest value alone determined it. A trial is pruned as soon as it is behind the best one before it by
+    more than one standard error on the same folds.
 
-    Every trial is stored as soon as it ends, so an interrupted study can be continued. Trial n is drawn with
-    the seed `study.seed + n`, so a continued study has the same trials as an uninterrupted one.
+    Every trial is stored as soon as it ends, so an interrupted study can be continued. A study that was
+    continued, or that several processes have worked on, has the same trials as any other, see `OpenStudy`.
 
     Parameters
     ----------
@@ -142,16 +95,8 @@ def tune(
         The database cannot be read or written, or a trial's model cannot be fitted.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study.database.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with storage_errors(study.storage):
         return _tune(make_model, validation, space=space, study=study)
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError, _InvalidStudyError) as error:
-        cause = error if isinstance(error, _InvalidStudyError) else error.__cause__ or error
-        reason = str(cause).splitlines()[0]
-        raise UserError(
-            f"{study.database}: the study cannot be read or written ({reason}); check disk space and "
-            f"permissions, or remove the file if it is not a study"
-        ) from error
 
 
 def cross_validate(model: BaseEstimator, folds: Sequence[Fold]) -> tuple[np.ndarray, float]:
@@ -168,73 +113,56 @@ def _tune(
     space: SearchSpace,
     study: Study,
 ) -> Tuned:
-    try:
-        stored = optuna.create_study(
-            study_name=study.name,
-            storage=database_url(study.database),
-            direction="maximize",
-            load_if_exists=True,
-        )
-    except RuntimeError as error:  # another version of Optuna wrote the file
-        raise _InvalidStudyError(str(error)) from error
-    for interrupted in stored.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-        stored.tell(interrupted.number, state=TrialState.FAIL)
-    n_done = len(stored.get_trials(deepcopy=False, states=FINISHED))
-    n_trials = study.n_trials
+    trials = OpenStudy(study, space)
     scored: dict[int, tuple[np.ndarray, float]] = {}  # scores and seconds of the trials run here
-    with tqdm(desc="study", initial=min(n_done, n_trials), total=n_trials, unit="trial") as progress:
-        while n_done < n_trials:
-            waiting = stored.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-            if n_done == 0 and not waiting:
-                stored.enqueue_trial(dict(space.defaults))
-            stored.sampler = optuna.samplers.TPESampler(seed=study.seed + n_done)
-            best = _best(stored)
-            trial = stored.ask(dict(space.distributions))
-            started = time.perf_counter()
-            try:
-                value, P = _run(trial, validation, make_model(trial.params), best)
-            except UserError as error:
-                stored.tell(trial, state=TrialState.FAIL)
-                raise UserError(f"trial {trial.number} with {trial.params}: {error}") from error
-            stored.tell(trial, value, TrialState.PRUNED if value is None else TrialState.COMPLETE)
+    with tqdm(desc="study", total=study.n_trials, unit="trial") as progress:
+        while (trial := trials.claim()) is not None:
+            with trials.alive(trial):
+                started = time.perf_counter()
+                try:
+                    value, P = _run(trial, validation, make_model(trial.params), trials.visible(trial))
+                except optuna.exceptions.UpdateFinishedTrialError:
+                    continue  # heartbeats were missing, so another process runs it
+                except UserError as error:
+                    trials.tell(trial, None, TrialState.FAIL)
+                    raise UserError(f"trial {trial.number} with {trial.params}: {error}") from error
+                trials.tell(trial, value, TrialState.PRUNED if value is None else TrialState.COMPLETE)
             if value is not None:
                 scored[trial.number] = P, time.perf_counter() - started
-            n_done += 1
-            progress.update()
-            progress.set_postfix(best=f"{stored.best_value:.3f}")
-    selected = _select(stored)
+            _show(progress, trials)
+        _show(progress, trials)
+    selected = _select(trials.complete())
     parameters = _valid_parameters(selected, space)
     scores, seconds = scored.get(selected.number) or cross_validate(make_model(parameters), validation.folds)
-    return Tuned(parameters, scores, seconds)
+    values = [trial.value if trial.state == TrialState.COMPLETE else None for trial in trials.finished()]
+    return Tuned(parameters, scores, seconds, values)
 
 
-class _InvalidStudyError(Exception):
-    """The error for a study that this software cannot have written."""
+def _show(progress: tqdm, trials: OpenStudy) -> None:
+    """Show how many trials are finished, also those of other processes, and the best value."""
+    progress.n = min(len(trials.finished()), progress.total)
+    progress.set_postfix(best=f"{_best(trials.complete()).value:.3f}")
 
 
-def _best(study: optuna.Study) -> FrozenTrial | None:
-    """Return the complete trial with the highest value, None if there is none."""
-    return study.best_trial if _complete(study) else None
+def _best(trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the first of the complete trials with the highest value."""
+    if not trials:
+        raise InvalidStudyError("it has no complete trial")
+    return max(trials, key=lambda trial: float(trial.value or 0.0))
 
 
-def _select(study: optuna.Study) -> FrozenTrial:
-    """Return the first trial that is as good as the best one."""
-    best = _best(study)
-    if best is None:
-        raise _InvalidStudyError("it has no complete trial")
-    return next(trial for trial in _complete(study) if not _is_behind(_blocks(trial), _blocks(best)))
-
-
-def _complete(study: optuna.Study) -> list[FrozenTrial]:
-    return study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+def _select(trials: Sequence[FrozenTrial]) -> FrozenTrial:
+    """Return the first of the complete trials that is as good as the best one."""
+    best = _blocks(_best(trials))
+    return next(trial for trial in trials if not _is_behind(_blocks(trial), best))
 
 
 def _blocks(trial: FrozenTrial, row: int = -1) -> np.ndarray:
-    """Return a row of the trial's `BLOCK_SCORES`; _InvalidStudyError if it has no such attribute."""
+    """Return a row of the trial's `BLOCK_SCORES`; InvalidStudyError if it has no such attribute."""
     try:
         return np.array(trial.user_attrs[BLOCK_SCORES][row], float)
     except (LookupError, TypeError, ValueError) as error:
-        raise _InvalidStudyError(f"trial {trial.number} has no block scores") from error
+        raise InvalidStudyError(f"trial {trial.number} has no block scores") from error
 
 
 def _is_behind(blocks: np.ndarray, others: np.ndarray) -> bool:
@@ -245,24 +173,33 @@ def _is_behind(blocks: np.ndarray, others: np.ndarray) -> bool:
 
 
 def _valid_parameters(trial: FrozenTrial, space: SearchSpace) -> dict[str, Any]:
-    """Return the parameters of a trial; _InvalidStudyError if one is outside its distribution."""
+    """Return the parameters of a trial; InvalidStudyError if one is outside its distribution."""
     parameters = trial.params
     try:
         for name, distribution in space.distributions.items():
             if not distribution._contains(distribution.to_internal_repr(parameters[name])):
                 raise ValueError(f"{name}={parameters[name]!r} is outside of {distribution}")
     except (LookupError, TypeError, ValueError) as error:
-        raise _InvalidStudyError(f"its selected trial is not valid: {error}") from error
+        raise InvalidStudyError(f"its selected trial is not valid: {error}") from error
     return parameters
 
 
 def _run(
-    trial: optuna.Trial, validation: CrossValidation, model: BaseEstimator, best: FrozenTrial | None
+    trial: optuna.Trial,
+    validation: CrossValidation,
+    model: BaseEstimator,
+    earlier: Sequence[FrozenTrial],
 ) -> tuple[float | None, np.ndarray]:
     """Return the value of a trial, None if it is pruned, and the out-of-fold window scores.
 
     The value is the metric of the recording scores with the best aggregation.
+
+    Parameters
+    ----------
+    earlier : trials that the trial may use; it is pruned if it is behind the best of them.
     """
+    complete = [other for other in earlier if other.state == TrialState.COMPLETE]
+    best = _best(complete) if complete else None
     fold, truth, metric = validation.fold, validation.truth, validation.metric
     blocks = []
     for k, P in enumerate(out_of_fold(model, validation.folds)):

@@ -25,7 +25,16 @@ from features.common.output_folder import OutputFolder
 from features.common.table_writer import validate_parquet
 from features.data.audio import warn_low_sample_rates
 from models.scoring.thresholds import DEFAULT_PRECISION, MAX_LEVEL, MIN_LEVEL
-from pipelines.core.cli import HelpFormatter, add_follow_links_flag, level, lock_tree, positive, run
+from pipelines.core.cli import (
+    HelpFormatter,
+    add_follow_links_flag,
+    add_scheduler_flag,
+    level,
+    lock_tree,
+    positive,
+    run,
+)
+from pipelines.core.cluster import validate_shared_file
 from pipelines.core.detector import Detector
 from pipelines.core.external import add_scores_flag, read_new_scores
 from pipelines.core.failed_recordings import FAILED
@@ -86,6 +95,7 @@ def main(args: argparse.Namespace) -> None:
         suffixes = [suffix for _, suffix in PER_RECORDING.values()]
         validate_name_lengths(f"{recording_id}{suffix}" for suffix in suffixes for recording_id in recordings)
 
+    validate_shared_file(next(iter(recordings.values())))
     store = open_store(args.out, detector, recordings)
     output = OutputFolder(args.out, "predict.py")
     predictions = Predictions(detector, store, recordings, site_times, external)
@@ -95,18 +105,22 @@ def main(args: argparse.Namespace) -> None:
         print(f"{len(recordings) - len(missing)} of {len(recordings)} recordings are already scored")
     failed: dict[str, str] = {}
     written, cost = time.monotonic(), 0.0
-    errors = tqdm(predictions.score(missing, args.jobs), "predict", len(missing), unit="recording")
-    for recording_id, error in zip(missing, errors, strict=True):
-        if error is not None:
+    audio, started = 0.0, time.monotonic()
+    progress = tqdm(predictions.score(missing, args.jobs), "predict", len(missing), unit="recording")
+    for recording_id, outcome in zip(missing, progress, strict=True):
+        if outcome.error is not None:
             if args.strict:
-                raise error
-            failed[recording_id] = str(error)
-            print(f"no scores: {error}", file=sys.stderr)
+                raise outcome.error
+            failed[recording_id] = str(outcome.error)
+            print(f"no scores: {outcome.error}", file=sys.stderr)
+        audio += outcome.duration / 3600
+        rate = audio / (time.monotonic() - started)
+        progress.set_postfix_str(f"{rate:.3g} h of audio/s, {len(failed)} failed", refresh=False)
         if time.monotonic() > written + max(MIN_INTERVAL, 20 * cost):
-            started = time.monotonic()
+            before = time.monotonic()
             files.write_tables()
             written = time.monotonic()
-            cost = written - started
+            cost = written - before
     warn_low_sample_rates(store.read_sample_rates(), detector.sample_rate)
     n_detections = files.write(failed)
     n_scored = len(store.sources())
@@ -162,4 +176,5 @@ if __name__ == "__main__":
     )
     add_follow_links_flag(parser)
     parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")
+    add_scheduler_flag(parser)
     run(main, parser, continues=True)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+import secrets
 import shutil
 import stat
 import threading
@@ -22,6 +23,7 @@ from features.common.errors import UserError
 
 MAX_JSON_BYTES = 1 << 26
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+UNFINISHED = re.compile(r"\..*\.new-[0-9a-f]{8}(\.[^.]*)?$", re.DOTALL)
 MAX_NAME = 255  # bytes in the name of a file, on most file systems
 
 _READING = threading.Lock()
@@ -68,18 +70,21 @@ def validate_name_lengths(files: Iterable[str]) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, *, unique: bool = False) -> Iterator[Path]:
     """Yield a temporary path that replaces `path` if the block ends without an error.
 
     The temporary file is hidden and is in the same folder as `path`. It has the same suffix, because some
-    writers derive the file format from the suffix. Its name is always the same, so that the next run
-    overwrites the temporary file of a run that was killed. If that name would be too long for a file system,
-    it has a digest in the place of the stem.
+    writers derive the file format from the suffix. Its name is always the same unless it has to be unique,
+    so that the next run overwrites the temporary file of a run that was killed. If that name would be too
+    long for a file system, it has a digest in the place of the stem.
 
     Parameters
     ----------
     path : Path
         The file to write; missing parent folders are created.
+    unique : bool
+        Whether the name of the temporary file is unique, because another process may write the same content
+        to `path` at the same time. `remove_unfinished` removes such files of processes that were killed.
 
     Raises
     ------
@@ -95,9 +100,10 @@ def replacing(path: Path) -> Iterator[Path]:
     >>> file.read_text()
     'complete'
     """
-    temporary = path.with_name(f".{path.stem}.new{path.suffix}")
+    mark = f"new-{secrets.token_hex(4)}" if unique else "new"
+    temporary = path.with_name(f".{path.stem}.{mark}{path.suffix}")
     if len(os.fsencode(temporary.name)) > MAX_NAME:
-        temporary = path.with_name(f".{digest(path.name)}.new{path.suffix[-9:]}")
+        temporary = path.with_name(f".{digest(path.name)}.{mark}{path.suffix[-9:]}")
     with write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -106,6 +112,13 @@ def replacing(path: Path) -> Iterator[Path]:
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files with unique names that killed processes have left below a folder."""
+    for path in folder.rglob(".*"):
+        if UNFINISHED.match(path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextmanager

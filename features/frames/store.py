@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from features.common.files import digest, read_arrays, read_each, replacing, write_arrays
-from features.common.parallel import in_parallel
+from features.common.parallel import on_workers
 from features.data.audio import AudioError, Clip, Recording, source_of, validate_samples
 from features.frames.frames import Frames, pack
 from features.frames.spectral import Spectra, SpectralSettings, compute_frames
@@ -94,12 +94,12 @@ class FrameStore:
             A recording cannot be decoded and `strict` is true.
         """
         files = ((audio, self._file(recording_id, split)) for recording_id, audio in recordings.items())
-        is_current = in_parallel(self._is_current, files, n_jobs)
+        is_current = on_workers(_is_current, files, n_jobs)
         missing = [r for r, current in zip(recordings, is_current, strict=True) if not current]
         if not missing:
             return {}
         arguments = [(recordings[r], self._file(r, split), self.settings) for r in missing]
-        errors = in_parallel(_compute_file, arguments, n_jobs)
+        errors = on_workers(_compute_file, arguments, n_jobs)
         failed = {}
         progress = tqdm(errors, desc=f"frames of {split}", total=len(missing), unit="recording")
         for recording_id, error in zip(missing, progress, strict=True):
@@ -124,19 +124,6 @@ class FrameStore:
 
     def _file(self, recording_id: str, split: str) -> Path:
         return self.folder / split / f"{recording_id}.npz"
-
-    @staticmethod
-    def _is_current(audio: Path | Clip, file: Path) -> bool:
-        """Return whether a file has all frames of the audio; false if it is missing or damaged."""
-        if not file.exists():
-            return False
-        try:
-            stored = read_arrays(file, "source", "n_frames", "duration", "sr")
-            if str(stored["source"]) != source_of(audio):
-                return False
-            return sum(map(len, _stored_blocks(file))) == int(stored["n_frames"])
-        except (LookupError, TypeError, ValueError, AudioError):
-            return False
 
 
 def frames_of(path: Path, settings: SpectralSettings) -> Frames:
@@ -207,11 +194,24 @@ def packed_frames_of_samples(y: np.ndarray, sr: int, settings: SpectralSettings)
     return _packed([y.astype(np.float32, copy=False)], sr, settings)
 
 
+def _is_current(audio: Path | Clip, file: Path) -> bool:
+    """Return whether a file has all frames of the audio; false if it is missing or damaged."""
+    if not file.exists():
+        return False
+    try:
+        stored = read_arrays(file, "source", "n_frames", "duration", "sr")
+        if str(stored["source"]) != source_of(audio):
+            return False
+        return sum(map(len, _stored_blocks(file))) == int(stored["n_frames"])
+    except (LookupError, TypeError, ValueError, AudioError):
+        return False
+
+
 def _compute_file(audio: Path | Clip, file: Path, settings: SpectralSettings) -> AudioError | None:
     """Write the frames of a recording; return the error if it cannot be decoded."""
     try:
         source, recording = source_of(audio), Recording(audio)
-        with replacing(file) as temporary:
+        with replacing(file, unique=True) as temporary:
             write_arrays(temporary, _stored_arrays(recording, source, settings))
     except AudioError as error:
         return error

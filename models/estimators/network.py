@@ -237,7 +237,7 @@ class NetworkClassifier(BaseEstimator, ABC):
             },
             stored,
         )
-        with replacing(file) as temporary:
+        with replacing(file, unique=True) as temporary:
             temporary.write_bytes(stored.getvalue())
 
     @classmethod

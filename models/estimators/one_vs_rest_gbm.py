@@ -138,7 +138,7 @@ class OneVsRestGBM(BaseEstimator):
         try:
             weights = label_weights(Y, self.weak_negative_weight)
             binned = self._binned(X, (Y == 1).any(axis=1)) if self.weak_negative_weight else None
-            self.boosters_ = joblib.Parallel(n_jobs=self.n_jobs, prefer="threads")(
+            self.boosters_ = joblib.Parallel(n_jobs=self.n_jobs, require="sharedmem")(
                 joblib.delayed(self._fit_species)(X, k, Y[:, k], weights[:, k], binned)
                 for k in range(self.n_species_)
             )

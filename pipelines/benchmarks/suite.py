@@ -426,9 +426,9 @@ def _scan_run(detector: Detector, recordings: dict[str, Path]) -> None:
     with TemporaryDirectory() as folder:
         store = PredictionStore(Path(folder) / "predictions.db", model="", n_species=len(detector.species))
         predictions = Predictions(detector, store, recordings, {}, {})
-        for error in predictions.score(predictions.missing(), N_CORES):
-            if error is not None:
-                raise error
+        for outcome in predictions.score(predictions.missing(), N_CORES):
+            if outcome.error is not None:
+                raise outcome.error
         threshold = detector.thresholds.at()
         output = OutputFolder(Path(folder), "bench.py")
         PredictionFiles(output, predictions, estimate_prevalence, threshold, "csv", False).write({})

@@ -8,7 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor
-from contextlib import suppress
+from contextlib import AbstractContextManager, nullcontext, suppress
 from pathlib import Path
 from typing import NoReturn, TextIO
 
@@ -17,12 +17,14 @@ from filelock import BaseFileLock, FileLock, Timeout
 
 from features.common.errors import UserError
 from features.common.files import real_path, validate_inside_folder, validate_name
+from features.data.audio import file_of
 from features.data.clips import in_clips
 from features.data.dataset import Dataset, load_dataset
 from features.data.synthetic import write_dataset
 from features.frames.windows import WindowSettings
 from models.metrics import METRICS
 from models.scoring.thresholds import MAX_LEVEL, MIN_LEVEL
+from pipelines.core.cluster import connected, validate_shared_file, validate_shared_folder
 from pipelines.core.failed_recordings import read_failed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,7 +84,8 @@ def _status(
     # When a command stops at an error, joblib warns about unfinished tasks. The error message is enough.
     warnings.filterwarnings("ignore", r"\d+ tasks (have been successfully|which were)", UserWarning)
     try:
-        main(args)
+        with _workers(getattr(args, "scheduler", None)):
+            main(args)
     except UserError as error:
         message = str(error)
     except BrokenPipeError:
@@ -98,6 +101,21 @@ def _status(
         return 0
     _print_error(f"error: {message}")
     return 2
+
+
+def _workers(scheduler: str | None) -> AbstractContextManager[None]:
+    """Return a context in which the workers of a cluster compute; without `scheduler`, this process does."""
+    if scheduler is None:
+        return nullcontext()
+    return connected(scheduler, on_loss=_exit)
+
+
+def _exit(message: str) -> NoReturn:
+    """Print an error and exit without waiting for threads, as after Ctrl-C."""
+    _print_error(f"error: {message}")
+    with suppress(OSError, ValueError):
+        _flush_output()
+    os._exit(2)
 
 
 def _flush_output() -> None:
@@ -158,6 +176,16 @@ def add_follow_links_flag(parser: argparse.ArgumentParser) -> None:
         "--follow-links",
         action="store_true",
         help="also read recordings behind symbolic links that lead out of the folder",
+    )
+
+
+def add_scheduler_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag `--scheduler` to a parser."""
+    parser.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="address of a Dask scheduler, such as tcp://node1:8786, whose workers then compute (default: "
+        "this machine computes)",
     )
 
 
@@ -229,6 +257,7 @@ def open_dataset(args: argparse.Namespace) -> tuple[Dataset, Path]:
     if args.data is not None:
         dataset = in_clips(load_dataset(args.data, follow_links=args.follow_links))
         lock_tree(results, "--results")
+        validate_shared_file(file_of(next(iter(dataset.train.values()))))
         return dataset, results
     lock_tree(results, "--results")
     write_dataset(results / "data", n_jobs=joblib.cpu_count())
@@ -279,11 +308,19 @@ def lock_folder(folder: Path, flag: str) -> None:
 
 
 def lock_tree(folder: Path, flag: str) -> None:
-    """Lock a folder, as `lock_folder` does, and raise UserError if a link in it leads out of it."""
+    """Lock a folder, as `lock_folder` does.
+
+    Raises
+    ------
+    UserError
+        As `lock_folder`; or a symbolic link in the folder leads out of it; or a worker of a cluster does
+        not see the folder.
+    """
     lock_folder(folder, flag)
     for path in folder.rglob("*"):
         if path.is_symlink():
             validate_inside_folder(path, folder)
+    validate_shared_folder(folder, flag)
 
 
 _held_locks: list[BaseFileLock] = []  # a lock without a reference is released

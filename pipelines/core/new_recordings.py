@@ -44,7 +44,7 @@ def recordings_of(
                     f"{file}: same recording id '{recording_id}' as {found[recording_id]}; give the folder "
                     f"that contains both, or rename one of them"
                 )
-            found[recording_id] = file
+            found[recording_id] = file.absolute()  # workers of a cluster have other working directories
     if not found:
         raise UserError(f"{', '.join(map(str, paths))}: no recordings found; {READABLE}")
     return found, site_times

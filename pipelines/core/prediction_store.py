@@ -76,6 +76,7 @@ class PredictionStore:
 
     def __init__(self, file: Path, *, model: str, n_species: int) -> None:
         self.file = file
+        self.model = model
         self.n_species = n_species
         self._lock = threading.Lock()
         with self._errors():
@@ -124,6 +125,35 @@ class PredictionStore:
         with self._errors():
             rows = self._database.execute("SELECT recording_id, source, state FROM recording")
             return {recording_id: Source(*source) for recording_id, *source in rows}
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._errors():
+            self._database.close()
+
+    @contextmanager
+    def transaction(self) -> Iterator[None]:
+        """Write what is added in the block all at once, which takes less time than one by one."""
+        with self._errors():
+            self._database.execute("BEGIN")
+        yield
+        with self._errors():
+            self._database.execute("COMMIT")
+
+    def merge(self, file: Path) -> None:
+        """Add the recordings in the file of another store, unless it is damaged or of another model."""
+        try:
+            self.open_existing(file, model=self.model, n_species=self.n_species).close()
+        except UserError:
+            return
+        with self._errors():
+            self._database.execute("ATTACH DATABASE ? AS other", (str(file),))
+            try:
+                self._database.execute(
+                    "INSERT OR REPLACE INTO recording SELECT * FROM other.recording ORDER BY rowid"
+                )
+            finally:
+                self._database.execute("DETACH DATABASE other")
 
     def add(self, recording_id: str, source: Source, prediction: Prediction) -> None:
         """Store a recording."""

@@ -2,17 +2,18 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
-from features.common.files import digest
-from features.common.parallel import in_parallel
-from features.data.audio import AudioError, source_of, state_of, stated_size
-from features.data.metadata import SiteTime, recorder_time, with_table
+from features.common.parallel import in_parallel, on_cluster
+from features.data.audio import AudioError
+from features.data.metadata import SiteTime, with_table
 from pipelines.core.detector import Detector, ScoredRecording
-from pipelines.core.prediction_store import Prediction, PredictionStore, Source
+from pipelines.core.prediction_store import PredictionStore, Source
+from pipelines.core.scoring import Outcome, Request, merge_parts, score_on_cluster, score_recording
 
 
 class Predicted(NamedTuple):
@@ -55,53 +56,47 @@ class Predictions:
 
     def missing(self) -> list[str]:
         """Return the recordings that are new or have changed; remove vanished ones from the store."""
+        merge_parts(self.store)
         stored = self.store.sources()
         self.store.remove(stored.keys() - self.recordings.keys())
-        return [r for row, r in enumerate(self.recordings) if not self._is_stored(stored.get(r), row, r)]
+        return [request.recording_id for request in self._requests() if not self._is_stored(request, stored)]
 
-    def _is_stored(self, stored: Source | None, row: int, recording_id: str) -> bool:
-        if stored is None:
+    def _requests(self) -> Iterator[Request]:
+        for row, (recording_id, path) in enumerate(self.recordings.items()):
+            yield Request(recording_id, path, {name: P[row] for name, P in self.external.items()})
+
+    @staticmethod
+    def _is_stored(request: Request, stored: Mapping[str, Source]) -> bool:
+        source = stored.get(request.recording_id)
+        if source is None:
             return False
         try:
-            return stored.state == self._state(row, recording_id) or (
-                stored.content == self._content(row, recording_id)
-            )
+            return source.state == request.state() or source.content == request.content()
         except AudioError:  # the file is missing; scoring it gives the error
             return False
 
-    def score(self, recording_ids: Sequence[str], n_jobs: int) -> Iterator[AudioError | None]:
-        """Score recordings and yield None for each, or the error if it cannot be scored.
+    def score(self, recording_ids: Sequence[str], n_jobs: int) -> Iterator[Outcome]:
+        """Score recordings and yield what came of each, in order.
 
-        Each recording is stored as soon as it is scored.
+        Each recording is stored as soon as it is scored, or on a cluster as soon as its batch is.
 
         Parameters
         ----------
-        n_jobs : number of recordings scored in parallel.
+        n_jobs : number of recordings scored in parallel, without a cluster.
         """
-        row = {recording_id: k for k, recording_id in enumerate(self.recordings)}
-        return in_parallel(self._score_one, ((row[r], r) for r in recording_ids), n_jobs)
-
-    def _score_one(self, row: int, recording_id: str) -> AudioError | None:
-        path = self.recordings[recording_id]
-        try:
-            state = self._state(row, recording_id)  # before the audio is read, in case it changes meanwhile
-            source = Source(self._content(row, recording_id), state)
-            scored = self.detector.score_file(path, {name: P[row] for name, P in self.external.items()})
-            prediction = Prediction(scored.scores, recorder_time(recording_id, path), *stated_size(path))
-        except AudioError as error:
-            self.store.remove([recording_id])
-            return error
-        self.store.add(recording_id, source, prediction)
-        return None
-
-    def _content(self, row: int, recording_id: str) -> str:
-        return digest(source_of(self.recordings[recording_id]), *self._external(row))
-
-    def _state(self, row: int, recording_id: str) -> str:
-        return digest(state_of(self.recordings[recording_id]), *self._external(row))
-
-    def _external(self, row: int) -> list[np.ndarray]:
-        return [P[row] for P in self.external.values()]
+        wanted = set(recording_ids)
+        requests = (
+            (request, _state(request)) for request in self._requests() if request.recording_id in wanted
+        )
+        if on_cluster():
+            outcomes = score_on_cluster(self.detector, requests, self.store, n=len(wanted))
+        else:
+            score = partial(score_recording, self.detector, store=self.store)
+            outcomes = in_parallel(score, requests, n_jobs)
+        for recording_id, outcome in zip(recording_ids, outcomes, strict=True):
+            if outcome.error is not None:
+                self.store.remove([recording_id])
+            yield outcome
 
     def segment_scores(self) -> np.ndarray:
         """Return the scores of the segments of all stored recordings, (n_segments, n_species)."""
@@ -125,3 +120,11 @@ class Predictions:
                 row = self.site_times.get(recording_id, SiteTime())
                 place = with_table(prediction.recorded, row)
                 yield Predicted(recording_id, path, place, prediction.duration, scored)
+
+
+def _state(request: Request) -> str:
+    """Return the state of a recording; an empty one if the file is missing, which scoring then reports."""
+    try:
+        return request.state()
+    except AudioError:
+        return ""

@@ -1,6 +1,7 @@
 """A data set prepared for training: frames on disk, windows, labels, folds and truth."""
 
 import argparse
+import shutil
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -12,7 +13,8 @@ import pandas as pd
 from tqdm import tqdm
 
 from features.common.errors import UserError
-from features.common.parallel import in_parallel
+from features.common.files import remove_unfinished
+from features.common.parallel import on_workers, shared
 from features.data.audio import Clip, warn_low_sample_rates
 from features.data.dataset import Dataset, validate_boxes_begin_inside
 from features.data.identity import validate_separate
@@ -32,6 +34,8 @@ from pipelines.core.truth import presence, training_truth
 RowsOfSegment = Callable[[Frames, np.ndarray, int], np.ndarray]
 """Function that returns one row per window of a segment, or a single row. Its arguments are the frames of the
 segment, the first frame of each window, and the window length in frames."""
+STUDY_FILE = "optuna.db"  # of the study, in the results folder
+SHARED = "shared"  # folder in the results with arrays for the workers of a cluster, while a command runs
 MAX_NAMED = 3  # number of recordings that an error message lists
 
 
@@ -171,6 +175,15 @@ class Task:
             )
         return np.concatenate(parts)
 
+    def share(self, array: np.ndarray) -> np.ndarray:
+        """Return an array as an argument for `on_workers`; see `features.common.parallel.shared`."""
+        return shared(array, self.results / SHARED)
+
+    def remove_temporary(self) -> None:
+        """Remove the files of `share`, and unfinished files of workers or commands that were killed."""
+        shutil.rmtree(self.results / SHARED, ignore_errors=True)
+        remove_unfinished(self.results)
+
     def config(self) -> dict[str, Any]:
         """Return the settings that affect the scores, for a run's config.json."""
         return {
@@ -202,18 +215,30 @@ class Task:
         description : text of the progress bar.
         """
         ids = list(self.dataset.train if split == "train" else self.dataset.test)
-
-        def rows(recording_id: str) -> np.ndarray:
-            packed = self.store.packed(recording_id, split)
-            parts = [
-                function(segment, window_starts(len(segment), self.length, self.hop), self.length)
-                for _, segment in in_segments(packed, self.longest, self.store.settings)
-            ]
-            return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-        parts = in_parallel(rows, ((recording_id,) for recording_id in ids), self.jobs)
+        rows = _Rows(self.store, split, function, length=self.length, hop=self.hop, longest=self.longest)
+        parts = on_workers(rows, ((recording_id,) for recording_id in ids), self.jobs)
         progress = tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording")
         return _concatenate(progress, len(ids))
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """A function that returns the rows of a recording in the store, for `Task.compute`."""
+
+    store: FrameStore
+    split: str
+    function: RowsOfSegment
+    length: int
+    hop: int
+    longest: int
+
+    def __call__(self, recording_id: str) -> np.ndarray:
+        packed = self.store.packed(recording_id, self.split)
+        parts = [
+            self.function(segment, window_starts(len(segment), self.length, self.hop), self.length)
+            for _, segment in in_segments(packed, self.longest, self.store.settings)
+        ]
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
 
 def _concatenate(parts: Iterable[np.ndarray], n: int) -> np.ndarray:

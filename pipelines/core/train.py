@@ -7,9 +7,9 @@ from features.data.identity import data_identity
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
-from models.tuning import database_url
+from models.study import database_url, public_url
 from pipelines.core.baselines import write_baselines
-from pipelines.core.cli import run, training_parser
+from pipelines.core.cli import add_scheduler_flag, run, training_parser
 from pipelines.core.evaluation import calibration_by_split, print_unverifiable
 from pipelines.core.failed_recordings import print_failed
 from pipelines.core.history import update_history
@@ -17,7 +17,7 @@ from pipelines.core.leaderboard import print_leaderboard, update_leaderboard
 from pipelines.core.member import Member
 from pipelines.core.run_config import MEMBER
 from pipelines.core.runs import NewRun, write_run
-from pipelines.core.task import load_task
+from pipelines.core.task import STUDY_FILE, Task, load_task
 
 
 def run_training_command(member: Member, description: str) -> None:
@@ -28,6 +28,7 @@ def run_training_command(member: Member, description: str) -> None:
     description : text of `--help`.
     """
     parser = training_parser(description)
+    add_scheduler_flag(parser)
     member.add_flags(parser)
     run(lambda args: train_member(member, args), parser, continues=True)
 
@@ -35,6 +36,14 @@ def run_training_command(member: Member, description: str) -> None:
 def train_member(member: Member, args: argparse.Namespace) -> None:
     """Train a member, write its run and the baselines, and print the leaderboard."""
     task = load_task(args)
+    try:
+        _train(member, task, args)
+    finally:
+        task.remove_temporary()
+
+
+def _train(member: Member, task: Task, args: argparse.Namespace) -> None:
+    """Do what `train_member` does, for a prepared task."""
     cross_fit = member.cross_fit(task, args)
     first = task.first_windows("train")
     aggregation, oof, _ = best_aggregation(
@@ -77,6 +86,9 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
     print_leaderboard(leaderboard, task.results)
     print_unverifiable(task.dataset)
     if "study" in cross_fit.config:
-        url = database_url(task.results / "optuna.db")
-        print(f"\nto view the study: make dashboard, or optuna-dashboard '{url}'")
+        if args.storage is None:
+            print("\nto view the study: make dashboard, or", end=" ")
+            print(f"optuna-dashboard '{database_url(task.results / STUDY_FILE)}'")
+        else:
+            print(f"\nto view the study: make dashboard STORAGE='{public_url(args.storage)}'")
     print_failed(task.results)

@@ -1,8 +1,9 @@
 """Feature table of the training windows: for each fold, the rows to fit a model on and the rows to score."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property, lru_cache
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
@@ -10,8 +11,9 @@ from tqdm import tqdm
 from features.columns.block import TrainingBoxes
 from features.columns.sequences import FRAMES_PER_STEP
 from features.columns.window_features import WindowFeatures
-from features.common.parallel import in_parallel
+from features.common.parallel import on_workers
 from features.frames.frames import Frames, concatenate, overlay
+from features.frames.store import FrameStore
 from features.frames.windows import overlay_labels
 from models.folds import Fold
 from pipelines.core.task import Task
@@ -63,7 +65,8 @@ class TrainingWindows:
         inside, features = self._fold_of_window == k, self.features.outside(k)
         X, Y = self._examples(~inside & self.task.used, features)
         held = np.flatnonzero(inside)
-        return Fold(X, Y, held, features.columns(self._measured[held], self._group_of_window[held, None]))
+        X_held = features.columns(self._measured[held], self._group_of_window[held, None])
+        return Fold(X, Y, held, self.task.share(X_held))
 
     def whole(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the columns and labels of the training examples of all folds."""
@@ -78,7 +81,8 @@ class TrainingWindows:
         windows = np.concatenate([np.stack([plain, plain], axis=1), pairs])
         measured = np.concatenate([self._measured[plain], self._measured_overlays[kept]])
         labels = np.concatenate([Y[plain], overlay_labels(Y[pairs[:, 0]], Y[pairs[:, 1]])])
-        return features.columns(measured, self._group_of_window[windows]), labels
+        X = features.columns(measured, self._group_of_window[windows])
+        return self.task.share(X), self.task.share(labels)
 
     def _draw(self, used: np.ndarray, n_overlays: int) -> np.ndarray:
         """Return the labelled windows in `used`, and a random draw of unlabelled ones.
@@ -125,35 +129,64 @@ class TrainingWindows:
         # Fold by fold, because the other windows of the pairs are in recordings of the same fold.
         order = np.argsort(self.task.fold, kind="stable")
         rows = [np.flatnonzero(calls == r) for r in order[np.isin(order, calls)]]
-        parts = in_parallel(
-            self._measure_overlays, ((self._pairs[of_call],) for of_call in rows), self.task.jobs
+        measure = _MeasureOverlays(
+            features=self.features,
+            store=self.task.store,
+            ids=list(self.task.dataset.train),
+            recording=recording,
+            starts=np.concatenate(self.task.starts("train")),
+            length=self.task.length,
         )
+        parts = on_workers(measure, ((self._pairs[of_call],) for of_call in rows), self.task.jobs)
         measured = np.concatenate(
             [self._measured[:0], *tqdm(parts, desc="overlays", total=len(rows), unit="recording")]
         )
         measured[np.concatenate([np.zeros(0, int), *rows])] = measured.copy()
         return measured
 
+
+@dataclass(frozen=True)
+class _MeasureOverlays:
+    """A function that returns the measures of overlays.
+
+    Attributes
+    ----------
+    features : what to measure.
+    store : frames of the training recordings.
+    ids : id of each training recording.
+    recording : (n_windows,) training recording of each window.
+    starts : (n_windows,) first frame of each window.
+    length : window length in frames.
+    """
+
+    features: WindowFeatures
+    store: FrameStore
+    ids: list[str]
+    recording: np.ndarray
+    starts: np.ndarray
+    length: int
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return the state for pickling, without the frames in memory."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @cached_property
     def _frames(self) -> Callable[[int], Frames]:
         """Function that returns the frames of a training recording, given its index."""
-        ids = list(self.task.dataset.train)
-        return lru_cache(MAX_LOADED)(lambda k: self.task.store.load(ids[k], "train"))
+        return lru_cache(MAX_LOADED)(lambda k: self.store.load(self.ids[k], "train"))
 
-    def _measure_overlays(self, pairs: np.ndarray) -> np.ndarray:
+    def __call__(self, pairs: np.ndarray) -> np.ndarray:
         """Return the measures of pairs whose calls are all in one recording, (n_pairs, n_measures)."""
-        task, reach = self.task, self.features.reach
-        starts = np.concatenate(task.starts("train"))
-        recording = task.per_window(np.arange(len(task.fold)))
-        source = self._frames(recording[pairs[0, 0]])
+        reach, starts = self.features.reach, self.starts
+        source = self._frames(self.recording[pairs[0, 0]])
         # Templates are correlated in steps of two frames. An excerpt must therefore start at a step boundary
         # of the call's recording and have an even number of frames.
         before = reach + (starts[pairs[:, 0]] - reach) % FRAMES_PER_STEP
-        n_frames = task.length + 2 * (reach + FRAMES_PER_STEP)
+        n_frames = self.length + 2 * (reach + FRAMES_PER_STEP)
         n_frames += n_frames % FRAMES_PER_STEP
         parts = []
         for (call, place), margin in zip(pairs, before, strict=True):
-            target = self._frames(recording[place])
+            target = self._frames(self.recording[place])
             parts.append(
                 overlay(
                     source.excerpt(starts[call] - margin, n_frames),
@@ -162,4 +195,4 @@ class TrainingWindows:
             )
         # Measuring all excerpts together is faster than one by one. The margins separate their windows.
         first = before + n_frames * np.arange(len(parts))
-        return self.features.measure(concatenate(parts), first, task.length)
+        return self.features.measure(concatenate(parts), first, self.length)

@@ -11,7 +11,9 @@ import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from features.columns.window_features import WindowFeatures
+from features.common.errors import UserError
 from features.common.files import digest
+from features.common.parallel import on_cluster
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 from models import tuning
@@ -22,10 +24,11 @@ from models.estimators.ridge_discriminant import RidgeDiscriminant
 from models.estimators.trees_and_linear import load_model, save_model
 from models.folds import Fold
 from models.metrics import METRICS
-from models.tuning import CrossValidation, SearchSpace, Study, cross_validate, tune
+from models.study import SearchSpace, Study, database_url, validate_shared_storage
+from models.tuning import CrossValidation, cross_validate, tune
 from pipelines.core.cli import natural
 from pipelines.core.member import CrossFit, WindowScorer
-from pipelines.core.task import Task
+from pipelines.core.task import STUDY_FILE, Task
 from pipelines.core.training_windows import TrainingWindows
 
 DEFAULT_TRIALS = 4
@@ -132,12 +135,21 @@ class GBM:
             default=DEFAULT_TRIALS,
             help="number of trials of the study; 0 uses the default parameters without a study",
         )
+        parser.add_argument(
+            "--storage",
+            type=_shared_storage,
+            metavar="URL",
+            help="database of the study, such as postgresql+psycopg://user@host/studies, so that several "
+            "machines can work on it (default: optuna.db in the results folder)",
+        )
 
     def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
         self._windows = TrainingWindows(task)
         folds = [self._windows.fold(k) for k in range(task.n_folds)]
         config: dict[str, Any] = {"columns": self._windows.features.names()}
-        make = partial(make_model, seed=args.seed, n_jobs=args.jobs)
+        metrics: dict[str, Any] = {}
+        # A worker of a cluster uses one core for each task.
+        make = partial(make_model, seed=args.seed, n_jobs=1 if on_cluster() else args.jobs)
         if args.trials:
             study = self._study(task, args, folds)
             tuned = tune(
@@ -149,21 +161,31 @@ class GBM:
                 study=study,
             )
             parameters, P, seconds = tuned.parameters, tuned.scores, tuned.seconds
-            config["study"] = study.name
+            config["study"], metrics["study"] = study.name, tuned.values
             if parameters == default_parameters() and args.trials > 1:
                 print("no trial is better than the default parameters by more than one standard error")
         else:
             parameters = default_parameters()
             P, seconds = cross_validate(make(parameters), folds)
-        self._model = make(parameters)
-        return CrossFit(P, seconds, config | {"params": parameters})
+        self._model = make_model(parameters, seed=args.seed, n_jobs=args.jobs)
+        return CrossFit(P, seconds, config | {"params": parameters}, metrics)
 
     def _study(self, task: Task, args: argparse.Namespace, folds: Sequence[Fold]) -> Study:
         """Return the study, whose name contains a digest of everything that affects its values."""
         arrays = [array for fold in folds for array in (fold.X, fold.Y, fold.X_held)]
         versions = (one_vs_rest_gbm.VERSION, ridge_discriminant.VERSION, tuning.VERSION)
         state = digest(*versions, DISTRIBUTIONS, *arrays, task.fold, task.truth, args.seed)
-        return Study(task.results / "optuna.db", f"{self.name}-{task.metric}-{state}", args.trials, args.seed)
+        storage = args.storage or database_url(task.results / STUDY_FILE)
+        return Study(storage, f"{self.name}-{task.metric}-{state}", args.trials, args.seed)
 
     def fit_final(self, task: Task, args: argparse.Namespace) -> GBMScorer:
         return GBMScorer(self._windows.features, self._model.fit(*self._windows.whole()))
+
+
+def _shared_storage(text: str) -> str:
+    """Return a flag's value, which must be the URL of a PostgreSQL database."""
+    try:
+        validate_shared_storage(text)
+    except UserError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+    return text

@@ -5,7 +5,7 @@ import os
 import signal
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from tqdm import tqdm
 from features.columns.sequences import window_sequences
 from features.common.errors import UserError
 from features.common.files import digest, write_json
+from features.common.parallel import on_cluster, on_workers
 from features.frames.frames import Frames
 from models.estimators.network import DEVICES, VERSION, NetworkClassifier, resolve_device
 from pipelines.core.cli import positive
@@ -78,7 +79,7 @@ class NetworkMember(ABC):
 
     def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
         network = self.network(args)
-        X, Y = task.compute("train", window_sequences, "sequences"), task.labels
+        X, Y = task.share(task.compute("train", window_sequences, "sequences")), task.share(task.labels)
         fold, folder = task.per_window(task.fold), checkpoint_folder(task, self.name)
         fits = [
             Fit(
@@ -168,7 +169,7 @@ def fit_networks(fits: Sequence[Fit], state: str, n_jobs: int) -> list[NetworkCl
     ----------
     fits : networks to fit, whose files are in one folder.
     state : digest of everything that affects the networks. Files of another state are removed.
-    n_jobs : number of processes on a CPU. On a GPU, networks are fitted one by one.
+    n_jobs : number of processes on a CPU, without a cluster. On a GPU, networks are fitted one by one.
     """
     folder, state = fits[0].file.parent, digest(VERSION, state)
     settings = folder / "settings.json"
@@ -176,19 +177,28 @@ def fit_networks(fits: Sequence[Fit], state: str, n_jobs: int) -> list[NetworkCl
         for stale in folder.glob("*.pt"):
             stale.unlink()
         write_json(settings, {"digest": state})
-    # After Ctrl-C, Python's resource tracker frees shared memory and warns about it. Hide the warning.
-    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
-    on_gpu = resolve_device(fits[0].network.device).type == "cuda"
-    joblib.Parallel(n_jobs=1 if on_gpu else n_jobs)(
-        joblib.delayed(_fit)(fit, position=k, command=os.getpid())
-        for k, fit in enumerate(fits)
-        if not fit.file.exists()
-    )
+    missing = [fit for fit in fits if not fit.file.exists()]
+    if on_cluster():
+        done = on_workers(_fit_alone, ((fit,) for fit in missing), n_jobs)
+        for _ in tqdm(done, desc=folder.name, total=len(missing), unit="network"):
+            pass
+    else:
+        _fit_in_processes(missing, n_jobs)
     return [type(fit.network).load(fit.file) for fit in fits]
 
 
-def _fit(fit: Fit, *, position: int, command: int) -> None:
-    """Fit a network and store it.
+def _fit_in_processes(fits: Sequence[Fit], n_jobs: int) -> None:
+    """Fit networks in parallel on this machine, because threads of one process wait for each other."""
+    # After Ctrl-C, Python's resource tracker frees shared memory and warns about it. Hide the warning.
+    os.environ.setdefault("PYTHONWARNINGS", "ignore:resource_tracker:UserWarning")
+    on_gpu = any(resolve_device(fit.network.device).type == "cuda" for fit in fits)
+    joblib.Parallel(n_jobs=1 if on_gpu else n_jobs)(
+        joblib.delayed(_fit_with_progress)(fit, position=k, command=os.getpid()) for k, fit in enumerate(fits)
+    )
+
+
+def _fit_with_progress(fit: Fit, *, position: int, command: int) -> None:
+    """Fit a network, store it, and show the progress.
 
     Parameters
     ----------
@@ -198,10 +208,7 @@ def _fit(fit: Fit, *, position: int, command: int) -> None:
     is_child = os.getpid() != command
     if is_child:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # the command handles Ctrl-C
-    with (
-        one_torch_thread(),
-        tqdm(desc=fit.file.stem, total=fit.network.epochs, unit="epoch", position=position) as progress,
-    ):
+    with tqdm(desc=fit.file.stem, total=fit.network.epochs, unit="epoch", position=position) as progress:
 
         def show(loss: float) -> None:
             if is_child and os.getppid() != command:
@@ -209,8 +216,23 @@ def _fit(fit: Fit, *, position: int, command: int) -> None:
             progress.update()
             progress.set_postfix(loss=f"{loss:.3f}")
 
-        rows = np.ones(len(fit.Y), bool) if fit.rows is None else fit.rows
-        fit.network.fit(fit.X[rows], fit.Y[rows], on_epoch=show)
+        _fit(fit, show)
+
+
+def _fit_alone(fit: Fit) -> None:
+    """Fit a network and store it, while no other thread of this process does.
+
+    The threads of a worker of a cluster share the random number generator of torch.
+    """
+    with _threads.fitting:
+        _fit(fit)
+
+
+def _fit(fit: Fit, on_epoch: Callable[[float], None] | None = None) -> None:
+    """Fit a network and store it; `on_epoch` is called with the loss after each epoch."""
+    rows = np.ones(len(fit.Y), bool) if fit.rows is None else fit.rows
+    with one_torch_thread():
+        fit.network.fit(fit.X[rows], fit.Y[rows], on_epoch=on_epoch)
     fit.network.save(fit.file)
 
 
@@ -240,10 +262,11 @@ def one_torch_thread() -> Iterator[None]:
 
 
 class _Threads:
-    """State of `one_torch_thread`, shared by the threads of a process."""
+    """State that the threads of a process share: of `one_torch_thread`, and a lock of `_fit_alone`."""
 
     def __init__(self) -> None:
         self.lock = threading.Lock()
+        self.fitting = threading.Lock()
         self.n_blocks = 0
         self.before = 1
 

@@ -5,15 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import optuna
 import pandas as pd
-from sqlalchemy.exc import SQLAlchemyError
 
 from features.data.dataset import Dataset
 from features.data.identity import data_identity
 from features.frames.store import FrameStore
 from models.scoring.thresholds import DEFAULT_PRECISION
-from models.tuning import database_url
 from pipelines.core.detector import Detector
 from pipelines.core.member import ColumnScorer
 from pipelines.core.run_config import BASELINE, BLEND, MEMBER
@@ -179,18 +176,3 @@ def best_member(runs: Mapping[str, Run]) -> str:
     trained = [name for name, run in runs.items() if run.kind == MEMBER]
     oof = {name: runs[name].metrics["oof"] for name in trained}
     return max(trained, key=lambda name: (oof[name]["lrap"], oof[name]["macro_auc"]))
-
-
-def study_values(database: Path, name: str) -> np.ndarray | None:
-    """Return the out-of-fold score of each finished trial of a study, (n_trials,), nan for pruned trials.
-
-    None if the database does not exist or does not have the study.
-    """
-    if not database.exists():  # Optuna would create it
-        return None
-    try:
-        study = optuna.load_study(study_name=name, storage=database_url(database))
-    except (KeyError, RuntimeError, SQLAlchemyError, optuna.exceptions.StorageInternalError):
-        return None
-    trials = [trial for trial in study.trials if trial.state.is_finished() and trial.state.name != "FAIL"]
-    return np.array([trial.value if trial.state.name == "COMPLETE" else np.nan for trial in trials], float)

@@ -21,7 +21,7 @@ from pipelines.core.failed_recordings import read_failed
 from pipelines.core.leaderboard import update_leaderboard
 from pipelines.core.run_config import BLEND
 from pipelines.reporting import html, plots, texts
-from pipelines.reporting.contents import Contents, ScoredSplit, best_member, study_values
+from pipelines.reporting.contents import Contents, ScoredSplit, best_member
 from pipelines.reporting.examples import Example, find_examples
 from pipelines.reporting.explain import decisive_columns, importance_by_band
 from pipelines.reporting.false_alarms import FalseReports, count_noise_detections, noise_recordings
@@ -247,10 +247,8 @@ def _false_reports(contents: Contents, split: ScoredSplit) -> list[str]:
 def _studies(contents: Contents) -> list[str]:
     sections = []
     for name, run in contents.runs.items():
-        if "study" in run.config:
-            values = study_values(contents.results / "optuna.db", run.config["study"])
-            if values is None:
-                continue
+        if "study" in run.metrics:
+            values = np.array(run.metrics["study"], float)  # nan for pruned trials
             plots.plot_study(values, contents.figures / f"study_{name}.png")
             images = _images(contents, f"study_{name}")
             sections.append(html.section(f"Study of {name}", f"<p>{texts.STUDY_TEXT}</p>", images))

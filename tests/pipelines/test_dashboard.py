@@ -18,7 +18,8 @@ from optuna.distributions import IntDistribution
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.folds import split
 from models.metrics import lrap
-from models.tuning import CrossValidation, SearchSpace, Study, tune
+from models.study import SearchSpace, Study, database_url
+from models.tuning import CrossValidation, tune
 from tests.browser import rendered
 
 
@@ -51,7 +52,7 @@ def dashboard(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, s
         lambda parameters: OneVsRestGBM(**parameters),
         CrossValidation(folds, np.arange(12), fold, truth, lrap),
         space=SearchSpace({"n_estimators": IntDistribution(2, 9)}, {"n_estimators": 5}),
-        study=Study(database, "gbm-lrap-test", n_trials=3, seed=0),
+        study=Study(database_url(database), "gbm-lrap-test", n_trials=3, seed=0),
     )
     port = free_port()
     program = Path(shutil.which("optuna-dashboard", path=Path(sys.executable).parent) or "")

@@ -28,7 +28,8 @@ from models.estimators.gru import GRUClassifier
 from models.estimators.log_odds_mean import LogOddsMean
 from models.estimators.one_vs_rest_gbm import OneVsRestGBM
 from models.metrics import lrap
-from models.tuning import CrossValidation, SearchSpace, Study, tune
+from models.study import SearchSpace, Study, database_url
+from models.tuning import CrossValidation, tune
 from pipelines.core.cli import training_parser
 from pipelines.core.detector import Detector
 from pipelines.core.failed_recordings import read_failed
@@ -334,7 +335,7 @@ def test_file_that_is_not_a_study_is_rejected(tmp_path: Path) -> None:
             lambda parameters: OneVsRestGBM(**parameters),
             validation,
             space=SearchSpace({}, {}),
-            study=Study(tmp_path / "optuna.db", "study", n_trials=1, seed=0),
+            study=Study(database_url(tmp_path / "optuna.db"), "study", n_trials=1, seed=0),
         )
 
 

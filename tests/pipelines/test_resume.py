@@ -18,6 +18,7 @@ from pipelines.core.prediction_files import PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
 from pipelines.core.runs import RunError
+from pipelines.core.scoring import Outcome
 from tests import kill_predict
 from tests.conftest import error_message, read_scores, run_command
 
@@ -112,12 +113,13 @@ def test_tables_can_be_written_while_recordings_are_scored(
     predictions = Predictions(detector, store, find_recordings(season), {}, {})
     threshold = detector.thresholds.at(recall=0.99)
     files = PredictionFiles(OutputFolder(out, "predict.py"), predictions, None, threshold, "csv", False)
-    assert list(predictions.score(predictions.missing()[1:3], n_jobs=1)) == [None, None]
+    outcomes = list(predictions.score(predictions.missing()[1:3], n_jobs=1))
+    assert outcomes == [Outcome(2.0), Outcome(2.0)]
     files.write_tables()
     assert set(kill_predict.files(out)) == {"scores.csv", "detections.csv"}
     assert list(read_scores(out).index) == ["a/a2", "b/a1"]
     OutputFolder(out, "predict.py")  # no file has changed
-    assert list(predictions.score(predictions.missing(), n_jobs=1)) == [None, None]
+    assert list(predictions.score(predictions.missing(), n_jobs=1)) == [Outcome(2.0), Outcome(2.0)]
     files.write({})
     assert kill_predict.files(out) == kill_predict.files(tmp_path / "out")
 

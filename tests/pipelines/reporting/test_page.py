@@ -8,7 +8,6 @@ from pathlib import Path
 
 import matplotlib.image
 import numpy as np
-import optuna
 import pytest
 
 from features.data.dataset import load_dataset
@@ -19,7 +18,7 @@ from pipelines.core.manifest import Manifest
 from pipelines.core.run_config import BLEND, EXTERNAL, MEMBER
 from pipelines.core.runs import Run, RunError, Scores, write_run
 from pipelines.reporting import false_alarms
-from pipelines.reporting.contents import best_run, study_values
+from pipelines.reporting.contents import best_run
 from pipelines.reporting.page import write_page
 from tests.browser import rendered, screenshot
 from tests.conftest import run_command, sign_all
@@ -142,7 +141,6 @@ def test_report_says_if_no_absence_is_known(trained: tuple[Path, Path], tmp_path
 def test_report_of_a_blend_with_external_scores(trained: tuple[Path, Path], tmp_path: Path) -> None:
     data, whole = trained
     results = shutil.copytree(whole, tmp_path / "results")
-    (results / "optuna.db").unlink()
     dataset = load_dataset(data)
     oof, test = (Scores.load(whole / "gbm" / f"{split}.npz") for split in ("oof", "test"))
     P = np.concatenate([oof.scores, test.scores])
@@ -155,8 +153,6 @@ def test_report_of_a_blend_with_external_scores(trained: tuple[Path, Path], tmp_
     assert "<th>average precision of other, test</th>" in text
     assert "Detections of blend" not in text  # its external scores of noise are unknown
     assert "Detections of g" in text
-    assert "Study of" not in text
-    assert not (results / "optuna.db").exists()
 
 
 def test_run_of_other_data_is_left_out(
@@ -197,15 +193,3 @@ def test_blend_is_shown_or_else_the_best_trained_member() -> None:
     assert best_run({**runs, "blend": blend}) == "blend"
     blend.config["members"] = {"gbm": {"weight": 0.0}, "birdnet": {"weight": 1.0}}
     assert best_run({**runs, "blend": blend}) == "gru"
-
-
-def test_values_of_a_study_are_nan_for_pruned_trials_and_leave_failed_ones_out(tmp_path: Path) -> None:
-    study = optuna.create_study(
-        study_name="s", storage=f"sqlite:///{tmp_path / 'optuna.db'}", direction="maximize"
-    )
-    study.tell(study.ask(), 0.25)
-    study.tell(study.ask(), state=optuna.trial.TrialState.FAIL)
-    study.tell(study.ask(), state=optuna.trial.TrialState.PRUNED)
-    study.ask()  # still running
-    study.tell(study.ask(), 0.75)
-    np.testing.assert_array_equal(study_values(tmp_path / "optuna.db", "s"), [0.25, np.nan, 0.75])
