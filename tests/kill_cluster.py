@@ -37,7 +37,7 @@ DIFFERENT = ("metrics.json", "manifest.json", "leaderboard.csv", "history.csv", 
 def local_cluster(n_workers: int = 2) -> Iterator[LocalCluster]:
     """Yield a cluster of processes on this machine, with one thread each."""
     with LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=None
+        n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0"
     ) as cluster:
         yield cluster
 

@@ -3,6 +3,7 @@
 Dask is imported only when a cluster is used.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -49,11 +50,14 @@ def connected(address: str, on_loss: Callable[[str], None]) -> Iterator[None]:
     """
     try:
         from distributed import Client
+        from distributed.comm import CommClosedError
         from distributed.scheduler import KilledWorker
     except ImportError as error:
         raise UserError(
             f"--scheduler needs Dask ({error}); install it with pip install 'understory[cluster]'"
         ) from error
+    for name in ("distributed", "distributed.client"):  # the errors below say what is necessary
+        logging.getLogger(name).setLevel(logging.CRITICAL)
     try:
         client = Client(address, timeout=CONNECT, set_as_default=False)
     except (OSError, ValueError, TypeError) as error:  # time-outs are OSErrors
@@ -73,7 +77,7 @@ def connected(address: str, on_loss: Callable[[str], None]) -> Iterator[None]:
             f"probably because memory ran out; give them more memory (dask worker --memory-limit) or one "
             f"thread (--nthreads 1), and run the same command again"
         ) from error
-    except CancelledError as error:
+    except (CancelledError, CommClosedError) as error:
         raise UserError(
             f"--scheduler {address}: the connection was lost; run the same command again to continue"
         ) from error

@@ -169,6 +169,16 @@ def test_lost_workers_end_a_command(tmp_path: Path) -> None:
     assert lost == ["--scheduler tcp://x: has no worker any more; run the same command again to continue"]
 
 
+def test_lost_scheduler_ends_a_command() -> None:
+    with kill_cluster.local_cluster(n_workers=1) as started:
+        threading.Timer(2.0, started.close).start()
+        with (
+            pytest.raises(UserError, match="the connection was lost; run the same command again to continue"),
+            connected(started.scheduler_address, pytest.fail),
+        ):
+            list(on_workers(time.sleep, [(60,)], n_jobs=1))
+
+
 def test_commands_without_a_scheduler_do_not_import_dask() -> None:
     code = (
         "import sys, runpy; sys.argv = ['pipelines/predict.py', '--help']\n"
