@@ -1,4 +1,4 @@
-"""The benchmarks: features, trees, fit, epoch, scan and runs."""
+"""The benchmarks: features, trees, fit, epoch, scan, runs and scale."""
 
 import os
 import shutil
@@ -15,6 +15,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import soundfile
 import torch
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
@@ -24,7 +25,7 @@ from features.columns.statistics import Statistics
 from features.columns.window_features import WindowFeatures
 from features.common.output_folder import OutputFolder
 from features.common.parallel import in_parallel
-from features.data.audio import file_of
+from features.data.audio import Clip, file_of
 from features.data.dataset import Dataset
 from features.data.synthetic import SyntheticSettings
 from features.frames.spectral import SpectralSettings
@@ -46,6 +47,7 @@ from models.scoring.prevalence import estimate_prevalence
 from models.scoring.thresholds import Thresholds
 from models.tuning import cross_validate
 from pipelines.benchmarks import reference_implementations as reference
+from pipelines.benchmarks.scaling import report_scaling
 from pipelines.benchmarks.timing import Report, alternate, in_new_process
 from pipelines.core.cli import ROOT
 from pipelines.core.detector import ALONE, Detector, TrainedMember
@@ -53,7 +55,7 @@ from pipelines.core.member import WindowScorer
 from pipelines.core.prediction_files import PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
-from pipelines.core.runs import median_bands
+from pipelines.core.runs import has_run, median_bands
 from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
 from pipelines.core.truth import training_truth
@@ -89,6 +91,10 @@ class BenchmarkSettings:
     n_seeds: int = 8
     """Number of fits of the trees, each with a different seed and different positives."""
     epochs: int = 5
+    excerpt: float = 10.0
+    """Duration of the recordings that are scored on a cluster, s."""
+    n_scaled: tuple[int, ...] = (2_000, 10_000)
+    """Numbers of recordings that are scored on a cluster."""
 
 
 DEFAULT = BenchmarkSettings()
@@ -313,6 +319,24 @@ def bench_runs(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> R
     return report
 
 
+def bench_scale(dataset: Dataset, folder: Path, settings: BenchmarkSettings) -> Report:
+    """Model the scoring of many recordings on a Dask cluster; compare with a cluster on this machine."""
+    results, scratch = folder / "runs", folder / "scratch"
+    flags = ("--data", folder / "data", "--results", results, "--trials", "0")
+    if not has_run(results / GBM.name):
+        subprocess.run([sys.executable, ROOT / "pipelines" / "gbm.py", *flags], check=True)
+    files = _excerpts([*dataset.test.values()], settings.excerpt, scratch)
+    report = report_scaling(
+        Detector.load(results / GBM.name),
+        files,
+        n=settings.n_scaled,
+        folder=scratch / "scaling",
+        n_cores=N_CORES,
+    )
+    shutil.rmtree(scratch)
+    return report
+
+
 BENCHMARKS = {
     "features": bench_features,
     "trees": bench_trees,
@@ -320,7 +344,20 @@ BENCHMARKS = {
     "epoch": bench_epoch,
     "scan": bench_scan,
     "runs": bench_runs,
+    "scale": bench_scale,
 }
+
+
+def _excerpts(recordings: Sequence[Path | Clip], seconds: float, folder: Path) -> list[Path]:
+    """Write the beginning of recordings, and return the files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for k, audio in enumerate(recordings):
+        source = file_of(audio)
+        y, sr = soundfile.read(source, stop=round(seconds * soundfile.info(source).samplerate), dtype="int16")
+        files.append(folder / f"{k:03d}.flac")
+        soundfile.write(files[-1], y, sr)
+    return files
 
 
 def _report_memory(report: Report, settings: BenchmarkSettings, *, few: float, many: float) -> None:
