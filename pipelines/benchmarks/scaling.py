@@ -17,12 +17,12 @@ from features.common.parallel import on_workers
 from features.data.audio import Recording, stated_size
 from features.frames.store import packed_frames
 from pipelines.benchmarks.timing import Report
+from pipelines.core.batches import MAX_BATCH, Request, ScoreBatch, merge_parts
 from pipelines.core.cluster import connected
 from pipelines.core.detector import Detector
 from pipelines.core.prediction_files import PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
-from pipelines.core.scoring import MAX_BATCH, Request, ScoreBatch, merge_parts
 
 HOURS = (1_000, 100_000, 10_000_000)
 CORES = (1, 50, 1_000)
@@ -202,9 +202,7 @@ def _add_model(report: Report, costs: Costs, per_hour: float) -> None:
         f"cores that {STORAGE / 1e9:g} GB/s keep busy",
         costs.worker / ((costs.read + costs.written) / STORAGE),
     )
-    report.add(
-        "recordings per batch, so that tasks are a tenth of the client", 9 * costs.task / costs.merge
-    )
+    report.add("recordings per batch, so that tasks are a tenth of the client", 9 * costs.task / costs.merge)
     for hours in HOURS:
         for cores in CORES:
             needed = costs.seconds(hours * per_hour, cores) / 3600

@@ -11,9 +11,9 @@ import numpy as np
 from features.common.parallel import in_parallel, on_cluster
 from features.data.audio import AudioError
 from features.data.metadata import SiteTime, with_table
+from pipelines.core.batches import Outcome, Request, merge_parts, score_on_cluster, score_recording
 from pipelines.core.detector import Detector, ScoredRecording
 from pipelines.core.prediction_store import PredictionStore, Source
-from pipelines.core.scoring import Outcome, Request, merge_parts, score_on_cluster, score_recording
 
 
 class Predicted(NamedTuple):

@@ -122,6 +122,18 @@ class TrainingWindows:
         return np.stack([call, place], axis=1)
 
     @cached_property
+    def _measure_overlays(self) -> "_MeasureOverlays":
+        """Function that returns the measures of overlays."""
+        return _MeasureOverlays(
+            features=self.features,
+            store=self.task.store,
+            ids=list(self.task.dataset.train),
+            recording=self.task.per_window(np.arange(len(self.task.fold))),
+            starts=np.concatenate(self.task.starts("train")),
+            length=self.task.length,
+        )
+
+    @cached_property
     def _measured_overlays(self) -> np.ndarray:
         """Measures of the overlays, (n_overlays, n_measures)."""
         recording = self.task.per_window(np.arange(len(self.task.fold)))
@@ -129,15 +141,9 @@ class TrainingWindows:
         # Fold by fold, because the other windows of the pairs are in recordings of the same fold.
         order = np.argsort(self.task.fold, kind="stable")
         rows = [np.flatnonzero(calls == r) for r in order[np.isin(order, calls)]]
-        measure = _MeasureOverlays(
-            features=self.features,
-            store=self.task.store,
-            ids=list(self.task.dataset.train),
-            recording=recording,
-            starts=np.concatenate(self.task.starts("train")),
-            length=self.task.length,
+        parts = on_workers(
+            self._measure_overlays, ((self._pairs[of_call],) for of_call in rows), self.task.jobs
         )
-        parts = on_workers(measure, ((self._pairs[of_call],) for of_call in rows), self.task.jobs)
         measured = np.concatenate(
             [self._measured[:0], *tqdm(parts, desc="overlays", total=len(rows), unit="recording")]
         )

@@ -47,10 +47,10 @@ def wait(url: str, is_reached: Callable[[list[FrozenTrial]], bool]) -> None:
 
 def test_killed_process_of_a_shared_study_changes_nothing(server: str, tmp_path: Path) -> None:
     serial = study_worker.run(database_url(tmp_path / "serial.db"), N_TRIALS)
-    other = start(server, 0.2)
+    other = start(server, 0.1)
     wait(server, lambda found: sum(trial.state in FINISHED for trial in found) > 1)
     killed = start(server, 1000)
-    ago = timedelta(seconds=2)  # longer than a trial of the other process
+    ago = timedelta(seconds=1)  # longer than a trial of the other process
     wait(
         server,
         lambda found: any(
@@ -93,7 +93,15 @@ def test_failed_connection_is_an_error_without_the_password(server: str) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "x", "mysql://a:pw@b/c", "sqlite:///a.db", "postgresql+psycopg://a:pw@b"]
+    "text",
+    [
+        "",
+        "x",
+        "mysql://a:pw@b/c",
+        "sqlite:///a.db",
+        "postgresql+psycopg://a:pw@b",
+        "postgresql+psycopg://a@b/c?password=:pw",
+    ],
 )
 def test_storage_must_be_a_postgresql_url(text: str) -> None:
     with pytest.raises(UserError, match=r"must look like postgresql\+psycopg://") as error:

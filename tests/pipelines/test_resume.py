@@ -13,12 +13,12 @@ from filelock import FileLock
 from features.common.output_folder import OutputFolder
 from features.data.recordings import find_recordings
 from pipelines.core import new_recordings
+from pipelines.core.batches import Outcome
 from pipelines.core.detector import Detector
 from pipelines.core.prediction_files import PredictionFiles
 from pipelines.core.prediction_store import PredictionStore
 from pipelines.core.predictions import Predictions
 from pipelines.core.runs import RunError
-from pipelines.core.scoring import Outcome
 from tests import kill_predict
 from tests.conftest import error_message, read_scores, run_command
 
