@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +18,13 @@ from features.common.files import real_path
 from features.common.output_folder import OutputFolder
 from features.common.table_writer import write_table
 from features.data.metadata import later
-from pipelines.core.detections import Detection
+from pipelines.core.detections import Detection, detection_table
 from pipelines.core.failed_recordings import write_failed
 from pipelines.core.predictions import Predicted, Predictions
 from pipelines.core.priors import PrevalenceRule, write_prevalence
 
 BATCH = 1024  # rows per data frame
+RECORDINGS = 64  # number of recordings whose detections are rounded together
 FORMATS = ("csv", "parquet", "camtrap-dp")
 PLACE = ("recording_id", "site", "time")
 """First columns of scores and detections. The time is the absolute time of t_min."""
@@ -125,15 +126,25 @@ class PredictionFiles:
 
         def rows() -> Iterator[tuple[Any, ...]]:
             nonlocal n_detections
-            for one in read():
-                found = self._detections(one).round(DECIMALS)
-                for row in found.itertuples(index=False):
-                    n_detections += 1
-                    yield *_place(one, row.t_min), *row  # type: ignore[arg-type]
+            for one, row in self._each_detection(read()):
+                n_detections += 1
+                yield *_place(one, row.t_min), *row
 
         columns = [*PLACE, *Detection._fields, "verifiable"]
         write_table(out / f"detections{self._suffix}", _tables(rows(), columns))
         return n_detections
+
+    def _each_detection(self, recordings: Iterable[Predicted]) -> Iterator[tuple[Predicted, Any]]:
+        """Yield each detection with its recording, as a row with rounded numbers."""
+        detector, recordings = self.predictions.detector, iter(recordings)
+        while batch := list(islice(recordings, RECORDINGS)):
+            found = [one.scored.detect(self.threshold) for one in batch]
+            # One table for many recordings, because making a table takes longer than finding detections.
+            table = detection_table(
+                list(chain.from_iterable(found)), detector.species, detector.thresholds.verifiable
+            )
+            of_rows = (one for one, own in zip(batch, found, strict=True) for _ in own)
+            yield from zip(of_rows, table.round(DECIMALS).itertuples(index=False), strict=True)
 
     def _write_submission(self, out: Path, read: Read, *, failed: Iterable[str], prior: np.ndarray) -> None:
         """Write the scores in the format of the RFCX challenge; failed recordings get the scores `prior`."""

@@ -50,7 +50,7 @@ def test_killed_process_of_a_shared_study_changes_nothing(server: str, tmp_path:
     other = start(server, 0.1)
     wait(server, lambda found: sum(trial.state in FINISHED for trial in found) > 1)
     killed = start(server, 1000)
-    ago = timedelta(seconds=1)  # longer than a trial of the other process
+    ago = timedelta(seconds=3)  # longer than a trial of the other process
     wait(
         server,
         lambda found: any(
