@@ -1,6 +1,7 @@
 """The benchmarks on a small data set: their ratios are those of the measured times."""
 
 import json
+import platform
 import shutil
 from argparse import Namespace
 from collections.abc import Callable
@@ -55,6 +56,7 @@ def test_ratios_of_each_benchmark_are_those_of_its_medians(
     what: str, folder: Path, trained: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(suite, "in_new_process", in_this_process)  # new processes import for seconds
+    platform.processor()  # runs a program the first time
     monkeypatch.setattr(suite.subprocess, "run", parse_flags)
     monkeypatch.setattr(suite, "cross_validate", lambda model, folds: (None, 1.0))  # five fits
     if what in ("trees", "fit"):  # threads of LightGBM wait for each other if other tests use the cores
