@@ -86,8 +86,8 @@ def validate_shared_storage(storage: str) -> None:
     """Raise UserError unless a text is the URL of a PostgreSQL database, for a driver that is installed."""
     with suppress(ArgumentError):
         url = make_url(storage)
-        has_hidden_password = not any("password" in name for name in url.query)  # unlike the one before @
-        if url.drivername == POSTGRESQL and url.database and has_hidden_password:
+        in_query = any("password" in name for name in url.query)  # `public_url` would show it
+        if url.drivername == POSTGRESQL and url.database and not in_query:
             if find_spec("psycopg") is None:
                 raise UserError("needs psycopg; install it with pip install 'understory[postgres]'")
             return

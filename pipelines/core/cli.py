@@ -79,7 +79,7 @@ def _status(
     except SystemExit as end:  # after --help or an invalid flag
         return int(end.code or 0)
     message = "interrupted; run the same command again to continue" if continues else "interrupted"
-    signal.signal(signal.SIGINT, lambda *_: _interrupt(message))
+    signal.signal(signal.SIGINT, lambda *_: _exit(message, 130))
     warnings.showwarning = _print_warning
     # When a command stops at an error, joblib warns about unfinished tasks. The error message is enough.
     warnings.filterwarnings("ignore", r"\d+ tasks (have been successfully|which were)", UserWarning)
@@ -107,15 +107,7 @@ def _workers(scheduler: str | None) -> AbstractContextManager[None]:
     """Return a context in which the workers of a cluster compute; without `scheduler`, this process does."""
     if scheduler is None:
         return nullcontext()
-    return connected(scheduler, on_loss=_exit)
-
-
-def _exit(message: str) -> NoReturn:
-    """Print an error and exit without waiting for threads, as after Ctrl-C."""
-    _print_error(f"error: {message}")
-    with suppress(OSError, ValueError):
-        _flush_output()
-    os._exit(2)
+    return connected(scheduler, on_loss=lambda message: _exit(f"error: {message}", 2))
 
 
 def _flush_output() -> None:
@@ -130,12 +122,12 @@ def _discard_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _interrupt(message: str) -> NoReturn:
+def _exit(message: str, status: int) -> NoReturn:
     """Exit without waiting for threads. This is safe because files on disk are complete at any moment."""
     _print_error(message)
     with suppress(OSError, ValueError):
         _flush_output()
-    os._exit(130)
+    os._exit(status)
 
 
 def _print_warning(
