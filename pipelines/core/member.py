@@ -104,12 +104,14 @@ class CrossFit:
     seconds : time of fitting and scoring, without the search for parameters.
     config : entries for the run's config.json.
     metrics : entries for the run's metrics.json.
+    note : text for the user, printed after the leaderboard.
     """
 
     scores: np.ndarray
     seconds: float
     config: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
+    note: str = ""
 
 
 class Member(Protocol):

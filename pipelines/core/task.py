@@ -34,7 +34,6 @@ from pipelines.core.truth import presence, training_truth
 RowsOfSegment = Callable[[Frames, np.ndarray, int], np.ndarray]
 """Function that returns one row per window of a segment, or a single row. Its arguments are the frames of the
 segment, the first frame of each window, and the window length in frames."""
-STUDY_FILE = "optuna.db"  # of the study, in the results folder
 SHARED = "shared"  # folder in the results with arrays for the workers of a cluster, while a command runs
 MAX_NAMED = 3  # number of recordings that an error message lists
 

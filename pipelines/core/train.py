@@ -7,7 +7,6 @@ from features.data.identity import data_identity
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
-from models.study import database_url, public_url
 from pipelines.core.baselines import write_baselines
 from pipelines.core.cli import add_scheduler_flag, run, training_parser
 from pipelines.core.evaluation import calibration_by_split, print_unverifiable
@@ -17,7 +16,7 @@ from pipelines.core.leaderboard import print_leaderboard, update_leaderboard
 from pipelines.core.member import Member
 from pipelines.core.run_config import MEMBER
 from pipelines.core.runs import NewRun, write_run
-from pipelines.core.task import STUDY_FILE, Task, load_task
+from pipelines.core.task import Task, load_task
 
 
 def run_training_command(member: Member, description: str) -> None:
@@ -85,10 +84,6 @@ def _train(member: Member, task: Task, args: argparse.Namespace) -> None:
     update_history(task.results, task.dataset)
     print_leaderboard(leaderboard, task.results)
     print_unverifiable(task.dataset)
-    if "study" in cross_fit.config:
-        if args.storage is None:
-            print("\nto view the study: make dashboard, or", end=" ")
-            print(f"optuna-dashboard '{database_url(task.results / STUDY_FILE)}'")
-        else:
-            print(f"\nto view the study: make dashboard STORAGE='{public_url(args.storage)}'")
+    if cross_fit.note:
+        print(f"\n{cross_fit.note}")
     print_failed(task.results)

@@ -24,11 +24,11 @@ from models.estimators.ridge_discriminant import RidgeDiscriminant
 from models.estimators.trees_and_linear import load_model, save_model
 from models.folds import Fold
 from models.metrics import METRICS
-from models.study import SearchSpace, Study, database_url, validate_shared_storage
+from models.study import SearchSpace, Study, database_url, public_url, validate_shared_storage
 from models.tuning import CrossValidation, cross_validate, tune
 from pipelines.core.cli import natural
 from pipelines.core.member import CrossFit, WindowScorer
-from pipelines.core.task import STUDY_FILE, Task
+from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
 
 DEFAULT_TRIALS = 4
@@ -147,7 +147,7 @@ class GBM:
         self._windows = TrainingWindows(task)
         folds = [self._windows.fold(k) for k in range(task.n_folds)]
         config: dict[str, Any] = {"columns": self._windows.features.names()}
-        metrics: dict[str, Any] = {}
+        metrics, note = {}, ""
         # A worker of a cluster uses one core for each task.
         make = partial(make_model, seed=args.seed, n_jobs=1 if on_cluster() else args.jobs)
         if args.trials:
@@ -162,20 +162,25 @@ class GBM:
             )
             parameters, P, seconds = tuned.parameters, tuned.scores, tuned.seconds
             config["study"], metrics["study"] = study.name, tuned.values
+            note = "to view the study: make dashboard"
+            if args.storage:
+                note += f" STORAGE='{public_url(args.storage)}'"
+            else:
+                note += f", or optuna-dashboard '{study.storage}'"
             if parameters == default_parameters() and args.trials > 1:
                 print("no trial is better than the default parameters by more than one standard error")
         else:
             parameters = default_parameters()
             P, seconds = cross_validate(make(parameters), folds)
         self._model = make_model(parameters, seed=args.seed, n_jobs=args.jobs)
-        return CrossFit(P, seconds, config | {"params": parameters}, metrics)
+        return CrossFit(P, seconds, config | {"params": parameters}, metrics, note)
 
     def _study(self, task: Task, args: argparse.Namespace, folds: Sequence[Fold]) -> Study:
         """Return the study, whose name contains a digest of everything that affects its values."""
         arrays = [array for fold in folds for array in (fold.X, fold.Y, fold.X_held)]
         versions = (one_vs_rest_gbm.VERSION, ridge_discriminant.VERSION, tuning.VERSION)
         state = digest(*versions, DISTRIBUTIONS, *arrays, task.fold, task.truth, args.seed)
-        storage = args.storage or database_url(task.results / STUDY_FILE)
+        storage = args.storage or database_url(task.results / "optuna.db")
         return Study(storage, f"{self.name}-{task.metric}-{state}", args.trials, args.seed)
 
     def fit_final(self, task: Task, args: argparse.Namespace) -> GBMScorer:

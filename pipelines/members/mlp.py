@@ -75,8 +75,7 @@ class MLP:
         windows = TrainingWindows(task)
         folds = [windows.fold(k) for k in range(task.n_folds)]
         # The networks for new recordings are fitted here too, so that all are fitted in parallel.
-        examples = {f"fold{k}": (fold.X, fold.Y) for k, fold in enumerate(folds)}
-        examples["whole"] = windows.whole()
+        examples = {f"fold{k}": (fold.X, fold.Y) for k, fold in enumerate(folds)} | {"whole": windows.whole()}
         folder = checkpoint_folder(task, self.name)
         fits = [
             Fit(seeded(network, task.seed + seed), folder / f"{name}_{seed}.pt", X=X, Y=Y)
