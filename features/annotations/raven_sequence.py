@@ -18,6 +18,7 @@ import pandas as pd
 
 from features.annotations.raven import BOX
 from features.common.files import replacing
+from features.common.table_writer import each_row
 
 COLUMNS = (
     *("Selection", "View", "Channel", *BOX.values()),
@@ -76,7 +77,8 @@ def write_raven_sequence(file: Path, recordings: Iterable[tuple[Path, float, pd.
             if columns != set(boxes):
                 raise ValueError(f"{path}: columns {list(boxes)} differ from those before: {columns}")
             absolute = path.absolute()
-            for box in boxes.to_dict("records"):
+            for row in each_row(boxes):
+                box = dict(zip(boxes, row, strict=True))
                 writer.writerow(_selection(box, absolute, number=next(number), start=start, extra=extra))
             start += _decimal(duration)
 

@@ -1,9 +1,10 @@
-"""Write a table of any length, chunk by chunk, as CSV or Parquet."""
+"""Write a table of any length, chunk by chunk, as CSV or Parquet; read the rows of a small one."""
 
 from collections.abc import Iterable, Iterator
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -52,6 +53,19 @@ def write_table(path: Path, chunks: Iterable[pd.DataFrame]) -> None:
             _write_parquet(temporary, _groups(chunks))
     else:
         raise ValueError(f"{path}: suffix '{path.suffix}' is not .csv or .parquet")
+
+
+def each_row(table: pd.DataFrame) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a table as tuples.
+
+    This is several times as fast as `DataFrame.itertuples` and `DataFrame.to_dict` for tables with few rows.
+
+    Examples
+    --------
+    >>> list(each_row(pd.DataFrame({"species": ["owl", "frog"], "t_min": [0.5, 2.0]})))
+    [('owl', 0.5), ('frog', 2.0)]
+    """
+    return zip(*(table[name].tolist() for name in table), strict=True)
 
 
 def validate_parquet() -> None:

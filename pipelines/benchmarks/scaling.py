@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from threadpoolctl import threadpool_limits
+import numpy as np
 
 from features.common.output_folder import OutputFolder
-from features.common.parallel import on_workers
+from features.common.parallel import n_workers, on_workers
 from features.data.audio import Recording, stated_size
 from features.frames.store import packed_frames
 from pipelines.benchmarks.timing import Report
@@ -78,46 +78,70 @@ class Costs:
         return n * ((self.worker + self.client) / n_cores + self.tables)
 
 
-def measure_costs(detector: Detector, files: Sequence[Path], folder: Path, task: float) -> Costs:
-    """Return the costs of scoring audio files on one core.
+class WorkerCosts(NamedTuple):
+    """Seconds per recording on one core of a worker."""
+
+    decode: float
+    frames: float
+    score: float
+    store: float
+
+
+def measure_costs(detector: Detector, files: Sequence[Path], folder: Path) -> Costs:
+    """Return the costs of scoring audio files on the cluster that is in use.
 
     Parameters
     ----------
     files : recordings of about the same length.
     folder : scratch folder.
-    task : seconds per batch for scheduler, client and connection.
     """
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    n, settings = len(files), detector.settings
-    recordings = {f"{k:06d}": file for k, file in enumerate(files)}
-    requests = [(Request(recording_id, file, {}), "") for recording_id, file in recordings.items()]
-    n_species = len(detector.species)
-    score_batch = ScoreBatch(detector.folder, detector.run_id, n_species, folder / "parts")
-    store = PredictionStore(folder / "predictions.db", model=detector.run_id, n_species=n_species)
-    predictions = Predictions(detector, store, recordings, {}, {})
+    task = measure_task()
+    n, n_species = len(files), len(detector.species)
+    # In all workers at the same time, because a core is slower while the others are busy.
+    scores = [
+        ScoreBatch(detector.folder, detector.run_id, n_species, folder / f"{k}" / "parts")
+        for k in range(n_workers())
+    ]
+    of_workers = list(on_workers(measure_worker, ((score, files) for score in scores), n_jobs=1))
+    store = PredictionStore(
+        folder / "0" / "predictions.db", model=detector.run_id, n_species=len(detector.species)
+    )
+    requests = _requests(files)
+    predictions = Predictions(detector, store, {r.recording_id: r.path for r in requests}, {}, {})
     threshold = detector.thresholds.at()
     tables = PredictionFiles(OutputFolder(folder, "bench.py"), predictions, None, threshold, "csv", False)
-    score_batch(requests[:1])  # loads the model
-    with threadpool_limits(1):
-        decode, _ = _timed(lambda: [sum(map(len, Recording(file).blocks())) for file in files])
-        frames, packed = _timed(lambda: [list(packed_frames(file, settings)) for file in files])
-        score, _ = _timed(lambda: [detector.score_frames(blocks) for blocks in packed])
-        whole, _ = _timed(lambda: score_batch(requests))
-        state, _ = _timed(lambda: [request.state() for request, _ in requests])
-        merge, _ = _timed(partial(merge_parts, store))
-        write, _ = _timed(lambda: tables.write({}))
+    state, _ = _timed(lambda: [request.state() for request in requests])
+    merge, _ = _timed(partial(merge_parts, store))
+    write, _ = _timed(lambda: tables.write({}))
     return Costs(
-        decode=decode / n,
-        frames=(frames - decode) / n,
-        score=score / n,
-        store=max(whole - frames - score, 0.0) / n,
+        **WorkerCosts(*np.mean(of_workers, axis=0))._asdict(),
         task=task,
         merge=(state + merge) / n,
         tables=write / n,
         read=sum(file.stat().st_size for file in files) / n,
         written=store.file.stat().st_size / n,
     )
+
+
+def measure_worker(score_batch: ScoreBatch, files: Sequence[Path]) -> WorkerCosts:
+    """Return the costs of scoring audio files in this worker."""
+    n, detector = len(files), score_batch.detector()
+    decode, _ = _timed(lambda: [sum(map(len, Recording(file).blocks())) for file in files])
+    frames, packed = _timed(lambda: [list(packed_frames(file, detector.settings)) for file in files])
+    score, _ = _timed(lambda: [detector.score_frames(blocks) for blocks in packed])
+    whole, _ = _timed(lambda: score_batch([(request, "") for request in _requests(files)]))
+    return WorkerCosts(
+        decode=decode / n,
+        frames=(frames - decode) / n,
+        score=score / n,
+        store=max(whole - frames - score, 0.0) / n,
+    )
+
+
+def _requests(files: Sequence[Path]) -> list[Request]:
+    return [Request(f"{k:06d}", file, {}) for k, file in enumerate(files)]
 
 
 def measure_task() -> float:
@@ -178,7 +202,7 @@ def report_scaling(
         connected(cluster.scheduler_address, _stop),
     ):
         run(8 * n_cores)  # the workers import
-        costs = measure_costs(detector, files, folder / "costs", measure_task())
+        costs = measure_costs(detector, files, folder / "costs")
         report.times = {point: [run(size)] for size, point in points.items()}
     report.times[alone] = [run(n[0])]
     shutil.rmtree(folder)

@@ -136,7 +136,7 @@ class ScoreBatch:
     parts: Path
 
     def __call__(self, batch: list[tuple[Request, str]]) -> list[Outcome]:
-        detector = _load_detector(self.model, self.run_id)
+        detector = self.detector()
         file = self.parts / f"{digest(*(request.recording_id for request, _ in batch))}.db"
         with replacing(file, unique=True) as temporary:
             part = PredictionStore(temporary, model=self.run_id, n_species=self.n_species)
@@ -144,6 +144,10 @@ class ScoreBatch:
                 outcomes = [score_recording(detector, request, state, part) for request, state in batch]
             part.close()
         return outcomes
+
+    def detector(self) -> Detector:
+        """Return the detector, which a process loads once; RunError if the run has changed."""
+        return _load_detector(self.model, self.run_id)
 
 
 @lru_cache(maxsize=1)

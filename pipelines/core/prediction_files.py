@@ -16,7 +16,7 @@ from features.annotations.raven import write_raven
 from features.annotations.raven_sequence import write_raven_sequence
 from features.common.files import real_path
 from features.common.output_folder import OutputFolder
-from features.common.table_writer import write_table
+from features.common.table_writer import each_row, write_table
 from features.data.metadata import later
 from pipelines.core.detections import Detection, detection_table
 from pipelines.core.failed_recordings import write_failed
@@ -24,7 +24,7 @@ from pipelines.core.predictions import Predicted, Predictions
 from pipelines.core.priors import PrevalenceRule, write_prevalence
 
 BATCH = 1024  # rows per data frame
-RECORDINGS = 64  # number of recordings whose detections are rounded together
+RECORDINGS = 64  # number of recordings whose detections are made into one table
 FORMATS = ("csv", "parquet", "camtrap-dp")
 PLACE = ("recording_id", "site", "time")
 """First columns of scores and detections. The time is the absolute time of t_min."""
@@ -126,25 +126,30 @@ class PredictionFiles:
 
         def rows() -> Iterator[tuple[Any, ...]]:
             nonlocal n_detections
-            for one, row in self._each_detection(read()):
-                n_detections += 1
-                yield *_place(one, row.t_min), *row
+            for one, table in self._detections(read(), DECIMALS):
+                n_detections += len(table)
+                times = table["t_min"].tolist()
+                for t_min, row in zip(times, each_row(table), strict=True):
+                    yield *_place(one, t_min), *row
 
         columns = [*PLACE, *Detection._fields, "verifiable"]
         write_table(out / f"detections{self._suffix}", _tables(rows(), columns))
         return n_detections
 
-    def _each_detection(self, recordings: Iterable[Predicted]) -> Iterator[tuple[Predicted, Any]]:
-        """Yield each detection with its recording, as a row with rounded numbers."""
+    def _detections(
+        self, recordings: Iterable[Predicted], decimals: dict[str, int] | None = None
+    ) -> Iterator[tuple[Predicted, pd.DataFrame]]:
+        """Yield each recording with its detections, whose numbers are rounded to `decimals`."""
         detector, recordings = self.predictions.detector, iter(recordings)
         while batch := list(islice(recordings, RECORDINGS)):
             found = [one.scored.detect(self.threshold) for one in batch]
             # One table for many recordings, because making a table takes longer than finding detections.
             table = detection_table(
                 list(chain.from_iterable(found)), detector.species, detector.thresholds.verifiable
-            )
-            of_rows = (one for one, own in zip(batch, found, strict=True) for _ in own)
-            yield from zip(of_rows, table.round(DECIMALS).itertuples(index=False), strict=True)
+            ).round(decimals or {})
+            ends = np.cumsum([len(own) for own in found])
+            for one, own, end in zip(batch, found, ends, strict=True):
+                yield one, table.iloc[end - len(own) : end].reset_index(drop=True)
 
     def _write_submission(self, out: Path, read: Read, *, failed: Iterable[str], prior: np.ndarray) -> None:
         """Write the scores in the format of the RFCX challenge; failed recordings get the scores `prior`."""
@@ -160,13 +165,12 @@ class PredictionFiles:
 
     def _write_raven(self, out: Path, read: Read) -> None:
         """Write the detections of all recordings as one Raven table."""
-        rows = ((one.path, one.duration, self._detections(one)) for one in read())
+        rows = ((one.path, one.duration, detections) for one, detections in self._detections(read()))
         write_raven_sequence(out / "detections.selections.txt", rows)
 
     def _write_per_recording(self, out: Path, read: Read) -> None:
         """Write a Raven and an Audacity file for each recording with detections."""
-        for one in read():
-            detections = self._detections(one)
+        for one, detections in self._detections(read()):
             if len(detections):
                 write_raven(out / "raven" / f"{one.recording_id}.Table.1.selections.txt", detections)
                 write_audacity(out / "audacity" / f"{one.recording_id}.txt", detections)
@@ -182,11 +186,11 @@ class PredictionFiles:
             name=real_path(self.output.folder).name,
             classified_by=f"Understory {self.predictions.detector.folder.name}",
             recordings=pd.DataFrame.from_dict(recordings, orient="index"),
-            observations=(self._detections(one).assign(recording_id=one.recording_id) for one in read()),
+            observations=(
+                detections.assign(recording_id=one.recording_id)
+                for one, detections in self._detections(read())
+            ),
         )
-
-    def _detections(self, one: Predicted) -> pd.DataFrame:
-        return one.scored.detections_at(self.threshold)
 
 
 def _place(one: Predicted, seconds: float) -> tuple[str, str, str]:
