@@ -48,7 +48,7 @@ def background(task: Task) -> tuple[np.ndarray, np.ndarray]:
     If they are better than `prior`, the model recognises the site or the time of a recording, not its calls.
     """
     X = task.compute("train", median_spectrum, "background")
-    model = default_model(task.seed, task.jobs)
+    model = default_model(task.seed, task.jobs_per_fit)
     *_, raw = out_of_fold(model, split(X, task.known, task.fold))
     each = np.arange(len(raw))  # each recording is one row
     aggregation, oof, _ = best_aggregation(raw, each, task.truth, fold=task.fold, metric=METRICS[task.metric])

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from features.common.errors import UserError
 from features.common.files import remove_unfinished
-from features.common.parallel import on_workers, shared
+from features.common.parallel import on_cluster, on_workers, shared
 from features.data.audio import Clip, warn_low_sample_rates
 from features.data.dataset import Dataset, validate_boxes_begin_inside
 from features.data.identity import validate_separate
@@ -68,6 +68,11 @@ class Task:
     @property
     def n_folds(self) -> int:
         return int(self.fold.max()) + 1
+
+    @property
+    def jobs_per_fit(self) -> int:
+        """Number of cores for one fit of a fold's model."""
+        return 1 if on_cluster() else self.jobs  # a worker of a cluster uses one core for each task
 
     @property
     def length(self) -> int:

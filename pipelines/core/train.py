@@ -3,6 +3,8 @@
 import argparse
 import time
 
+from threadpoolctl import threadpool_limits
+
 from features.data.identity import data_identity
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
@@ -36,7 +38,9 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
     """Train a member, write its run and the baselines, and print the leaderboard."""
     task = load_task(args)
     try:
-        _train(member, task, args)
+        # The last bits of a matrix product depend on the number of threads, and thus on the machine.
+        with threadpool_limits(1, user_api="blas"):
+            _train(member, task, args)
     finally:
         task.remove_temporary()
 

@@ -13,7 +13,6 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from features.columns.window_features import WindowFeatures
 from features.common.errors import UserError
 from features.common.files import digest
-from features.common.parallel import on_cluster
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 from models import tuning
@@ -148,8 +147,7 @@ class GBM:
         folds = [self._windows.fold(k) for k in range(task.n_folds)]
         config: dict[str, Any] = {"columns": self._windows.features.names()}
         metrics, note = {}, ""
-        # A worker of a cluster uses one core for each task.
-        make = partial(make_model, seed=args.seed, n_jobs=1 if on_cluster() else args.jobs)
+        make = partial(make_model, seed=args.seed, n_jobs=task.jobs_per_fit)
         if args.trials:
             study = self._study(task, args, folds)
             tuned = tune(

@@ -56,7 +56,7 @@ class Spectrum:
         self._X = task.compute(
             "train", lambda frames, starts, length: recording_spectrum(frames)[None], "spectra"
         )
-        self._model = default_model(task.seed, task.jobs)
+        self._model = default_model(task.seed, task.jobs_per_fit)
         started = time.perf_counter()
         *_, P = out_of_fold(self._model, split(self._X, task.known, task.fold))
         return CrossFit(task.per_window(P), time.perf_counter() - started)
