@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from platform import python_version
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import features
 from features.common.errors import UserError
@@ -95,7 +95,7 @@ def _validate_workers(client: "Client", address: str) -> None:
             f"--scheduler {address}: has no worker; start one with 'dask worker {address}'"
         ) from error
     own = software()
-    for worker, answer in on_each_worker(software).items():
+    for worker, answer in _answers(software):
         if isinstance(answer, ImportError):
             raise UserError(f"worker {worker}: {answer}; install this software there in the same version")
         if isinstance(answer, BaseException):
@@ -135,9 +135,17 @@ def validate_shared_file(file: Path) -> None:
 
 
 def _validate_seen_by_all(file: Path, remedy: str) -> None:
-    for worker, is_seen in on_each_worker(file.exists).items():
+    for worker, is_seen in _answers(file.exists):
         if is_seen is not True:
             raise UserError(f"worker {worker}: does not see {file.parent}; {remedy}")
+
+
+def _answers(function: Callable[[], Any]) -> list[tuple[str, Any]]:
+    """Return the address of each worker, and what a function returns there, or its exception.
+
+    Workers that are lost meanwhile are left out.
+    """
+    return [item for item in on_each_worker(function).items() if not isinstance(item[1], OSError)]
 
 
 def software() -> dict[str, str]:
