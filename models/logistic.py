@@ -35,7 +35,7 @@ def fit_logistic(
     Parameters
     ----------
     x : (n,) explanatory variable, for example log odds.
-    y : (n,) labels, 1 or 0. An example with weight 0 is ignored, and its label may be nan.
+    y : (n,) labels from 0 to 1. An example with weight 0 is ignored, and its label may be nan.
     weight : (n,) weights of the examples.
     prior : (2,) slope and offset at the centre of the prior.
     precision : inverse variance of the prior.

@@ -15,7 +15,11 @@ from tests.conftest import ROOT
 PACKAGES = ("features", "models", "pipelines")
 LAYERS = {
     "features": (("common",), ("data",), ("annotations",), ("frames",), ("columns",)),
-    "models": (("logistic", "metrics", "folds", "study"), ("estimators", "scoring", "survey"), ("tuning",)),
+    "models": (
+        ("logistic", "metrics", "folds", "self_training", "study"),
+        ("estimators", "scoring", "survey"),
+        ("tuning",),
+    ),
     "pipelines": (("core",), ("members", "reporting", "reviewing"), ("benchmarks",), ("commands",)),
 }
 """Subpackages or modules of each package, lowest layer first. A subpackage may import itself and lower

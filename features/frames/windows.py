@@ -144,11 +144,20 @@ def label_windows(
 def overlay_labels(Y: np.ndarray, other: np.ndarray) -> np.ndarray:
     """Return the labels of overlays, each of which is made from two windows.
 
-    A label is 1 where either window has 1, 0 where both have 0, and nan otherwise.
+    A label is 1 where either window has 1, 0 where both have 0, and nan if none of them is above 0 and one is
+    unknown. Soft labels count as probabilities of independent events.
 
     Parameters
     ----------
     Y, other : np.ndarray, shape (n_windows, n_species)
-        float32 labels of the first and of the second window of each overlay: 1, 0, or nan for unknown.
+        float32 labels of the first and of the second window of each overlay: 1, 0, a number between them for
+        a soft label, or nan for unknown.
+
+    Examples
+    --------
+    >>> Y = np.array([[1, 0.5, 0.5, 0, 0]], np.float32)
+    >>> overlay_labels(Y, np.array([[np.nan, np.nan, 0.5, np.nan, 0]], np.float32))
+    array([[1.  , 0.5 , 0.75,  nan, 0.  ]], dtype=float32)
     """
-    return np.where((Y == 1) | (other == 1), np.float32(1), Y + other)  # 0 + 0 = 0; nan if one is nan
+    either = 1 - (1 - np.nan_to_num(Y)) * (1 - np.nan_to_num(other))
+    return np.where(either > 0, either, Y + other)  # 0 + 0 = 0; nan if one is nan

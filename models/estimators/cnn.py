@@ -113,15 +113,15 @@ class ConvolutionalNet(WindowNet):
         self.features = nn.Linear(channels[-1] * n_bands, hidden_size)
         self.add_heads(hidden_size, base_rate)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, (batch, n_species), of normalised steps x, (batch, time, n_bands)."""
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features of each step, (batch, time, hidden_size), of x, (batch, time, n_bands)."""
         n_steps = 1
         for factor, _ in POOLS:
             n_steps *= factor
         x = nn.functional.pad(x, (0, 0, 0, max(n_steps - x.shape[1], 0)))
         x = torch.stack([x, self.position.expand_as(x)], dim=1)  # (batch, 2, time, n_bands)
         x = self.stages(x.contiguous(memory_format=torch.channels_last))
-        return self.attend(self.features(x.permute(0, 2, 1, 3).flatten(2)).relu())
+        return self.features(x.permute(0, 2, 1, 3).flatten(2)).relu()
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

@@ -30,10 +30,9 @@ class RecurrentNet(WindowNet):
         self.rnn = CELLS[cell](len(mean), hidden_size, batch_first=True, bidirectional=True)
         self.add_heads(2 * hidden_size, base_rate)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, (batch, n_species), of normalised steps x, (batch, time, n_bands)."""
-        hidden, _ = self.rnn(x)  # (batch, time, 2 * hidden_size)
-        return self.attend(hidden)
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features of each step, (batch, time, 2 * hidden_size), of x, (batch, time, n_bands)."""
+        return self.rnn(x)[0]
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

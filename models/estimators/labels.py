@@ -9,13 +9,13 @@ def check_labels(Y: np.ndarray | None, n_windows: int) -> np.ndarray:
 
     Parameters
     ----------
-    Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+    Y : (n_windows, n_species) labels: 1, 0, a number between them for a soft label, or nan for unknown.
     n_windows : number of windows that Y must have.
 
     Raises
     ------
     ValueError
-        Y is None, does not have this shape, or contains values other than these.
+        Y is None, does not have this shape, or contains values below 0 or above 1.
     """
     if Y is None:
         raise ValueError(
@@ -24,22 +24,22 @@ def check_labels(Y: np.ndarray | None, n_windows: int) -> np.ndarray:
     Y = check_array(Y, dtype="numeric", ensure_all_finite="allow-nan", input_name="Y")
     if len(Y) != n_windows:
         raise ValueError(f"X has {n_windows} windows but Y has {len(Y)}; pass one row of labels per window")
-    other = ~(np.isnan(Y) | (Y == 0) | (Y == 1))
+    other = (Y < 0) | (Y > 1)
     if other.any():
-        raise ValueError(f"Y contains {Y[other][0]:g}; use 1, 0, or nan for unknown")
+        raise ValueError(f"Y contains {Y[other][0]:g}; use numbers from 0 to 1, or nan for unknown")
     return Y
 
 
 def label_weights(Y: np.ndarray, weak_negative_weight: float) -> np.ndarray:
     """Return the weight of each label, (n_windows, n_species), when unknown labels count as negatives.
 
-    A known label has weight 1. So has an unknown one in a window with a call of another species: few species
-    call within the same second, and these labels teach a model to tell species apart. All other unknown
-    labels have the weight `weak_negative_weight`.
+    A known or soft label has weight 1. So has an unknown one in a window with a call of another species: few
+    species call within the same second, and these labels teach a model to tell species apart. All other
+    unknown labels have the weight `weak_negative_weight`.
 
     Parameters
     ----------
-    Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+    Y : (n_windows, n_species) labels from 0 to 1, or nan for unknown.
     weak_negative_weight : weight of an unknown label in a window without a known call.
 
     Examples
@@ -56,7 +56,7 @@ def constant_log_odds(y: np.ndarray, weak_negative_weight: float) -> float | Non
 
     Parameters
     ----------
-    y : (n_windows,) labels of the species, 1, 0 or nan for unknown.
+    y : (n_windows,) labels of the species from 0 to 1, or nan for unknown. A soft label is not a positive.
     weak_negative_weight : weight of an unknown label, which counts as a negative. If it is 0, unknown
         labels are ignored; a species whose known labels are all 1 then has one class only.
 

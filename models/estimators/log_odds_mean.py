@@ -64,7 +64,7 @@ class LogOddsMean(_BaseComposition):
         Parameters
         ----------
         X : (n_windows, n_features) features.
-        Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+        Y : (n_windows, n_species) labels from 0 to 1, or nan for unknown.
 
         Raises
         ------

@@ -45,12 +45,12 @@ class ColumnNet(WindowNet):
         self.norm = nn.BatchNorm1d(hidden_size)
         self.add_heads(hidden_size, base_rate)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Return the logits, (batch, n_species), of normalised columns x, (batch, n_columns)."""
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features of normalised columns x, (batch, 1, hidden_size), from (batch, n_columns)."""
         x = x.clamp(-MAX_DEVIATIONS, MAX_DEVIATIONS)
         if self.training:
             x = x * dropout_mask(x, self.column_dropout)
-        return self.attend(self.norm(self.hidden(x)).relu()[:, None])  # a window is a single step
+        return self.norm(self.hidden(x)).relu()[:, None]  # a window is a single step
 
 
 @dataclass(kw_only=True, eq=False, repr=False)

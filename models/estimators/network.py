@@ -1,13 +1,11 @@
 """Networks on windows: training, scoring and storage, which all kinds of networks share."""
 
-import io
 import time
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
@@ -17,14 +15,14 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from features.common.errors import UserError
-from features.common.files import replacing, validate_regular_file, validate_stored
 from models.estimators.column_moments import moments
 from models.estimators.labels import check_labels, multilabel_tags
+from models.estimators.one_cycle import OneCycle
+from models.estimators.weights import Encoder, read_weights, short_reason, write_weights
 from models.estimators.window_net import WindowNet
 
 DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512  # number of windows scored together
-MAX_GRADIENT_NORM = 5.0
 MIN_BATCH_SIZE = 16  # of batches that are smaller because there are few windows
 CALL_WINDOW_WEIGHT = 0.5  # of an unknown label in a window with a call of another species
 VERSION = 6  # increase it when the same parameters and data give a different network
@@ -47,7 +45,7 @@ class NetworkClassifier(BaseEstimator, ABC):
         Minimum number of batches per epoch. If there are fewer windows than `min_batches` * `batch_size`,
         batches are smaller, but have at least 16 windows (or `batch_size`, if that is less).
     learning_rate : float
-        Maximum of the one-cycle schedule [1]_.
+        Maximum of the one-cycle schedule, see `OneCycle`.
     weight_decay : float
         Weight decay of AdamW.
     dropout : float
@@ -82,11 +80,6 @@ class NetworkClassifier(BaseEstimator, ABC):
     There is no early stopping, because it needs held-out recordings. With about twenty positives per species,
     these are more useful for training. The one-cycle schedule ends with a learning rate near 0, so the last
     epochs change the network only a little.
-
-    References
-    ----------
-    .. [1] Smith and Topin (2019), "Super-convergence: very fast training of neural networks using large
-       learning rates".
     """
 
     epochs: int = 24
@@ -109,6 +102,14 @@ class NetworkClassifier(BaseEstimator, ABC):
         base_rate : (n_species,) fraction of windows with each species.
         """
 
+    def net_for(self, X: np.ndarray, base_rate: Tensor) -> WindowNet:
+        """Return a network with random weights that normalises by the moments of X, (n_windows, ...)."""
+        mean, variance = moments(X.reshape(-1, X.shape[-1]))
+        std = np.sqrt(np.maximum(variance, 1e-6))  # a silent band has variance 0
+        return self.make_net(
+            torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32), base_rate
+        )
+
     @abstractmethod
     def validate_weights(self, state: Mapping[str, Tensor]) -> None:
         """Raise an error if stored weights do not fit the parameters, before a network is created."""
@@ -119,19 +120,26 @@ class NetworkClassifier(BaseEstimator, ABC):
         Parameters
         ----------
         x : (batch, ..., n_inputs) normalised inputs.
-        y : (batch, n_species) labels, 1, 0 or nan for unknown.
+        y : (batch, n_species) labels from 0 to 1, or nan for unknown.
         generator : random number generator on the device of x.
         """
         return x, y
 
-    def fit(self, X: np.ndarray, Y: np.ndarray, on_epoch: Callable[[float], None] | None = None) -> Self:
+    def fit(
+        self,
+        X: np.ndarray,
+        Y: np.ndarray,
+        on_epoch: Callable[[float], None] | None = None,
+        encoder: Encoder | None = None,
+    ) -> Self:
         """Return the fitted estimator.
 
         Parameters
         ----------
         X : (n_windows, n_steps, n_bands) frames or (n_windows, n_columns) columns of each window.
-        Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+        Y : (n_windows, n_species) labels from 0 to 1, or nan for unknown.
         on_epoch : function that is called after each epoch with the mean training loss of this epoch.
+        encoder : pre-trained weights of all layers but the last, from which training starts.
 
         Raises
         ------
@@ -143,7 +151,6 @@ class NetworkClassifier(BaseEstimator, ABC):
         X = validate_data(self, X, dtype=(np.float16, np.float32), allow_nd=True, ensure_min_samples=2)
         Y = check_labels(Y, len(X))
         device = resolve_device(self.device)
-        on_gpu = device.type == "cuda"
         generator = torch.Generator(device).manual_seed(self.random_state)
         torch.manual_seed(self.random_state)
 
@@ -151,13 +158,10 @@ class NetworkClassifier(BaseEstimator, ABC):
         if not is_known.any():
             raise UserError(f"none of the {len(Y)} training windows has a known label; add TP or FP boxes")
         self.n_inputs_, self.n_species_ = X.shape[-1], Y.shape[1]
-        mean, variance = moments(X.reshape(-1, X.shape[-1]))
-        std = np.sqrt(np.maximum(variance, 1e-6))  # a silent band has variance 0
-        self.net_ = self.make_net(
-            torch.tensor(mean, dtype=torch.float32),
-            torch.tensor(std, dtype=torch.float32),
-            _base_rate(Y, self.weak_negative_weight),
-        ).to(device)
+        self.net_ = self.net_for(X, _base_rate(Y, self.weak_negative_weight))
+        if encoder is not None:
+            self.net_.load_encoder(encoder.state)
+        self.net_.to(device)
         # All windows are copied to the device once, so that a batch only needs indexing.
         data = torch.from_numpy(X).to(device)
         labels = torch.from_numpy(Y.astype(np.float32)).to(device)
@@ -166,33 +170,23 @@ class NetworkClassifier(BaseEstimator, ABC):
         batch_size = min(self.batch_size, max(self.n_windows_ // self.min_batches, MIN_BATCH_SIZE))
         steps = -(-self.n_windows_ // batch_size)
 
-        optimizer = torch.optim.AdamW(
-            self.net_.parameters(), lr=self.learning_rate, weight_decay=self.weight_decay
+        optimiser = OneCycle(
+            self.net_,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            n_steps=steps * self.epochs,
+            device=device,
         )
-        schedule = torch.optim.lr_scheduler.OneCycleLR(
-            optimizer,
-            self.learning_rate,
-            total_steps=max(steps * self.epochs, 10),  # the rate cannot rise and fall in fewer steps
-            pct_start=0.2,
-        )
-        # A GPU computes in half precision; the scaler keeps small gradients from underflowing.
-        scaler = torch.amp.GradScaler(device.type, enabled=on_gpu)
         self.net_.train()
         self.history_ = []
         for _ in range(self.epochs):
             losses = []
             for rows in _epoch_batches(known, self.n_windows_, batch_size, generator=generator):
                 x, y = self.augment(self.net_.normalise(data[rows]), labels[rows], generator=generator)
-                with torch.autocast(device.type, torch.float16, enabled=on_gpu):
+                with optimiser.half_precision():
                     logits = self.net_(x)
                 loss = weak_bce(logits.float(), y, self.weak_negative_weight)
-                optimizer.zero_grad(set_to_none=True)
-                scaler.scale(loss).backward()
-                scaler.unscale_(optimizer)
-                nn.utils.clip_grad_norm_(self.net_.parameters(), MAX_GRADIENT_NORM)
-                scaler.step(optimizer)
-                scaler.update()
-                schedule.step()
+                optimiser.step(loss)
                 losses.append(loss.detach())
             self.history_.append(float(torch.stack(losses).mean()))
             if not np.isfinite(self.history_[-1]):
@@ -227,18 +221,15 @@ class NetworkClassifier(BaseEstimator, ABC):
     def save(self, file: Path) -> None:
         """Write the weights and parameters to a file; `load` reads it without executing code."""
         check_is_fitted(self)
-        stored = io.BytesIO()  # if torch wrote the file itself, a full disk would not raise OSError
-        torch.save(
+        write_weights(
+            file,
             {
                 "params": self.get_params(),
                 "state": self.net_.state_dict(),
                 "history": self.history_,
                 "seconds": self.seconds_,
             },
-            stored,
         )
-        with replacing(file, unique=True) as temporary:
-            temporary.write_bytes(stored.getvalue())
 
     @classmethod
     def load(cls, file: Path) -> Self:
@@ -250,17 +241,11 @@ class NetworkClassifier(BaseEstimator, ABC):
             The file is missing or not valid, or the device is not available.
         """
         try:
-            validate_regular_file(file)
-            with zipfile.ZipFile(file) as parts:
-                validate_stored(parts)
-            stored: dict[str, Any] = torch.load(file, weights_only=True, map_location="cpu")
+            stored = read_weights(file)
             parameters, state = stored["params"], stored["state"]
             if parameters["device"] != "cpu":
                 parameters["device"] = "auto"  # it may have been trained on a GPU that this machine lacks
             model = cls(**parameters)
-            n_bytes = sum(weights.numel() * weights.element_size() for weights in state.values())
-            if n_bytes > file.stat().st_size:  # the elements of a stored array can share their memory
-                raise ValueError(f"its weights would need {n_bytes} bytes")
             model.validate_weights(state)
             base_rate = torch.full((len(state["heads.bias"]) // 2,), 0.5)
             model.net_ = model.make_net(state["mean"], state["std"], base_rate)
@@ -269,9 +254,9 @@ class NetworkClassifier(BaseEstimator, ABC):
             model.history_ = stored["history"]
             model.seconds_ = stored["seconds"]
         except Exception as error:  # its type depends on which part of the file is not valid
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise UserError(
-                f"{file}: not a valid network of this version ({reason}); remove the file and retrain"
+                f"{file}: not a valid network of this version ({short_reason(error)}); remove the file and "
+                f"retrain"
             ) from error
         model.net_.to(resolve_device(model.device)).eval()
         return model
@@ -283,7 +268,7 @@ def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Ten
     Parameters
     ----------
     logits : (batch, n_species) log odds.
-    labels : (batch, n_species) labels, 1, 0 or nan for unknown.
+    labels : (batch, n_species) labels from 0 to 1, or nan for unknown.
     weak_negative_weight : weight of an unknown label in a window without a known call. In a window with one,
         the weight is at least `CALL_WINDOW_WEIGHT`.
 

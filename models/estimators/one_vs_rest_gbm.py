@@ -125,7 +125,7 @@ class OneVsRestGBM(BaseEstimator):
         Parameters
         ----------
         X : (n_windows, n_features) features.
-        Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+        Y : (n_windows, n_species) labels from 0 to 1, or nan for unknown.
 
         Raises
         ------
@@ -259,7 +259,7 @@ class OneVsRestGBM(BaseEstimator):
         Parameters
         ----------
         k : index of the species.
-        y : (n_windows,) labels of the species.
+        y : (n_windows,) labels of the species, from 0 to 1 or nan.
         weight : (n_windows,) weights of the labels, not used without shared bins.
         binned : X in shared bins, or None for bins of its own, from the windows with a known label.
         """
@@ -268,11 +268,11 @@ class OneVsRestGBM(BaseEstimator):
             return constant
         if binned is None:
             known = ~np.isnan(y)
-            data = lgb.Dataset(X[known], y[known] == 1, params=LIGHTGBM | {"max_bin": OWN_BINS})
+            data = lgb.Dataset(X[known], y[known], params=LIGHTGBM | {"max_bin": OWN_BINS})
         else:
             rows, weight = self._draw_weak_negatives(weight, np.random.default_rng((self.random_state, k)))
             data = binned.subset(rows.tolist()).construct()
-            data.set_label(y[rows] == 1)
+            data.set_label(np.nan_to_num(y[rows]))
             data.set_weight(weight)
         return lgb.train(self._lightgbm_params(), data, num_boost_round=self.n_estimators)
 
@@ -291,7 +291,7 @@ class OneVsRestGBM(BaseEstimator):
         if fraction is None:
             fraction = min(2 / self.n_features_in_**0.5, 1.0)
         return LIGHTGBM | {
-            "objective": "binary",
+            "objective": "cross_entropy",  # the same as "binary" for labels of 1 and 0, but takes soft labels
             "learning_rate": self.learning_rate,
             "num_leaves": self.num_leaves,
             "min_data_in_leaf": self.min_child_samples,

@@ -101,7 +101,7 @@ class RidgeDiscriminant(BaseEstimator):
         Parameters
         ----------
         X : (n_windows, n_features) features.
-        Y : (n_windows, n_species) labels, 1, 0 or nan for unknown.
+        Y : (n_windows, n_species) labels from 0 to 1, or nan for unknown.
         """
         X = validate_data(self, X, dtype=np.float32)
         Y = check_labels(Y, len(X))
@@ -114,18 +114,18 @@ class RidgeDiscriminant(BaseEstimator):
         if not varied:
             return self
         weights = np.where(np.isnan(Y), self.weak_negative_weight, 1.0)
-        window_weight, present = weights.max(axis=1), Y[:, varied] == 1
+        window_weight, target = weights.max(axis=1), np.nan_to_num(Y[:, varied]).astype(np.float32)
         self.mean_, variance = moments(X, window_weight)
         self.scale_ = np.where(variance > 0, np.sqrt(variance), 1.0)
         Z = self._standardised(X)
-        coef = _ridge(Z, present.astype(np.float32), window_weight, self.alpha)
+        coef = _ridge(Z, target, window_weight, self.alpha)
         self.coef_[varied] = coef / self.scale_
         score = np.zeros((len(X), len(constants)))
         score[:, varied] = Z @ coef.T
-        for k, is_present in zip(varied, present.T, strict=True):
+        for k, y in zip(varied, target.T, strict=True):
             spread = score[:, k].std() or 1.0  # the standard deviation is 0 if all features are constant
             slope, offset = fit_logistic(
-                score[:, k] / spread, is_present, weights[:, k], prior=IDENTITY, precision=1.0
+                score[:, k] / spread, y, weights[:, k], prior=IDENTITY, precision=1.0
             )
             self.coef_[k] *= slope / spread
             self.intercept_[k] = offset

@@ -1,5 +1,8 @@
 """Base class of the networks on the steps of a window: normalisation, dropout and attention."""
 
+from abc import abstractmethod
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +10,7 @@ from torch import Tensor, nn
 class WindowNet(nn.Module):
     """A network whose score of a species is an attention-weighted mean over the steps of a window.
 
-    A subclass adds layers, calls `add_heads`, and returns `attend(...)` of the output of its layers.
+    A subclass adds layers, calls `add_heads`, and computes the features of each step in `encode`.
 
     Parameters
     ----------
@@ -38,12 +41,28 @@ class WindowNet(nn.Module):
             # Without these biases, the first epochs would only teach the network that every species is rare.
             self.heads.bias[: len(base_rate)] = base_rate.logit()
 
+    @abstractmethod
+    def encode(self, x: Tensor) -> Tensor:
+        """Return the features of each step, (batch, time, n_features), of normalised x."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the logits, (batch, n_species), of normalised x."""
+        return self.attend(self.encode(x))
+
     def attend(self, hidden: Tensor) -> Tensor:
         """Return the logits, (batch, n_species), of the features of each step, (batch, time, n_features)."""
         if self.training:
             hidden = hidden * dropout_mask(hidden, self.dropout)
         score, attention = self.heads(hidden).chunk(2, dim=2)
         return (score * attention.softmax(dim=1)).sum(dim=1)
+
+    def encoder_state(self) -> dict[str, Tensor]:
+        """Return the weights of all layers but the heads, and the moments of the input."""
+        return {name: x for name, x in self.state_dict().items() if not name.startswith("heads.")}
+
+    def load_encoder(self, state: Mapping[str, Tensor]) -> None:
+        """Replace what `encoder_state` returns."""
+        self.load_state_dict({**self.state_dict(), **state})
 
     def normalise(self, x: Tensor) -> Tensor:
         return (x.float() - self.mean) / self.std

@@ -31,17 +31,18 @@ def write_failed(results: Path, failed: Mapping[str, Mapping[str, str]]) -> None
 
 
 def read_failed(results: Path) -> dict[str, list[str]]:
-    """Return the ids of the failed recordings of each split, "train" and "test"."""
+    """Return the ids of the failed recordings of the data set, by split, "train" and "test"."""
     failed: dict[str, list[str]] = {"train": [], "test": []}
     if (results / FAILED).exists():
         rows = read_table(results / FAILED, FAILED_COLUMNS)
-        for split, of_split in rows.groupby("split"):
-            failed[str(split)] = list(of_split["recording_id"])
+        for split in failed:
+            failed[split] = list(rows.loc[rows["split"] == split, "recording_id"])
     return failed
 
 
 def print_failed(results: Path) -> None:
     """Print the number of failed recordings, if there are any."""
-    n = sum(map(len, read_failed(results).values()))
+    file = results / FAILED
+    n = len(read_table(file, FAILED_COLUMNS)) if file.exists() else 0
     if n:
-        print(f"{n} recordings could not be read and have no scores; see {results / FAILED}")
+        print(f"{n} recordings could not be read and have no scores; see {file}")

@@ -7,7 +7,7 @@ report and the detector use a model only through the classes of this module.
 import argparse
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self, runtime_checkable
@@ -16,6 +16,7 @@ import numpy as np
 
 from features.columns.window_features import WindowFeatures
 from features.frames.frames import Frames
+from models.self_training import TrainingLabels
 
 if TYPE_CHECKING:  # the detector uses this module without the command line that tasks need
     from pipelines.core.task import Task
@@ -138,6 +139,29 @@ class Member(Protocol):
         """Return the model for new recordings.
 
         It is called after `cross_fit` on the same object, so it can use parameters that `cross_fit` selected.
+        """
+
+
+@runtime_checkable
+class SelfTrainingMember(Member, Protocol):
+    """A member whose scores can become labels for its next fit.
+
+    Both methods are called after `cross_fit` on the same object.
+    """
+
+    def teach(self, task: "Task") -> Iterator[np.ndarray]:
+        """Yield, for each fold, scores of all windows, (n_windows, n_species), from the model of the fold.
+
+        They are those of the latest fit. Windows that are not scored have score 0.
+        """
+
+    def refit(self, task: "Task", args: argparse.Namespace, labels: TrainingLabels, number: int) -> CrossFit:
+        """Return what `cross_fit` returns, with the same parameters and other labels.
+
+        Parameters
+        ----------
+        labels : labels to fit the models with; `fit_final` uses them, too.
+        number : number of the round, from 1.
         """
 
 

@@ -2,8 +2,8 @@
 
 import argparse
 import shutil
-from collections.abc import Callable, Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -29,11 +29,13 @@ from models.folds import make_folds
 from pipelines.core.cli import DEFAULT_FOLDS, open_dataset
 from pipelines.core.evaluation import selection_metric
 from pipelines.core.failed_recordings import write_failed
+from pipelines.core.new_recordings import recordings_of
 from pipelines.core.truth import presence, training_truth
 
 RowsOfSegment = Callable[[Frames, np.ndarray, int], np.ndarray]
 """Function that returns one row per window of a segment, or a single row. Its arguments are the frames of the
 segment, the first frame of each window, and the window length in frames."""
+UNLABELLED = "unlabelled"  # split of the recordings that only self-training uses
 SHARED = "shared"  # folder in the results with arrays for the workers of a cluster, while a command runs
 MAX_NAMED = 3  # number of recordings that an error message lists
 
@@ -53,6 +55,12 @@ class Task:
     jobs : number of cores to use.
     fold : (n_train,) fold of each training recording, from 0.
     holdout : (n_train,) bool, training recordings that the out-of-fold metrics are computed on.
+    unlabelled : audio file of each recording that only self-training uses.
+
+    Notes
+    -----
+    Arrays "of all windows" have the windows of the training recordings first, then those of the unlabelled
+    recordings, which are in no fold.
     """
 
     dataset: Dataset
@@ -64,6 +72,7 @@ class Task:
     jobs: int
     fold: np.ndarray
     holdout: np.ndarray
+    unlabelled: Mapping[str, Path] = field(default_factory=dict)
 
     @property
     def n_folds(self) -> int:
@@ -113,8 +122,13 @@ class Task:
 
     @cached_property
     def _extents(self) -> dict[str, dict[str, Extent]]:
-        recordings = {"train": self.dataset.train, "test": self.dataset.test}
-        return {split: {r: self.store.extent(r, split) for r in ids} for split, ids in recordings.items()}
+        return {
+            split: {r: self.store.extent(r, split) for r in self._recordings(split)}
+            for split in ("train", "test", UNLABELLED)
+        }
+
+    def _recordings(self, split: str) -> Collection[str]:
+        return {"train": self.dataset.train, "test": self.dataset.test, UNLABELLED: self.unlabelled}[split]
 
     @cached_property
     def _starts(self) -> dict[str, list[np.ndarray]]:
@@ -142,8 +156,23 @@ class Task:
         return np.repeat(of_recording, [len(starts) for starts in self.starts("train")], axis=0)
 
     @cached_property
+    def fold_of_window(self) -> np.ndarray:
+        """Fold of all windows, (n_windows,); -1 for those of unlabelled recordings."""
+        return self._of_all_windows(self.per_window(self.fold), -1)
+
+    @cached_property
+    def group_of_window(self) -> np.ndarray:
+        """Group of all windows, (n_windows,); -1 for those of unlabelled recordings."""
+        return self._of_all_windows(self.per_window(self.dataset.groups), -1)
+
+    def _of_all_windows(self, of_train: np.ndarray, of_unlabelled: float) -> np.ndarray:
+        """Return the values of training windows, and after them one value for each unlabelled window."""
+        n = sum(map(len, self.starts(UNLABELLED)))
+        return np.concatenate([of_train, np.full((n, *of_train.shape[1:]), of_unlabelled, of_train.dtype)])
+
+    @cached_property
     def used(self) -> np.ndarray:
-        """Which windows models are trained on, (n_windows,) bool.
+        """Which windows models are trained on, whatever their labels are, (n_windows,) bool.
 
         A window without any known label counts as weakly negative for all species. In a recording with only
         verdicts of `review.py`, nobody has looked for the other species, and a model may have chosen the
@@ -155,11 +184,12 @@ class Task:
         )
         if annotated.mean() < 0.5:
             annotated[:] = True
-        return self.per_window(annotated) | ~np.isnan(self.labels).all(axis=1)
+        used = self._of_all_windows(self.per_window(annotated), False)
+        return used | ~np.isnan(self.labels).all(axis=1)
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """Labels of the training windows, shape (n_windows, n_species): 1, 0, or nan for unknown."""
+        """Labels of all windows, shape (n_windows, n_species): 1, 0, or nan for unknown."""
         dataset, rate = self.dataset, self.store.settings.frame_rate
         tp, fp = (dict(list(boxes.groupby("recording_id"))) for boxes in (dataset.tp, dataset.fp))
         none = dataset.tp.iloc[:0]
@@ -177,7 +207,7 @@ class Task:
                     start, end, tp=own[0], fp=own[1], absent=absent[k], min_overlap=self.window.min_overlap
                 )
             )
-        return np.concatenate(parts)
+        return self._of_all_windows(np.concatenate(parts), np.nan)
 
     def share(self, array: np.ndarray) -> np.ndarray:
         """Return an array as an argument for `on_workers`; see `features.common.parallel.shared`."""
@@ -214,15 +244,22 @@ class Task:
 
         Parameters
         ----------
-        split : "train" or "test".
+        split : "train", "test" or "unlabelled".
         function : called with a segment's frames, the first frames of its windows, and their length.
         description : text of the progress bar.
         """
-        ids = list(self.dataset.train if split == "train" else self.dataset.test)
+        ids = list(self._recordings(split))
         rows = _Rows(self.store, split, function, length=self.length, hop=self.hop, longest=self.longest)
         parts = on_workers(rows, ((recording_id,) for recording_id in ids), self.jobs)
         progress = tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording")
         return _concatenate(progress, len(ids))
+
+    def compute_all(self, function: RowsOfSegment, description: str) -> np.ndarray:
+        """Return the rows of all windows, as `compute` does."""
+        rows = self.compute("train", function, description)
+        if not self.unlabelled:
+            return rows
+        return np.concatenate([rows, self.compute(UNLABELLED, function, description)])
 
 
 @dataclass(frozen=True)
@@ -292,14 +329,20 @@ def load_task(args: argparse.Namespace) -> Task:
     without_tp = dataset.species_without_tp()
     if without_tp:
         print(f"{len(without_tp)} species have no TP box and cannot be learned: {', '.join(without_tp)}")
+    unlabelled = _unlabelled(args)
     failed = {
         split: store.compute(recordings, split, args.jobs, strict=args.strict)
-        for split, recordings in (("train", dataset.train), ("test", dataset.test))
+        for split, recordings in (
+            ("train", dataset.train),
+            ("test", dataset.test),
+            (UNLABELLED, unlabelled),
+        )
     }
     write_failed(results, failed)
-    if any(failed.values()):
+    unlabelled = {r: file for r, file in unlabelled.items() if r not in failed[UNLABELLED]}
+    if failed["train"] or failed["test"]:
         holdout = holdout[[recording_id not in failed["train"] for recording_id in dataset.train]]
-        dataset = dataset.without(**failed)
+        dataset = dataset.without(train=failed["train"], test=failed["test"])
         fold = _folds(dataset, args)
     validate_separate(dataset)
     n_folds = int(fold.max()) + 1
@@ -316,11 +359,21 @@ def load_task(args: argparse.Namespace) -> Task:
         jobs=args.jobs,
         fold=fold,
         holdout=holdout,
+        unlabelled=unlabelled,
     )
     validate_boxes_begin_inside(dataset, {r: e.duration for r, e in task.extents("train").items()})
     rates = {recording_id: extent.sr for recording_id, extent in task.extents("test").items()}
     warn_low_sample_rates(rates, task.sample_rate)
     return task
+
+
+def _unlabelled(args: argparse.Namespace) -> dict[str, Path]:
+    """Return the audio file of each unlabelled recording."""
+    if not getattr(args, "unlabelled", None):
+        return {}
+    recordings, _ = recordings_of([args.unlabelled], follow_links=args.follow_links)
+    print(f"{args.unlabelled}: {len(recordings)} unlabelled recordings")
+    return recordings
 
 
 def _folds(dataset: Dataset, args: argparse.Namespace) -> np.ndarray:

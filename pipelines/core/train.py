@@ -2,12 +2,14 @@
 
 import argparse
 import time
+from dataclasses import dataclass
 
+import numpy as np
 from threadpoolctl import threadpool_limits
 
 from features.data.identity import data_identity
 from models.metrics import METRICS
-from models.scoring.aggregation import best_aggregation
+from models.scoring.aggregation import Aggregation, best_aggregation
 from models.scoring.pooling import pool
 from pipelines.core.baselines import write_baselines
 from pipelines.core.cli import add_scheduler_flag, run, training_parser
@@ -15,9 +17,10 @@ from pipelines.core.evaluation import calibration_by_split, print_unverifiable
 from pipelines.core.failed_recordings import print_failed
 from pipelines.core.history import update_history
 from pipelines.core.leaderboard import print_leaderboard, update_leaderboard
-from pipelines.core.member import Member
+from pipelines.core.member import CrossFit, Member, SelfTrainingMember, WindowScorer
 from pipelines.core.run_config import MEMBER
 from pipelines.core.runs import NewRun, write_run
+from pipelines.core.self_training import add_self_training_flags, self_train, validate_self_training
 from pipelines.core.task import Task, load_task
 
 
@@ -31,11 +34,15 @@ def run_training_command(member: Member, description: str) -> None:
     parser = training_parser(description)
     add_scheduler_flag(parser)
     member.add_flags(parser)
+    if isinstance(member, SelfTrainingMember):
+        add_self_training_flags(parser)
     run(lambda args: train_member(member, args), parser, continues=True)
 
 
 def train_member(member: Member, args: argparse.Namespace) -> None:
     """Train a member, write its run and the baselines, and print the leaderboard."""
+    if isinstance(member, SelfTrainingMember):
+        validate_self_training(args)
     task = load_task(args)
     try:
         # The last bits of a matrix product depend on the number of threads, and thus on the machine.
@@ -45,15 +52,34 @@ def train_member(member: Member, args: argparse.Namespace) -> None:
         task.remove_temporary()
 
 
-def _train(member: Member, task: Task, args: argparse.Namespace) -> None:
-    """Do what `train_member` does, for a prepared task."""
-    cross_fit = member.cross_fit(task, args)
+@dataclass(frozen=True)
+class Trained:
+    """The model of a member for new recordings, and scores of recordings.
+
+    Attributes
+    ----------
+    scorer : the model.
+    aggregation : how scores of windows become scores of a recording.
+    oof, test : (n_recordings, n_species) scores; `test` is None without test recordings.
+    pooled_oof, pooled_test : the same before calibration.
+    seconds : time of fitting the model and of scoring the test recordings.
+    """
+
+    scorer: WindowScorer
+    aggregation: Aggregation
+    oof: np.ndarray
+    test: np.ndarray | None
+    pooled_oof: np.ndarray
+    pooled_test: np.ndarray | None
+    seconds: float
+
+
+def finish(member: Member, task: Task, args: argparse.Namespace, cross_fit: CrossFit) -> Trained:
+    """Aggregate out-of-fold scores, fit the model for new recordings, and score the test recordings."""
     first = task.first_windows("train")
     aggregation, oof, _ = best_aggregation(
         cross_fit.scores, first, task.truth, fold=task.fold, metric=METRICS[task.metric]
     )
-    pooled = pool(cross_fit.scores, first, aggregation.pooling)
-
     started = time.perf_counter()
     scorer = member.fit_final(task, args)
     test, pooled_test = None, None
@@ -63,24 +89,41 @@ def _train(member: Member, task: Task, args: argparse.Namespace) -> None:
         test, pooled_test = map(
             task.highest_of_recording, (aggregation(P, first_test), pool(P, first_test, aggregation.pooling))
         )
-    seconds = {"oof": cross_fit.seconds, "test": time.perf_counter() - started}
+    return Trained(
+        scorer=scorer,
+        aggregation=aggregation,
+        oof=oof,
+        test=test,
+        pooled_oof=pool(cross_fit.scores, first, aggregation.pooling),
+        pooled_test=pooled_test,
+        seconds=time.perf_counter() - started,
+    )
 
-    calibration = calibration_by_split(task.dataset, (pooled, pooled_test), (oof, test))
+
+def _train(member: Member, task: Task, args: argparse.Namespace) -> None:
+    """Do what `train_member` does, for a prepared task."""
+    cross_fit = member.cross_fit(task, args)
+    if isinstance(member, SelfTrainingMember) and args.self_train:
+        cross_fit = self_train(member, task, args, cross_fit)
+    trained = finish(member, task, args, cross_fit)
+    calibration = calibration_by_split(
+        task.dataset, (trained.pooled_oof, trained.pooled_test), (trained.oof, trained.test)
+    )
     write_run(
         task.results,
         task.dataset,
         NewRun(
             name=member.name,
             kind=MEMBER,
-            oof=oof,
-            test=test,
+            oof=trained.oof,
+            test=trained.test,
             fold=task.fold,
             holdout=task.holdout,
-            seconds=seconds,
+            seconds={"oof": cross_fit.seconds, "test": trained.seconds},
             seed=task.seed,
-            config={**task.config(), **aggregation.config(), **cross_fit.config},
+            config={**task.config(), **trained.aggregation.config(), **cross_fit.config},
             metrics={**cross_fit.metrics, "calibration": calibration},
-            parts=(scorer,),
+            parts=(trained.scorer,),
         ),
     )
     write_baselines(task)

@@ -20,6 +20,7 @@ from pipelines.core.task import Task
 
 N_OVERLAYS = 4  # per window with a call
 MAX_LOADED = 64  # number of recordings whose frames are kept in memory
+MAX_TAUGHT = 100_000  # windows whose scores can become soft labels of a fold; their columns are in memory
 MAX_OVERLAYS = 8192  # in total; with many calls, fewer overlays per call are enough
 
 
@@ -60,53 +61,73 @@ class TrainingWindows:
         )
         return WindowFeatures.fit(task.store.settings, boxes)
 
-    def fold(self, k: int) -> Fold:
-        """Return the training examples outside fold `k`, and the windows of the fold."""
-        inside, features = self._fold_of_window == k, self.features.outside(k)
-        X, Y = self._examples(~inside & self.task.used, features)
-        held = np.flatnonzero(inside)
-        X_held = features.columns(self._measured[held], self._group_of_window[held, None])
-        return Fold(X, Y, held, self.task.share(X_held))
+    def fold(self, k: int, Y: np.ndarray | None = None, held: np.ndarray | None = None) -> Fold:
+        """Return the training examples outside fold `k`, and windows for their model to score.
 
-    def whole(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the columns and labels of the training examples of all folds."""
-        return self._examples(self.task.used, self.features)
+        Parameters
+        ----------
+        k : number of the fold.
+        Y : (n_windows, n_species) labels for the model of the fold; the default is the labels of the task.
+        held : indices of the windows to score; the default is the windows of the fold.
+        """
+        inside = self.task.fold_of_window == k
+        held = np.flatnonzero(inside) if held is None else held
+        X, labels = self._examples(self.task.labels if Y is None else Y, ~inside, self.features.outside(k))
+        return Fold(X, labels, held, self.task.share(self.columns(k, held)))
 
-    def _examples(self, used: np.ndarray, features: WindowFeatures) -> tuple[np.ndarray, np.ndarray]:
-        """Return the columns and labels of the training examples from the windows in the mask `used`."""
-        Y = self.task.labels
-        kept = used[self._pairs[:, 0]]  # both windows of a pair are in one fold
+    def columns(self, k: int, windows: np.ndarray) -> np.ndarray:
+        """Return the columns of windows for the model of fold `k`, (n, n_columns)."""
+        groups = self.task.group_of_window[windows, None]
+        return self.features.outside(k).columns(self._measured[windows], groups)
+
+    def whole(self, Y: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the columns and labels of the training examples of all folds.
+
+        Parameters
+        ----------
+        Y : (n_windows, n_species) labels for the model of all folds; the default is the labels of the task.
+        """
+        Y = self.task.labels if Y is None else Y
+        return self._examples(Y, np.ones(len(Y), bool), self.features)
+
+    def to_teach(self, k: int) -> np.ndarray:
+        """Return the indices of windows outside fold `k` whose scores can become soft labels.
+
+        They are those with an unknown label, or a random draw of `MAX_TAUGHT` of them.
+        """
+        outside = (self.task.fold_of_window != k) & np.isnan(self.task.labels).any(axis=1)
+        drawn = np.random.default_rng(self.task.seed).permutation(len(outside))  # the same in all folds
+        return np.sort(drawn[outside[drawn]][:MAX_TAUGHT])
+
+    def _examples(
+        self, Y: np.ndarray, outside: np.ndarray, features: WindowFeatures
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return the columns and labels of the training examples from the windows in the mask `outside`."""
+        used = outside & (self.task.used | ~np.isnan(Y).all(axis=1))
+        kept = outside[self._pairs[:, 0]]  # both windows of a pair are in one fold
         pairs = self._pairs[kept]
-        plain = self._draw(used, len(pairs))
+        plain = self._draw(Y, used, len(pairs))
         windows = np.concatenate([np.stack([plain, plain], axis=1), pairs])
         measured = np.concatenate([self._measured[plain], self._measured_overlays[kept]])
         labels = np.concatenate([Y[plain], overlay_labels(Y[pairs[:, 0]], Y[pairs[:, 1]])])
-        X = features.columns(measured, self._group_of_window[windows])
+        X = features.columns(measured, self.task.group_of_window[windows])
         return self.task.share(X), self.task.share(labels)
 
-    def _draw(self, used: np.ndarray, n_overlays: int) -> np.ndarray:
+    def _draw(self, Y: np.ndarray, used: np.ndarray, n_overlays: int) -> np.ndarray:
         """Return the labelled windows in `used`, and a random draw of unlabelled ones.
 
         The number of unlabelled windows is the number of labelled ones plus `n_overlays`, or all there are if
         fewer. Most windows have no label (in RFCX, 60 for each labelled window), and each adds little.
         """
-        known = ~np.isnan(self.task.labels).all(axis=1)
+        known = ~np.isnan(Y).all(axis=1)
         labelled, others = np.flatnonzero(known & used), np.flatnonzero(~known & used)
         drawn = np.random.default_rng(self.task.seed).permutation(others)[: len(labelled) + n_overlays]
         return np.sort(np.concatenate([labelled, drawn]))
 
     @cached_property
-    def _fold_of_window(self) -> np.ndarray:
-        return self.task.per_window(self.task.fold)
-
-    @cached_property
-    def _group_of_window(self) -> np.ndarray:
-        return self.task.per_window(self.task.dataset.groups)
-
-    @cached_property
     def _measured(self) -> np.ndarray:
-        """Measures of the training windows, (n_windows, n_measures)."""
-        return self.task.compute("train", self.features.measure, "columns")
+        """Measures of all windows, (n_windows, n_measures)."""
+        return self.task.compute_all(self.features.measure, "columns")
 
     @cached_property
     def _pairs(self) -> np.ndarray:
@@ -116,8 +137,8 @@ class TrainingWindows:
         call = np.sort(np.resize(with_call, min(self.n_overlays * len(with_call), MAX_OVERLAYS)))
         place = np.empty(len(call), int)
         for k in range(self.task.n_folds):
-            in_fold = self._fold_of_window[call] == k
-            places = np.flatnonzero((self._fold_of_window == k) & self.task.used)
+            in_fold = self.task.fold_of_window[call] == k
+            places = np.flatnonzero((self.task.fold_of_window == k) & self.task.used)
             place[in_fold] = rng.choice(places, in_fold.sum())
         return np.stack([call, place], axis=1)
 

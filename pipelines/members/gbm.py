@@ -1,7 +1,7 @@
 """The member `gbm`: LightGBM and a ridge discriminant on features of windows, tuned by Optuna."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,10 +9,12 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from tqdm import tqdm
 
 from features.columns.window_features import WindowFeatures
 from features.common.errors import UserError
 from features.common.files import digest
+from features.common.parallel import on_workers
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 from models import tuning
@@ -23,6 +25,7 @@ from models.estimators.ridge_discriminant import RidgeDiscriminant
 from models.estimators.trees_and_linear import load_model, save_model
 from models.folds import Fold
 from models.metrics import METRICS
+from models.self_training import TrainingLabels
 from models.study import SearchSpace, Study, database_url, public_url, validate_shared_storage
 from models.tuning import CrossValidation, cross_validate, tune
 from pipelines.core.cli import natural
@@ -144,7 +147,8 @@ class GBM:
 
     def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
         self._windows = TrainingWindows(task)
-        folds = [self._windows.fold(k) for k in range(task.n_folds)]
+        self._labels = TrainingLabels.of(task.labels, task.n_folds)
+        folds = self._folds()
         config: dict[str, Any] = {"columns": self._windows.features.names()}
         metrics, note = {}, ""
         make = partial(make_model, seed=args.seed, n_jobs=task.jobs_per_fit)
@@ -170,7 +174,7 @@ class GBM:
         else:
             parameters = default_parameters()
             P, seconds = cross_validate(make(parameters), folds)
-        self._model = make_model(parameters, seed=args.seed, n_jobs=args.jobs)
+        self._model = make(parameters)
         return CrossFit(P, seconds, config | {"params": parameters}, metrics, note)
 
     def _study(self, task: Task, args: argparse.Namespace, folds: Sequence[Fold]) -> Study:
@@ -181,8 +185,25 @@ class GBM:
         storage = args.storage or database_url(task.results / "optuna.db")
         return Study(storage, f"{self.name}-{task.metric}-{state}", args.trials, args.seed)
 
+    def _folds(self) -> list[Fold]:
+        return [self._windows.fold(k, Y) for k, Y in enumerate(self._labels.outside)]
+
+    def teach(self, task: Task) -> Iterator[np.ndarray]:
+        windows = [self._windows.to_teach(k) for k in range(task.n_folds)]
+        folds = (self._windows.fold(k, Y, windows[k]) for k, Y in enumerate(self._labels.outside))
+        scores = on_workers(partial(Fold.score, model=self._model), ((fold,) for fold in folds), n_jobs=1)
+        for taught, P in zip(windows, tqdm(scores, "teachers", task.n_folds, unit="fold"), strict=True):
+            of_all = np.zeros(task.labels.shape)
+            of_all[taught] = P
+            yield of_all
+
+    def refit(self, task: Task, args: argparse.Namespace, labels: TrainingLabels, number: int) -> CrossFit:
+        self._labels = labels
+        return CrossFit(*cross_validate(self._model, self._folds()))
+
     def fit_final(self, task: Task, args: argparse.Namespace) -> GBMScorer:
-        return GBMScorer(self._windows.features, self._model.fit(*self._windows.whole()))
+        model = self._model.set_params(trees__n_jobs=args.jobs)
+        return GBMScorer(self._windows.features, model.fit(*self._windows.whole(self._labels.whole)))
 
 
 def _shared_storage(text: str) -> str:

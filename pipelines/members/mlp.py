@@ -1,7 +1,7 @@
 """The member `mlp`: a small multi-layer perceptron on the columns of windows."""
 
 import argparse
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -13,6 +13,7 @@ from features.common.files import digest
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 from models.estimators.mlp import MLPClassifier
+from models.self_training import TrainingLabels
 from pipelines.core.member import CrossFit, WindowScorer
 from pipelines.core.task import Task
 from pipelines.core.training_windows import TrainingWindows
@@ -71,12 +72,19 @@ class MLP:
         add_network_flags(parser, MLPClassifier())
 
     def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
+        self._windows = TrainingWindows(task)
+        return self.refit(task, args, TrainingLabels.of(task.labels, task.n_folds))
+
+    def refit(
+        self, task: Task, args: argparse.Namespace, labels: TrainingLabels, number: int = 0
+    ) -> CrossFit:
         network = MLPClassifier(epochs=args.epochs, device=args.device)
-        windows = TrainingWindows(task)
-        folds = [windows.fold(k) for k in range(task.n_folds)]
+        windows = self._windows
+        folds = [windows.fold(k, Y) for k, Y in enumerate(labels.outside)]
         # The networks for new recordings are fitted here too, so that all are fitted in parallel.
-        examples = {f"fold{k}": (fold.X, fold.Y) for k, fold in enumerate(folds)} | {"whole": windows.whole()}
-        folder = checkpoint_folder(task, self.name)
+        examples = {f"fold{k}": (fold.X, fold.Y) for k, fold in enumerate(folds)}
+        examples["whole"] = windows.whole(labels.whole)
+        folder = checkpoint_folder(task, self.name, number)
         fits = [
             Fit(seeded(network, task.seed + seed), folder / f"{name}_{seed}.pt", X=X, Y=Y)
             for name, (X, Y) in examples.items()
@@ -84,9 +92,10 @@ class MLP:
         ]
         state = digest(network.get_params(), *(a for pair in examples.values() for a in pair), task.seed)
         fitted = fit_networks(fits, state, task.jobs)
-        of_fold = [fitted[first : first + N_NETWORKS] for first in range(0, len(fitted), N_NETWORKS)]
-        self._scorer = MLPScorer(windows.features, tuple(of_fold.pop()))
-        P = np.zeros(task.labels.shape)
+        *of_fold, whole = (fitted[first : first + N_NETWORKS] for first in range(0, len(fitted), N_NETWORKS))
+        self._networks = of_fold
+        self._scorer = MLPScorer(windows.features, tuple(whole))
+        P = np.zeros((sum(len(fold.held) for fold in folds), task.dataset.n_species))
         for fold, networks in zip(folds, of_fold, strict=True):
             P[fold.held] = mean_score(networks, fold.X_held)
         return CrossFit(
@@ -95,6 +104,12 @@ class MLP:
             config={"params": network.get_params(), "columns": windows.features.names()},
             metrics={"loss": [network.history_ for network in fitted]},
         )
+
+    def teach(self, task: Task) -> Iterator[np.ndarray]:
+        for k, networks in enumerate(self._networks):
+            taught, P = self._windows.to_teach(k), np.zeros(task.labels.shape)
+            P[taught] = mean_score(networks, self._windows.columns(k, taught))
+            yield P
 
     def fit_final(self, task: Task, args: argparse.Namespace) -> MLPScorer:
         return self._scorer

@@ -22,6 +22,9 @@ from features.common.files import digest, write_json
 from features.common.parallel import on_cluster, on_workers
 from features.frames.frames import Frames
 from models.estimators.network import DEVICES, VERSION, NetworkClassifier, resolve_device
+from models.estimators.pretraining import read_encoder
+from models.estimators.weights import Encoder
+from models.self_training import TrainingLabels
 from pipelines.core.cli import positive
 from pipelines.core.member import CrossFit, WindowScorer
 from pipelines.core.task import Task
@@ -72,37 +75,62 @@ class NetworkMember(ABC):
 
     def add_flags(self, parser: argparse.ArgumentParser) -> None:
         add_network_flags(parser, self.scorer.classifier())
+        parser.add_argument(
+            "--pretrained",
+            type=Path,
+            metavar="FILE",
+            help="encoder of pretrain.py to start training from",
+        )
 
     @abstractmethod
     def network(self, args: argparse.Namespace) -> NetworkClassifier:
         """Return the network to fit."""
 
     def cross_fit(self, task: Task, args: argparse.Namespace) -> CrossFit:
-        network = self.network(args)
-        X, Y = task.share(task.compute("train", window_sequences, "sequences")), task.share(task.labels)
-        fold, folder = task.per_window(task.fold), checkpoint_folder(task, self.name)
+        self._encoder = None
+        if args.pretrained is not None:
+            n_bands = task.store.settings.n_mels
+            self._encoder = read_encoder(args.pretrained, self.network(args), n_bands)
+        self._X = task.share(task.compute_all(window_sequences, "sequences"))
+        return self.refit(task, args, TrainingLabels.of(task.labels, task.n_folds))
+
+    def refit(
+        self, task: Task, args: argparse.Namespace, labels: TrainingLabels, number: int = 0
+    ) -> CrossFit:
+        network, X = self.network(args), self._X
+        fold, folder = task.fold_of_window, checkpoint_folder(task, self.name, number)
         fits = [
             Fit(
                 seeded(network, task.seed + k),
                 _network_file(folder, k),
                 X=X,
-                Y=Y,
-                rows=(fold != k) & task.used,
+                Y=task.share(Y),
+                rows=(fold != k) & (task.used | ~np.isnan(Y).all(axis=1)),
+                encoder=self._encoder,
             )
-            for k in range(task.n_folds)
+            for k, Y in enumerate(labels.outside)
         ]
-        state = digest(network.get_params(), X, Y, task.used, task.fold, task.seed)
+        pretrained = {name: x.numpy() for name, x in self._encoder.state.items()} if self._encoder else {}
+        state = digest(
+            *(network.get_params(), pretrained, X, *labels.outside),
+            *(task.used, task.fold, task.seed),
+        )
         self._networks = fit_networks(fits, state, task.jobs)
-        P = np.zeros(Y.shape)
+        P = np.zeros(((fold >= 0).sum(), task.dataset.n_species))
         with one_torch_thread():
             for k, fitted in enumerate(self._networks):
-                P[fold == k] = fitted.predict_proba(X[fold == k])
+                held = np.flatnonzero(fold == k)
+                P[held] = fitted.predict_proba(X[held])
         return CrossFit(
             scores=P,
             seconds=sum(fitted.seconds_ for fitted in self._networks),
-            config={"params": network.get_params()},
+            config={"params": network.get_params(), "pretrained": digest(pretrained) if pretrained else None},
             metrics={"loss": [fitted.history_ for fitted in self._networks]},
         )
+
+    def teach(self, task: Task) -> Iterator[np.ndarray]:
+        for network in self._networks:
+            yield mean_score([network], self._X)
 
     def fit_final(self, task: Task, args: argparse.Namespace) -> NetworkScorer:
         return self.scorer(tuple(self._networks))
@@ -130,9 +158,10 @@ def _available_device(text: str) -> str:
     return text
 
 
-def checkpoint_folder(task: Task, name: str) -> Path:
-    """Return the folder of the networks that a member has fitted so far."""
-    return task.results / "checkpoints" / name
+def checkpoint_folder(task: Task, name: str, number: int) -> Path:
+    """Return the folder of the networks that a member has fitted so far in a round of self-training."""
+    folder = task.results / "checkpoints" / name
+    return folder / f"round{number}" if number else folder
 
 
 def seeded(network: NetworkClassifier, seed: int) -> NetworkClassifier:
@@ -151,6 +180,7 @@ class Fit:
     X : (n_windows, ...) inputs of windows.
     Y : (n_windows, n_species) labels of 1, 0 and nan.
     rows : (n_windows,) mask of the windows to fit the network on; None for all.
+    encoder : pre-trained weights, from which training starts.
     """
 
     network: NetworkClassifier
@@ -158,6 +188,7 @@ class Fit:
     X: np.ndarray
     Y: np.ndarray
     rows: np.ndarray | None = None
+    encoder: Encoder | None = None
 
 
 def fit_networks(fits: Sequence[Fit], state: str, n_jobs: int) -> list[NetworkClassifier]:
@@ -180,7 +211,7 @@ def fit_networks(fits: Sequence[Fit], state: str, n_jobs: int) -> list[NetworkCl
     missing = [fit for fit in fits if not fit.file.exists()]
     if on_cluster():
         done = on_workers(_fit_alone, ((fit,) for fit in missing), n_jobs)
-        for _ in tqdm(done, desc=folder.name, total=len(missing), unit="network"):
+        for _ in tqdm(done, "networks", len(missing), unit="network"):
             pass
     else:
         _fit_in_processes(missing, n_jobs)
@@ -232,7 +263,7 @@ def _fit(fit: Fit, on_epoch: Callable[[float], None] | None = None) -> None:
     """Fit a network and store it; `on_epoch` is called with the loss after each epoch."""
     rows = np.ones(len(fit.Y), bool) if fit.rows is None else fit.rows
     with one_torch_thread():
-        fit.network.fit(fit.X[rows], fit.Y[rows], on_epoch=on_epoch)
+        fit.network.fit(fit.X[rows], fit.Y[rows], on_epoch=on_epoch, encoder=fit.encoder)
     fit.network.save(fit.file)
 
 

@@ -21,7 +21,13 @@ from distributed.diagnostics.plugin import SchedulerPlugin
 from features.common.errors import UserError
 from features.common.files import remove_unfinished, replacing
 from features.common.parallel import SharedArray, on_workers, shared
-from pipelines.core.cluster import _watch, connected, validate_shared_file, validate_shared_folder
+from pipelines.core.cluster import (
+    _watch,
+    connected,
+    software,
+    validate_shared_file,
+    validate_shared_folder,
+)
 from tests import kill_cluster
 from tests.conftest import FLAGS, ROOT, error_message, run_command
 
@@ -139,6 +145,21 @@ def test_worker_with_other_software_is_an_error(
         ),
         connected(cluster.scheduler_address, pytest.fail),
     ):
+        pass
+
+
+def test_worker_that_is_lost_meanwhile_is_left_out(
+    cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = {"tcp://lost": OSError("Stream is closed"), "tcp://node2": {**software(), "numpy": "0.1"}}
+    monkeypatch.setattr("pipelines.core.cluster.on_each_worker", lambda _: answers)
+    with (
+        pytest.raises(UserError, match=r"^worker tcp://node2: has numpy 0\.1"),
+        connected(cluster.scheduler_address, pytest.fail),
+    ):
+        pass
+    del answers["tcp://node2"]
+    with connected(cluster.scheduler_address, pytest.fail):
         pass
 
 

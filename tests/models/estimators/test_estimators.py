@@ -74,7 +74,7 @@ def test_scikit_learn_checks_pass(estimator: object, check: object) -> None:
 @pytest.mark.parametrize(
     ("Y", "message"),
     [
-        (np.full((4, 2), 2.0), "contains 2; use 1, 0, or nan"),
+        (np.full((4, 2), 2.0), "contains 2; use numbers from 0 to 1"),
         (np.zeros((3, 2)), "X has 4 windows but Y has 3"),
         (np.zeros(4), "2D array"),
     ],

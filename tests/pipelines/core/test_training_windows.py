@@ -79,7 +79,7 @@ def test_unlabelled_windows_of_reviewed_recordings_are_left_out(task: Task) -> N
     in_reviewed = other.per_window(np.isin(ids, list(reviewed)))
     np.testing.assert_array_equal(other.used, known | ~in_reviewed)
     windows = TrainingWindows(other)
-    drawn = windows._draw(other.used, n_overlays=10_000)
+    drawn = windows._draw(other.labels, other.used, n_overlays=10_000)
     assert set(drawn) == set(np.flatnonzero(other.used))
     assert other.used[windows._pairs].all()
     mostly = replace(task, dataset=replace(task.dataset, reviewed=frozenset(ids[:30])))

@@ -1,0 +1,91 @@
+"""Train members with fewer boxes, with and without self-training and pre-training, and compare their scores.
+
+Each share of the boxes is a random draw from the TP boxes and from the FP boxes of each species.
+train_labels.csv is not used in training. Out-of-fold scores are compared with the truth of all boxes, or of
+train_labels.csv.
+"""
+
+import sys
+from pathlib import Path
+
+if __name__ == "__main__":  # import from the repository root, so that no module here can shadow a library
+    sys.path[0] = str(Path(__file__).resolve().parents[1])
+
+import argparse
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from features.common.files import replacing
+from models.metrics import bootstrap_interval, lrap_per_recording
+from pipelines.benchmarks.label_shares import BOXES_ONLY, CurveSettings, Scored, scores_of_shares
+from pipelines.core.cli import natural, positive, run, training_parser
+from pipelines.core.task import load_task
+from pipelines.members import MEMBERS
+
+SHARES = (1.0, 0.5, 0.25, 0.1)
+
+
+def main(args: argparse.Namespace) -> None:
+    task = load_task(args)
+    lrap: dict[tuple[Any, ...], dict[str, list[np.ndarray]]] = {}
+    rows: list[dict[str, Any]] = []
+    settings = CurveSettings(args.seeds, args.self_train, args.pretrained)
+    for one in scores_of_shares(task, args.members, args.shares, settings):
+        key = (one.member, one.share, one.variant)
+        for split, truth, P in splits(one, task.truth, task.dataset.test_labels):
+            lrap.setdefault(key, {}).setdefault(split, []).append(lrap_per_recording(truth, P))
+        rows = [row(key, lrap, seed=task.seed) for key in lrap]
+        with replacing(task.results / "learning_curve.csv") as temporary:
+            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.4f")
+        print(", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()))
+    print(f"\n{task.results / 'learning_curve.csv'}")
+
+
+def splits(
+    one: Scored, truth: np.ndarray, test_labels: np.ndarray | None
+) -> list[tuple[str, np.ndarray, np.ndarray]]:
+    """Return the name, the truth and the scores of each split with truth."""
+    found = [("oof", truth, one.oof)]
+    if one.test is not None and test_labels is not None:
+        found.append(("test", test_labels.astype(float), one.test))
+    return found
+
+
+def row(
+    key: tuple[Any, ...], lrap: dict[tuple[Any, ...], dict[str, list[np.ndarray]]], *, seed: int
+) -> dict[str, Any]:
+    """Return a row of the table: mean LRAP over seeds, and the paired difference to training with boxes only.
+
+    Parameters
+    ----------
+    key : member, share of the boxes and variant.
+    lrap : for each key and split, the LRAP of each recording with each seed.
+    seed : random seed of the intervals.
+    """
+    member, share, variant = key
+    found = {"model": member, "share": share, "variant": variant, "seeds": len(lrap[key]["oof"])}
+    for split, values in lrap[key].items():
+        found[f"{split}_lrap"] = float(np.nanmean(values))
+        before = lrap[member, share, BOXES_ONLY][split][: len(values)]
+        gain = np.nanmean(np.array(values) - np.array(before), axis=0)  # over seeds, for each recording
+        found[f"{split}_gain"] = float(np.nanmean(gain))
+        found[f"{split}_gain_low"], found[f"{split}_gain_high"] = bootstrap_interval(gain, seed)
+    return found
+
+
+if __name__ == "__main__":
+    parser = training_parser(__doc__)
+    parser.add_argument("members", nargs="+", choices=MEMBERS, help="models to train")
+    parser.add_argument(
+        "--shares", type=float, nargs="+", default=SHARES, metavar="S", help="shares of the boxes"
+    )
+    parser.add_argument("--seeds", type=positive, default=3, help="number of repetitions")
+    parser.add_argument(
+        "--self-train", type=natural, default=1, metavar="ROUNDS", help="rounds of self-training; 0 for none"
+    )
+    parser.add_argument(
+        "--pretrained", type=Path, nargs="*", default=[], metavar="FILE", help="encoders of pretrain.py"
+    )
+    run(main, parser)

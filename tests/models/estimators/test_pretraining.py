@@ -1,0 +1,167 @@
+"""Pre-training: windows of a recording become similar, fits continue exactly, foreign files are refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from features.common.errors import UserError
+from models.estimators.cnn import CNNClassifier
+from models.estimators.gru import GRUClassifier
+from models.estimators.network import NetworkClassifier
+from models.estimators.pretraining import Pretraining, read_encoder
+from models.estimators.pretraining_losses import HEADS, COLAHead, TripletHead
+from models.estimators.pretraining_pairs import MIN_SHIFT, NEAR, WindowPairs
+from models.estimators.weights import read_weights, write_weights
+
+N_RECORDINGS, N_BANDS = 12, 16
+SMALL_CNN = {"channels": (4, 4, 8), "hidden_size": 8}
+
+
+def recordings() -> tuple[np.ndarray, np.ndarray]:
+    """Return windows of noise, in which each recording has a tone in a band of its own at random times."""
+    rng = np.random.default_rng(0)
+    n_windows = rng.integers(8, 12, N_RECORDINGS)
+    X = rng.normal(size=(n_windows.sum(), 12, N_BANDS))
+    band = np.repeat(np.arange(N_RECORDINGS), n_windows)
+    X[np.arange(len(X)), rng.integers(12, size=len(X)), band] += 10
+    return X.astype(np.float16), n_windows
+
+
+def networks() -> list[NetworkClassifier]:
+    return [GRUClassifier(hidden_size=8, device="cpu"), CNNClassifier(**SMALL_CNN, device="cpu")]
+
+
+def embeddings(pretraining: Pretraining, X: np.ndarray) -> np.ndarray:
+    """Return the mean features of windows, standardised."""
+    net = pretraining.network.net_for(X, torch.full((1,), 0.5))
+    net.load_encoder(pretraining.encoder_.state)
+    with torch.no_grad():
+        found = net.eval().encode(net.normalise(torch.from_numpy(X))).mean(dim=1).numpy()
+    return (found - found.mean(axis=0)) / (found.std(axis=0) + 1e-6)
+
+
+def share_of_own(found: np.ndarray, recording: np.ndarray) -> float:
+    """Return the share of windows whose most similar window is of the same recording."""
+    distance = ((found[:, None] - found) ** 2).sum(axis=2)
+    np.fill_diagonal(distance, np.inf)
+    return float((recording[distance.argmin(axis=1)] == recording).mean())
+
+
+@pytest.mark.parametrize("loss", HEADS)
+@pytest.mark.parametrize("network", networks(), ids=lambda network: type(network).__name__)
+def test_windows_of_a_recording_become_similar(network: NetworkClassifier, loss: str) -> None:
+    X, n_windows = recordings()
+    recording = np.repeat(np.arange(N_RECORDINGS), n_windows)
+    shares = [
+        share_of_own(
+            embeddings(
+                Pretraining(network=network, loss=loss, epochs=epochs, batch_size=32, learning_rate=lr).fit(
+                    X, n_windows
+                ),
+                X,
+            ),
+            recording,
+        )
+        for epochs, lr in ((1, 1e-9), (40, 1e-2))
+    ]
+    assert shares[1] > max(0.4, shares[0] + 0.2), shares
+
+
+@pytest.mark.parametrize("loss", HEADS)
+def test_interrupted_fit_continues_exactly(tmp_path: Path, loss: str) -> None:
+    X, n_windows = recordings()
+
+    def pretraining() -> Pretraining:
+        return Pretraining(network=networks()[0], loss=loss, epochs=4, batch_size=32, n_anchors=64)
+
+    whole, checkpoint = pretraining().fit(X, n_windows), tmp_path / "a.unfinished"
+    interrupted = pretraining()
+
+    def stop(_: float) -> None:
+        if len(interrupted.history_) == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted.fit(X, n_windows, on_epoch=stop, checkpoint=checkpoint)
+    torch.rand(5)  # the state of the generator is restored
+    calls: list[float] = []
+    continued = pretraining().fit(X, n_windows, on_epoch=calls.append, checkpoint=checkpoint)
+    assert len(calls) == 2
+    assert continued.history_ == whole.history_
+    whole.save(tmp_path / "whole.pt")
+    continued.save(tmp_path / "continued.pt")
+    assert (tmp_path / "whole.pt").read_bytes() == (tmp_path / "continued.pt").read_bytes()
+    other = Pretraining(network=networks()[0], loss=loss, epochs=1, batch_size=32, random_state=1)
+    assert len(other.fit(X, n_windows, checkpoint=checkpoint).history_) == 1  # not that of another seed
+    checkpoint.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=r"a\.unfinished: not a valid checkpoint .*; remove the file"):
+        pretraining().fit(X, n_windows, checkpoint=checkpoint)
+
+
+def test_positives_are_other_windows_of_the_same_recording() -> None:
+    counts = np.array([1, 2, 3, 10, 40])
+    recording = np.repeat(np.arange(len(counts)), counts)
+    position = np.concatenate([np.arange(n) for n in counts])
+    data = torch.from_numpy(np.stack([recording, position], axis=1)[:, None].astype(np.float32))
+    pairs = WindowPairs(data, counts, torch.Generator().manual_seed(0))
+    assert set(range(len(recording))) - set(pairs.usable.tolist()) == {0}
+    for _ in range(20):
+        for anchors in pairs.batches(8, 3):
+            found = pairs.positives(anchors, "cola")[:, 0].numpy()
+            own = anchors.numpy()
+            np.testing.assert_array_equal(found[:, 0], recording[own])
+            assert (found[:, 1] != position[own]).all()
+            distance = np.abs(found[:, 1] - position[own])
+            assert (distance[counts[recording[own]] > 2 * MIN_SHIFT] >= MIN_SHIFT).all()
+    everywhere = pairs._shifted(torch.arange(16, 56), torch.ones(40).long(), torch.full((40,), NEAR))
+    assert set(((everywhere - torch.arange(16, 56)) % 40).tolist()) == set(range(1, NEAR + 1))
+
+
+def test_losses_prefer_similar_pairs() -> None:
+    torch.manual_seed(0)
+    recording = torch.arange(6)
+    anchor = 3 * torch.eye(6, 8)
+    shuffled = anchor[torch.tensor([1, 2, 3, 4, 5, 0])]
+    for head in (COLAHead(8, 4), TripletHead(8, 4)):
+        if isinstance(head, COLAHead):
+            torch.nn.init.eye_(head.bilinear.weight)
+            assert head(anchor, anchor, torch.zeros(6)) == 0  # there is no negative
+        assert head(anchor, anchor, recording) < head(anchor, shuffled, recording)
+
+
+def test_encoder_file_is_read_and_foreign_ones_are_refused(tmp_path: Path) -> None:
+    X, n_windows = recordings()
+    gru, cnn = networks()
+    file = tmp_path / "encoder.pt"
+    Pretraining(network=gru, epochs=1).fit(X, n_windows).save(file)
+    encoder = read_encoder(file, gru, N_BANDS)
+    Y = (np.arange(len(X)) % 2)[:, None].astype(float)
+    fits = [
+        GRUClassifier(hidden_size=8, epochs=1, device="cpu").fit(X, Y, encoder=e) for e in (encoder, None)
+    ]
+    assert not np.array_equal(fits[0].predict_proba(X), fits[1].predict_proba(X))
+    np.testing.assert_array_equal(fits[0].net_.mean.numpy(), encoder.state["mean"].numpy())
+    for network, n_bands in (
+        (cnn, N_BANDS),
+        (gru, 32),
+        (GRUClassifier(hidden_size=4, device="cpu"), N_BANDS),
+    ):
+        with pytest.raises(UserError, match=r"encoder\.pt: encoder of a GRUClassifier with other layers or"):
+            read_encoder(file, network, n_bands)
+    content = read_weights(file)
+    content["state"]["mean"][:] = np.nan
+    write_weights(tmp_path / "nan.pt", content)
+    with pytest.raises(UserError, match=r"nan\.pt: its weights are not finite; run pretrain\.py again"):
+        read_encoder(tmp_path / "nan.pt", gru, N_BANDS)
+    fits[0].save(tmp_path / "fold0.pt")
+    (tmp_path / "text.pt").write_text("no weights")
+    for name in ("fold0", "text", "missing"):
+        with pytest.raises(UserError, match=rf"{name}\.pt: not an encoder that pretrain\.py wrote \("):
+            read_encoder(tmp_path / f"{name}.pt", gru, N_BANDS)
+
+
+def test_a_single_recording_is_not_enough() -> None:
+    with pytest.raises(UserError, match="at least two recordings that are longer than a window"):
+        Pretraining(network=networks()[0]).fit(np.zeros((5, 4, 4), np.float32), np.array([4, 1]))

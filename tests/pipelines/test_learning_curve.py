@@ -1,0 +1,51 @@
+"""The learning curve: shares of the boxes, and the table of gains."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from features.data.dataset import load_dataset
+from pipelines.benchmarks.label_shares import with_share
+from tests.conftest import run_command, write_small_dataset
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_dataset(tmp_path_factory.mktemp("curve") / "small", seconds=4.0)
+
+
+def test_share_of_the_boxes_is_random_and_keeps_each_species(data: Path) -> None:
+    dataset = load_dataset(data)
+    assert with_share(dataset, 1.0, seed=0).tp.equals(dataset.tp)
+    few = [with_share(dataset, 0.1, seed) for seed in range(8)]
+    for one in few:
+        assert one.train_labels is None
+        for boxes, whole in ((one.tp, dataset.tp), (one.fp, dataset.fp)):
+            assert sorted(boxes["species_id"]) == [0, 1, 2]
+            assert boxes.equals(whole.loc[boxes.index])
+    assert len({tuple(one.tp.index) for one in few}) > 1
+
+
+def test_table_has_the_gain_of_each_variant(data: Path, tmp_path: Path) -> None:
+    encoder = tmp_path / "cola.pt"
+    done = run_command("pretrain", data / "train", "--out", encoder, "--epochs", "1", "--jobs", "1")
+    assert done.returncode == 0, done.stderr
+    flags = ("--data", data, "--results", tmp_path / "results", "--folds", "2", "--jobs", "1")
+    shares = ("--shares", "1", "0.5", "--seeds", "2", "--pretrained", encoder)
+    done = run_command("learning_curve", "gru", "mlp", *flags, *shares)
+    assert done.returncode == 0, done.stderr
+    table = pd.read_csv(tmp_path / "results" / "learning_curve.csv")
+    assert table["variant"].value_counts().to_dict() == {"boxes only": 4, "self-training": 4, "cola": 2}
+    assert set(table["seeds"]) == {2}
+    assert table[["oof_lrap", "test_lrap"]].notna().all(axis=None)
+    base = table[table["variant"] == "boxes only"].set_index(["model", "share"])
+    for split in ("oof", "test"):
+        gain = (
+            table[f"{split}_lrap"]
+            - base.loc[pd.MultiIndex.from_frame(table[["model", "share"]]), f"{split}_lrap"].to_numpy()
+        )
+        np.testing.assert_allclose(table[f"{split}_gain"], gain, atol=2e-4)
+        assert (table[f"{split}_gain_low"] <= table[f"{split}_gain"]).all()
+    assert f"{tmp_path / 'results' / 'learning_curve.csv'}" in done.stdout
