@@ -10,6 +10,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -22,6 +23,8 @@ from models.folds import Fold, out_of_fold
 from models.metrics import METRICS, auc_per_species, bootstrap_interval, lrap, lrap_per_recording
 from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
+from pipelines.benchmarks.front_ends import front_ends
+from pipelines.benchmarks.recording_peers import Entry, recording_peers
 from pipelines.benchmarks.reference_implementations import classical_peers
 from pipelines.core.cli import run, training_parser
 from pipelines.core.task import Task, load_task
@@ -83,11 +86,17 @@ def main(args: argparse.Namespace) -> None:
     if task.dataset.test_labels is not None:
         X_test = task.compute("test", features.transform, "columns")
 
+    entries: Iterator[Entry] = (
+        evaluate(task, contestant, data[contestant.overlays], X_test=X_test)
+        for contestant in contestants(task, features, args.peers)
+    )
+    if args.peers:
+        entries = chain(entries, front_ends(task), recording_peers(task))
     rows: list[dict[str, Any]] = []
     reference: dict[str, np.ndarray] = {}
     file = task.results / "ablation.csv"
-    for contestant in contestants(task, features, args.peers):
-        row, per_recording = evaluate(task, contestant, data[contestant.overlays], X_test=X_test)
+    for entry in entries:
+        row, per_recording = row_of(task, entry)
         reference = reference or per_recording
         for split, values in per_recording.items():
             difference = reference[split] - values
@@ -103,39 +112,48 @@ def main(args: argparse.Namespace) -> None:
     print(f"\n{file}")
 
 
-def evaluate(
-    task: Task, contestant: Contestant, data: Data, *, X_test: np.ndarray | None
-) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the table row of a model, and its LRAP for each recording, by split."""
+def evaluate(task: Task, contestant: Contestant, data: Data, *, X_test: np.ndarray | None) -> Entry:
+    """Return the scores of a model on windows."""
     columns, first = contestant.columns, task.first_windows("train")
     folds = [replace(fold, X=fold.X[:, columns], X_held=fold.X_held[:, columns]) for fold in data.folds]
     started = time.perf_counter()
     *_, P = out_of_fold(contestant.model, folds)
     seconds = time.perf_counter() - started
     aggregation, oof, _ = best_aggregation(P, first, task.truth, fold=task.fold, metric=METRICS[task.metric])
-    row = {
-        "what": contestant.name,
-        "columns": len(columns),
-        "seconds": seconds,
-        "oof_uncalibrated": lrap(task.truth, pool(P, first, "max")),
-        "oof_lrap": lrap(task.truth, oof),
-        "oof_auc": float(np.nanmean(auc_per_species(task.truth, oof))),
-    }
-    per_recording = {"oof": lrap_per_recording(task.truth, oof)}
+    test = None
     if X_test is not None:
-        assert task.dataset.test_labels is not None
-        truth, (X, Y) = task.dataset.test_labels.astype(float), data.whole
+        X, Y = data.whole
         model = contestant.model.fit(X[:, columns], Y)
-        test = aggregation(model.predict_proba(X_test[:, columns]), task.first_windows("test"))
-        row["test_lrap"] = lrap(truth, test)
-        row["test_auc"] = float(np.nanmean(auc_per_species(truth, test)))
-        per_recording["test"] = lrap_per_recording(truth, test)
+        test = task.highest_of_recording(
+            aggregation(model.predict_proba(X_test[:, columns]), task.first_windows("test"))
+        )
+    return Entry(contestant.name, len(columns), seconds, pool(P, first, "max"), oof, test)
+
+
+def row_of(task: Task, entry: Entry) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the table row of a model, and its LRAP for each recording, by split."""
+    row = {
+        "what": entry.name,
+        "columns": entry.n_columns,
+        "seconds": entry.seconds,
+        "oof_uncalibrated": lrap(task.truth, entry.uncalibrated),
+        "oof_lrap": lrap(task.truth, entry.oof),
+        "oof_auc": float(np.nanmean(auc_per_species(task.truth, entry.oof))),
+    }
+    per_recording = {"oof": lrap_per_recording(task.truth, entry.oof)}
+    if entry.test is not None and task.dataset.test_labels is not None:
+        truth = task.dataset.test_labels.astype(float)
+        row["test_lrap"] = lrap(truth, entry.test)
+        row["test_auc"] = float(np.nanmean(auc_per_species(truth, entry.test)))
+        per_recording["test"] = lrap_per_recording(truth, entry.test)
     return row, per_recording
 
 
 if __name__ == "__main__":
     parser = training_parser(__doc__)
     parser.add_argument(
-        "--peers", action="store_true", help="also fit forests, default LightGBM and ridge regression"
+        "--peers",
+        action="store_true",
+        help="also fit other models on the same columns, other front ends, and models of whole recordings",
     )
     run(main, parser)

@@ -91,7 +91,7 @@ class NetworkMember(ABC):
         if args.pretrained is not None:
             n_bands = task.store.settings.n_mels
             self._encoder = read_encoder(args.pretrained, self.network(args), n_bands)
-        self._X = task.share(task.compute_all(window_sequences, "sequences"))
+        self._X = task.share(task.compute_all(self.scorer(()).inputs, "sequences"))
         return self.refit(task, args, TrainingLabels.of(task.labels, task.n_folds))
 
     def refit(

@@ -1,16 +1,22 @@
 """The ablation on a small data set: whole blocks are left out, and the scores are those of training."""
 
 from argparse import Namespace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from models.folds import out_of_fold
+from features.columns.statistics import Statistics
+from models.estimators.gru import GRUClassifier
+from models.folds import out_of_fold, split
 from models.metrics import lrap
 from models.scoring.aggregation import best_aggregation
 from pipelines import ablation
+from pipelines.benchmarks import recording_peers
+from pipelines.benchmarks.front_ends import front_ends
+from pipelines.benchmarks.multilabel_peers import MLkNN
 from pipelines.core.cli import training_parser
 from pipelines.core.task import Task, load_task
 from pipelines.core.training_windows import TrainingWindows
@@ -82,3 +88,42 @@ def test_first_row_is_the_gbm_and_the_others_are_compared_with_it(
     assert table["oof_behind"][1] == pytest.approx(table["oof_lrap"][0] - table["oof_lrap"][1], abs=1e-3)
     assert {"test_lrap", "test_auc", "test_behind_low"} <= set(table.columns)
     assert np.isfinite(table.select_dtypes("number")).all(axis=None)
+
+
+def test_peers_on_whole_recordings(arguments: Namespace, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their rows have the scores of their models, also those of packages that are not installed here."""
+    rng = np.random.default_rng(0)
+    n_train, n_test = len(task.dataset.train), len(task.dataset.test)
+    table = rng.normal(size=(n_train, 5)), rng.normal(size=(n_test, 5))
+    monkeypatch.setattr(recording_peers, "_functionals", lambda _: table)
+    monkeypatch.setattr(recording_peers, "_minirocket", lambda _: None)
+    monkeypatch.setattr(recording_peers, "multilabel_peers", lambda *_: {"MLkNN": MLkNN()})
+    monkeypatch.setattr(ablation, "front_ends", lambda _: iter(()))
+    all_contestants = ablation.contestants
+    monkeypatch.setattr(ablation, "contestants", lambda *args: list(all_contestants(*args))[:1])
+    arguments = Namespace(**{**vars(arguments), "peers": True})
+    ablation.main(arguments)
+    rows = pd.read_csv(task.results / "ablation.csv").set_index("what")
+    assert list(rows.index) == ["all", "MLkNN, recordings", "openSMILE functionals, ridge, recordings"]
+    n_statistics = len(Statistics(task.store.settings).names())
+    assert rows["columns"].tolist()[1:] == [3 * n_statistics, 5]
+    assert rows[["oof_lrap", "oof_auc", "test_lrap", "test_auc", "seconds"]].notna().all(axis=None)
+    X = task.compute(
+        "train", partial(recording_peers.recording_columns, block=Statistics(task.store.settings)), ""
+    )
+    *_, raw = out_of_fold(MLkNN(), split(X, task.known, task.fold))
+    assert rows["oof_uncalibrated"]["MLkNN, recordings"] == pytest.approx(lrap(task.truth, raw), abs=1e-4)
+
+
+def test_front_ends_are_trained_and_scored(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(GRUClassifier, "epochs", 1)
+    entries = list(front_ends(task))
+    assert [entry.name for entry in entries] == [
+        "gru, background subtraction",
+        "gru, PCEN",
+        "gru, spectral gating",
+    ]
+    for entry in entries:
+        assert entry.oof.shape == task.truth.shape
+        assert entry.test is not None
+    assert not np.array_equal(entries[0].oof, entries[1].oof)
