@@ -1,8 +1,8 @@
 """Self-training: high scores of windows with unknown labels become soft labels for the next fit.
 
-The labels that a fold's model is fitted with come from models that were fitted without that fold. If they
-came from out-of-fold scores instead, each would be the work of models that have seen the fold, and scores of
-the fold would be too high.
+The labels that a fold's model is fitted with are scores of a model that was fitted without that fold. If they
+were out-of-fold scores, they would come from models that were fitted on the labels of the fold, and the next
+out-of-fold scores would be too high.
 
 References
 ----------
@@ -63,10 +63,10 @@ def with_soft_labels(
     >>> with_soft_labels(Y, P, np.ones(5, bool)).ravel().tolist()
     [1.0, nan, 0.8, nan, 0.0]
     """
-    soft = Y.copy()
+    soft, below_one = Y.copy(), np.nextafter(Y.dtype.type(1), Y.dtype.type(0))  # 1 would be a known call
     for k, (y, p) in enumerate(zip(Y.T, P.T, strict=True)):
         n = round(quota * int((eligible & (y == 1)).sum()))
         candidates = np.flatnonzero(eligible & np.isnan(y) & (p >= min_score))
         chosen = candidates[np.argsort(-p[candidates], kind="stable")[:n]]
-        soft[chosen, k] = p[chosen]
+        soft[chosen, k] = np.minimum(p[chosen], below_one)
     return soft

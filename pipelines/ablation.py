@@ -23,8 +23,8 @@ from models.folds import Fold, out_of_fold
 from models.metrics import METRICS, auc_per_species, bootstrap_interval, lrap, lrap_per_recording
 from models.scoring.aggregation import best_aggregation
 from models.scoring.pooling import pool
-from pipelines.benchmarks.front_ends import front_ends
-from pipelines.benchmarks.recording_peers import Entry, recording_peers
+from pipelines.benchmarks.front_ends import compare_front_ends
+from pipelines.benchmarks.recording_peers import Entry, compare_recordings
 from pipelines.benchmarks.reference_implementations import classical_peers
 from pipelines.core.cli import run, training_parser
 from pipelines.core.task import Task, load_task
@@ -91,7 +91,7 @@ def main(args: argparse.Namespace) -> None:
         for contestant in contestants(task, features, args.peers)
     )
     if args.peers:
-        entries = chain(entries, front_ends(task), recording_peers(task))
+        entries = chain(entries, compare_front_ends(task), compare_recordings(task))
     rows: list[dict[str, Any]] = []
     reference: dict[str, np.ndarray] = {}
     file = task.results / "ablation.csv"
@@ -132,15 +132,16 @@ def evaluate(task: Task, contestant: Contestant, data: Data, *, X_test: np.ndarr
 
 def row_of(task: Task, entry: Entry) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return the table row of a model, and its LRAP for each recording, by split."""
+    truth, oof = task.truth[task.holdout], entry.oof[task.holdout]
     row = {
         "what": entry.name,
         "columns": entry.n_columns,
         "seconds": entry.seconds,
-        "oof_uncalibrated": lrap(task.truth, entry.uncalibrated),
-        "oof_lrap": lrap(task.truth, entry.oof),
-        "oof_auc": float(np.nanmean(auc_per_species(task.truth, entry.oof))),
+        "oof_uncalibrated": lrap(truth, entry.uncalibrated[task.holdout]),
+        "oof_lrap": lrap(truth, oof),
+        "oof_auc": float(np.nanmean(auc_per_species(truth, oof))),
     }
-    per_recording = {"oof": lrap_per_recording(task.truth, entry.oof)}
+    per_recording = {"oof": lrap_per_recording(truth, oof)}
     if entry.test is not None and task.dataset.test_labels is not None:
         truth = task.dataset.test_labels.astype(float)
         row["test_lrap"] = lrap(truth, entry.test)

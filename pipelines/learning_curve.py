@@ -17,39 +17,68 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from features.common.errors import UserError
 from features.common.files import replacing
 from models.metrics import bootstrap_interval, lrap_per_recording
-from pipelines.benchmarks.label_shares import BOXES_ONLY, CurveSettings, Scored, scores_of_shares
+from pipelines.benchmarks.label_shares import (
+    BOXES_ONLY,
+    SELF_TRAINING,
+    CurveSettings,
+    Scored,
+    scores_of_shares,
+)
 from pipelines.core.cli import natural, positive, run, training_parser
-from pipelines.core.task import load_task
+from pipelines.core.member import member_class
+from pipelines.core.task import Task, load_task
 from pipelines.members import MEMBERS
 
 SHARES = (1.0, 0.5, 0.25, 0.1)
 
 
 def main(args: argparse.Namespace) -> None:
+    validate_encoders(args)
     task = load_task(args)
     lrap: dict[tuple[Any, ...], dict[str, list[np.ndarray]]] = {}
     rows: list[dict[str, Any]] = []
-    settings = CurveSettings(args.seeds, args.self_train, args.pretrained)
+    settings = CurveSettings(
+        range(args.seed, args.seed + args.seeds),
+        args.self_train,
+        {file.stem: file for file in args.pretrained},
+    )
     for one in scores_of_shares(task, args.members, args.shares, settings):
         key = (one.member, one.share, one.variant)
-        for split, truth, P in splits(one, task.truth, task.dataset.test_labels):
+        for split, truth, P in splits(one, task):
             lrap.setdefault(key, {}).setdefault(split, []).append(lrap_per_recording(truth, P))
         rows = [row(key, lrap, seed=task.seed) for key in lrap]
         with replacing(task.results / "learning_curve.csv") as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.4f")
-        print(", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[-1].items()))
+        latest = row(key, lrap, seed=task.seed)
+        print(", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in latest.items()))
     print(f"\n{task.results / 'learning_curve.csv'}")
 
 
-def splits(
-    one: Scored, truth: np.ndarray, test_labels: np.ndarray | None
-) -> list[tuple[str, np.ndarray, np.ndarray]]:
+def validate_encoders(args: argparse.Namespace) -> None:
+    """Raise UserError if encoders are given for several models, or with names that are not distinct."""
+    names = [BOXES_ONLY, SELF_TRAINING, *(file.stem for file in args.pretrained)]
+    if args.pretrained and len(args.members) > 1:
+        raise UserError("--pretrained: an encoder is for one model; run the command for each model")
+    if len(set(names)) < len(names):
+        raise UserError(f"--pretrained: two variants have the same name ({', '.join(names)}); rename files")
+
+
+def share(text: str) -> float:
+    """Return the value of a flag as a number, which must be above 0 and at most 1."""
+    value = float(text)
+    if not 0 < value <= 1:  # also true for nan
+        raise argparse.ArgumentTypeError(f"{text} is not above 0 and at most 1")
+    return value
+
+
+def splits(one: Scored, task: Task) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """Return the name, the truth and the scores of each split with truth."""
-    found = [("oof", truth, one.oof)]
-    if one.test is not None and test_labels is not None:
-        found.append(("test", test_labels.astype(float), one.test))
+    found = [("oof", task.truth[task.holdout], one.oof[task.holdout])]
+    if one.test is not None and task.dataset.test_labels is not None:
+        found.append(("test", task.dataset.test_labels.astype(float), one.test))
     return found
 
 
@@ -69,7 +98,7 @@ def row(
     for split, values in lrap[key].items():
         found[f"{split}_lrap"] = float(np.nanmean(values))
         before = lrap[member, share, BOXES_ONLY][split][: len(values)]
-        gain = np.nanmean(np.array(values) - np.array(before), axis=0)  # over seeds, for each recording
+        gain = (np.array(values) - np.array(before)).mean(axis=0)  # over seeds, for each recording
         found[f"{split}_gain"] = float(np.nanmean(gain))
         found[f"{split}_gain_low"], found[f"{split}_gain_high"] = bootstrap_interval(gain, seed)
     return found
@@ -77,9 +106,10 @@ def row(
 
 if __name__ == "__main__":
     parser = training_parser(__doc__)
-    parser.add_argument("members", nargs="+", choices=MEMBERS, help="models to train")
+    models = [name for name in MEMBERS if hasattr(member_class(name), "refit")]
+    parser.add_argument("members", nargs="+", choices=models, help="models to train")
     parser.add_argument(
-        "--shares", type=float, nargs="+", default=SHARES, metavar="S", help="shares of the boxes"
+        "--shares", type=share, nargs="+", default=SHARES, metavar="S", help="shares of the boxes"
     )
     parser.add_argument("--seeds", type=positive, default=3, help="number of repetitions")
     parser.add_argument(

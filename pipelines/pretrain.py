@@ -13,7 +13,6 @@ import argparse
 
 import joblib
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from features.columns.sequences import window_sequences
@@ -30,10 +29,11 @@ from models.estimators.pretraining_losses import HEADS
 from pipelines.core.cli import HelpFormatter, add_follow_links_flag, natural, positive, run
 from pipelines.core.member import member_class
 from pipelines.core.new_recordings import recordings_of
+from pipelines.core.task import validate_window
 from pipelines.members import MEMBERS
-from pipelines.members.networks import NetworkMember
+from pipelines.members.networks import NetworkMember, available_device, one_torch_thread
 
-SEGMENT = 60.0  # longer recordings are divided into segments of this duration, s
+SEGMENT = 60.0  # levels are relative to the background of segments of this duration, s
 
 
 def network_members() -> dict[str, type[NetworkMember]]:
@@ -42,35 +42,37 @@ def network_members() -> dict[str, type[NetworkMember]]:
     return {name: found for name, found in classes.items() if issubclass(found, NetworkMember)}
 
 
-def sequences(
-    path: Path, window: WindowSettings, settings: SpectralSettings
-) -> list[np.ndarray] | AudioError:
-    """Return the windows of each segment of a recording, or the error if it cannot be read."""
+def sequences(path: Path, window: WindowSettings, settings: SpectralSettings) -> np.ndarray | AudioError:
+    """Return the windows of a recording, (n_windows, n_steps, n_mels), or the error if it cannot be read."""
     longest = round(SEGMENT * settings.frame_rate) + 1
     length, hop = window.in_frames(settings.frame_rate)
+    parts, end = [], 0
     try:
-        segments = in_segments(packed_frames(path, settings), longest, settings)
-        return [window_sequences(s, window_starts(len(s), length, hop), length) for _, s in segments]
+        for first, frames in in_segments(packed_frames(path, settings), longest, settings):
+            starts = window_starts(len(frames), length, hop)
+            starts = starts[first + starts >= end]  # the last segment can overlap the one before it
+            parts.append(window_sequences(frames, starts, length))
+            end = first + len(frames) - 1
     except AudioError as error:
         return error
+    return np.concatenate(parts)
 
 
 def main(args: argparse.Namespace) -> None:
-    window = WindowSettings(length=args.window, hop=args.window / 2)
+    window, settings = WindowSettings(length=args.window, hop=args.window / 2), SpectralSettings()
+    validate_window(window, settings.frame_rate)
     if args.out.is_dir():
         raise UserError(f"{args.out}: is a folder; give the name of a file with --out")
     recordings, _ = recordings_of(args.recordings, follow_links=args.follow_links)
-    settings = SpectralSettings()
     parts: list[np.ndarray] = []
     found = in_parallel(sequences, ((path, window, settings) for path in recordings.values()), args.jobs)
     for of_recording in tqdm(found, "windows", len(recordings), unit="recording"):
         if isinstance(of_recording, AudioError):
             print(f"left out: {of_recording}", file=sys.stderr)
         else:
-            parts += of_recording
+            parts.append(of_recording)
     if not parts:
         raise UserError("none of the recordings can be read; give others")
-    torch.set_num_threads(args.jobs)
     network = network_members()[args.model].scorer.classifier(device=args.device)
     pretraining = Pretraining(network=network, loss=args.loss, epochs=args.epochs, random_state=args.seed)
     checkpoint = args.out.with_name(f"{args.out.name}.unfinished")
@@ -81,7 +83,8 @@ def main(args: argparse.Namespace) -> None:
             progress.set_postfix(loss=f"{loss:.3f}")
 
         n_windows = np.array([len(part) for part in parts])
-        pretraining.fit(np.concatenate(parts), n_windows, on_epoch=show, checkpoint=checkpoint)
+        with one_torch_thread():  # so that the result does not depend on the number of cores
+            pretraining.fit(np.concatenate(parts), n_windows, on_epoch=show, checkpoint=checkpoint)
     pretraining.save(args.out)
     checkpoint.unlink(missing_ok=True)
     print(f"{args.out}: encoder for python pipelines/{args.model}.py --pretrained {args.out}")
@@ -101,7 +104,11 @@ if __name__ == "__main__":
         "--window", type=float, default=WindowSettings().length, metavar="S", help="window length, s"
     )
     parser.add_argument("--seed", type=natural, default=0, help="random seed")
-    parser.add_argument("--device", choices=DEVICES, default="auto", help="device to train on")
-    parser.add_argument("--jobs", type=positive, default=joblib.cpu_count(), help="number of cores to use")
+    parser.add_argument(
+        "--device", type=available_device, choices=DEVICES, default="auto", help="device to train on"
+    )
+    parser.add_argument(
+        "--jobs", type=positive, default=joblib.cpu_count(), help="number of cores that read recordings"
+    )
     add_follow_links_flag(parser)
     run(main, parser, continues=True)

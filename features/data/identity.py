@@ -65,16 +65,31 @@ def validate_separate(dataset: Dataset) -> None:
     AudioError
         A recording is missing or cannot be read.
     """
-    if dataset.test_labels is None:
-        return
-    training = {source_of(audio): recording_id for recording_id, audio in dataset.train.items()}
-    for audio in dataset.test.values():
-        same = training.get(source_of(audio))
+    if dataset.test_labels is not None:
+        _validate_none_in(
+            dataset.test,
+            dataset.train,
+            "so the test scores would be too high; remove one of the two, or test_labels.csv",
+        )
+
+
+def validate_unlabelled(unlabelled: Mapping[str, Path], dataset: Dataset) -> None:
+    """Raise DatasetError if recordings for self-training are also training recordings, under any name.
+
+    Templates from the boxes of such a recording would recognise their own calls in it.
+    """
+    _validate_none_in(unlabelled, dataset.train, "which is used without this; remove it")
+
+
+def _validate_none_in(
+    recordings: Mapping[str, Path | Clip], training: Mapping[str, Path | Clip], why: str
+) -> None:
+    """Raise DatasetError if a recording has the same audio as a training recording."""
+    known = {source_of(audio): recording_id for recording_id, audio in training.items()}
+    for audio in recordings.values():
+        same = known.get(source_of(audio))
         if same is not None:
-            raise DatasetError(
-                f"{audio}: has the same audio as the training recording '{same}', so the test scores would "
-                f"be too high; remove one of the two, or test_labels.csv"
-            )
+            raise DatasetError(f"{audio}: has the same audio as the training recording '{same}', {why}")
 
 
 def _recordings(recordings: Mapping[str, Path | Clip]) -> str:

@@ -77,7 +77,7 @@ class FrameStore:
         recordings : mapping of str to Path or Clip
             Audio of each recording id.
         split : str
-            "train" or "test".
+            Name of the part of the data set, such as "train".
         n_jobs : int
             Number of threads.
         strict : bool

@@ -10,7 +10,7 @@ MIN_STEPS = 10  # the rate cannot rise and fall in fewer steps
 
 
 class OneCycle:
-    """AdamW with the one-cycle schedule [1]_, limited gradients and, on a GPU, scaled losses.
+    """AdamW with the one-cycle schedule [1]_, clipped gradients and, on a GPU, scaled losses.
 
     Parameters
     ----------

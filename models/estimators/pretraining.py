@@ -17,14 +17,17 @@ from models.estimators.pretraining_losses import HEADS
 from models.estimators.pretraining_pairs import WindowPairs
 from models.estimators.weights import Encoder, read_weights, short_reason, write_weights
 
+VERSION = 1  # increase it when the same parameters and windows give another encoder
 
-@dataclass(kw_only=True, eq=False)
+
+@dataclass(kw_only=True, eq=False, repr=False)
 class Pretraining:
     """Pre-training of the encoder of a network, by COLA [1]_ or by triplets [2]_.
 
-    COLA compares two windows of the same recording that do not overlap with windows of other recordings. A
-    triplet has a window, a positive and a window of another recording. The positive is, at random, the window
-    with noise, shifted in time and frequency, mixed with another window, or a neighbour in time.
+    COLA compares two windows of the same recording, which do not overlap if it is long enough, with windows
+    of other recordings. A triplet has a window, a positive and a window of another recording. The positive
+    is, at random, the window with noise, shifted in time and frequency, mixed with another window, or a
+    neighbour in time.
 
     Parameters
     ----------
@@ -105,7 +108,7 @@ class Pretraining:
         if (n_windows > 1).sum() < 2:
             raise UserError("pre-training needs at least two recordings that are longer than a window")
         device = resolve_device(self.network.device)
-        state = digest(self._params(), X, n_windows)
+        state = digest(VERSION, self._params(), X, n_windows)
         torch.manual_seed(self.random_state)
         net = self.network.net_for(X, torch.full((1,), 0.5)).to(device)
         head = HEADS[self.loss](net.heads.in_features, self.n_projected).to(device)
@@ -134,6 +137,11 @@ class Pretraining:
                 optimiser.step(loss)
                 losses.append(loss.detach())
             self.history_.append(float(torch.stack(losses).mean()))
+            if not np.isfinite(self.history_[-1]):
+                raise UserError(
+                    f"the loss is {self.history_[-1]} in epoch {len(self.history_)}; use a learning rate "
+                    f"below {self.learning_rate:g}"
+                )
             if checkpoint is not None:
                 _write_checkpoint(checkpoint, state, parts, source.generator, self.history_)
             if on_epoch is not None:
@@ -170,7 +178,9 @@ def read_encoder(file: Path, network: NetworkClassifier, n_bands: int) -> Encode
     try:
         content = read_weights(file)
         params, state = dict(content["encoder"]), dict(content["state"])
-        kind = params.pop("kind")
+        kind = params["kind"]
+        found = {name: tuple(x.shape) for name, x in state.items()}
+        is_finite = all(x.isfinite().all() for x in state.values())
     except Exception as error:  # its type depends on which part of the file is not valid
         raise UserError(
             f"{file}: not an encoder that pretrain.py wrote ({short_reason(error)}); give another file, or "
@@ -178,14 +188,14 @@ def read_encoder(file: Path, network: NetworkClassifier, n_bands: int) -> Encode
         ) from error
     expected = network.make_net(torch.zeros(n_bands), torch.ones(n_bands), torch.full((1,), 0.5))
     shapes = {name: tuple(x.shape) for name, x in expected.encoder_state().items()}
-    if kind != type(network).__name__ or {name: tuple(x.shape) for name, x in state.items()} != shapes:
+    if kind != type(network).__name__ or found != shapes:
         raise UserError(
             f"{file}: encoder of a {kind} with other layers or bands, but this is a {type(network).__name__} "
             f"on {n_bands} bands; run pretrain.py for this model and these settings"
         )
-    if not all(x.isfinite().all() for x in state.values()):
-        raise UserError(f"{file}: its weights are not finite; run pretrain.py again")
-    return Encoder({"kind": kind, **params}, state)
+    if not is_finite:
+        raise UserError(f"{file}: its weights are not finite; run pretrain.py with another seed")
+    return Encoder(params, state)
 
 
 def _write_checkpoint(
@@ -200,6 +210,7 @@ def _write_checkpoint(
             "parts": {name: part.state_dict() for name, part in parts.items()},
             "random": [generator.get_state(), torch.get_rng_state()],
         },
+        unique=False,
     )
 
 

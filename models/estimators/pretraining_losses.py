@@ -44,16 +44,19 @@ class TripletHead(nn.Module):
     def forward(self, anchor: Tensor, positive: Tensor, recording: Tensor) -> Tensor:
         """Return the mean loss of the triplets; parameters as in `COLAHead.forward`.
 
-        The negative is the nearest anchor of another recording that is further away than the positive.
+        The negative is the nearest anchor of another recording that is further away than the positive, or the
+        furthest if none is.
         """
         a, p = (nn.functional.normalize(self.project(x), dim=1) for x in (anchor, positive))
         to_positive = (a - p).square().sum(dim=1)
         to_others = 2 - 2 * a @ a.T
-        usable = (recording[:, None] != recording) & (to_others > to_positive[:, None])
-        nearest = to_others.masked_fill(~usable, torch.inf).min(dim=1).values
-        furthest = to_others.max(dim=1).values  # if no negative is further away than the positive
+        other = recording[:, None] != recording
+        further = other & (to_others > to_positive[:, None])
+        nearest = to_others.masked_fill(~further, torch.inf).min(dim=1).values
+        furthest = to_others.masked_fill(~other, -torch.inf).max(dim=1).values
         negative = torch.where(nearest.isfinite(), nearest, furthest)
-        return (to_positive - negative + MARGIN).relu().mean()
+        usable = other.any(dim=1)
+        return (to_positive - negative + MARGIN).relu()[usable].sum() / max(int(usable.sum()), 1)
 
 
 HEADS: dict[str, type[nn.Module]] = {"cola": COLAHead, "triplets": TripletHead}

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-MIN_SHIFT = 2  # windows start every half length, so windows at this distance do not overlap
+MIN_SHIFT = 2  # windows start every half length; at this distance only the last window can overlap
 NEAR = 4  # greatest distance in windows of a neighbour in time
 NOISE = 0.5  # standard deviation of the noise, as a multiple of that of the band
 MAX_BANDS = 4  # greatest shift in frequency, in bands
@@ -34,12 +34,12 @@ class WindowPairs:
         near = self._shifted(anchors, torch.ones_like(anchors), torch.full_like(anchors, NEAR))
         x = self.data[anchors].float()
         other = self.data[anchors[torch.randperm(len(anchors), generator=self.generator)]].float()
-        variants = (self._noisy(x), self._translated(x), _mixed(x, other), self.data[near].float())
+        variants = (self._noisy(x), self._translated(x), mixture(x, other), self.data[near].float())
         kind = torch.randint(len(variants), (len(anchors),), generator=self.generator)
         return torch.stack(variants)[kind, torch.arange(len(anchors))]
 
     def _shifted(self, windows: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """Return other windows of the same recordings, which are continued at their beginning.
+        """Return other windows of the same recordings; positions wrap around at the end of a recording.
 
         The distance is random, from `low` to `high`, or less if a recording has too few windows.
         """
@@ -55,7 +55,7 @@ class WindowPairs:
         return x + NOISE * x.std(dim=(0, 1)) * noise
 
     def _translated(self, x: Tensor) -> Tensor:
-        """Return windows shifted in time, in a circle, and by up to `MAX_BANDS` bands in frequency."""
+        """Return windows shifted circularly in time, and by up to `MAX_BANDS` bands in frequency."""
         n, n_steps, n_bands = x.shape
         time = torch.randint(n_steps, (n, 1), generator=self.generator)
         bands = torch.randint(-MAX_BANDS, MAX_BANDS + 1, (n, 1), generator=self.generator)
@@ -65,6 +65,6 @@ class WindowPairs:
         return x[each, rows[:, :, None], columns[:, None, :]]
 
 
-def _mixed(x: Tensor, other: Tensor) -> Tensor:
+def mixture(x: Tensor, other: Tensor) -> Tensor:
     """Return windows in which other windows are audible 6 dB quieter; levels are in dB."""
     return 10 * torch.log10(10 ** (x / 10) + 0.25 * 10 ** (other / 10))

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from features.common.files import replacing, validate_regular_file, validate_stored
+from features.common.files import digest, replacing, validate_regular_file, validate_stored
 
 
 class Encoder(NamedTuple):
@@ -24,12 +24,16 @@ class Encoder(NamedTuple):
     params: Mapping[str, Any]
     state: Mapping[str, Tensor]
 
+    def digest(self) -> str:
+        """Return a digest of the weights."""
+        return digest(*(part for name, x in self.state.items() for part in (name, x.numpy())))
 
-def write_weights(file: Path, content: Mapping[str, Any]) -> None:
-    """Write tensors and plain values to a file."""
+
+def write_weights(file: Path, content: Mapping[str, Any], *, unique: bool = True) -> None:
+    """Write tensors and plain values to a file; `unique` is that of `replacing`."""
     stored = io.BytesIO()  # if torch wrote the file itself, a full disk would not raise OSError
     torch.save(dict(content), stored)
-    with replacing(file, unique=True) as temporary:
+    with replacing(file, unique=unique) as temporary:
         temporary.write_bytes(stored.getvalue())
 
 

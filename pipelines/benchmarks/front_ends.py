@@ -11,14 +11,13 @@ from threadpoolctl import threadpool_limits
 from features.frames.frames import Frames
 from features.frames.spectral import SpectralSettings
 from pipelines.benchmarks.recording_peers import Entry
-from pipelines.core.cli import training_parser
 from pipelines.core.task import Task
-from pipelines.core.train import finish
+from pipelines.core.train import default_arguments, finish
 from pipelines.members.gru import GRU, GRUScorer
 
 N_DEVIATIONS = 1.5  # above the mean level of a band, from which the gate is open
 SMOOTHING = (2.0, 2.0)  # standard deviation of the smoothed gate, in frames and bands
-CLOSED = -20.0  # dB that a closed gate takes away
+CLOSED = -20.0  # gain of a closed gate, dB
 
 
 def pcen(frames: Frames, frame_rate: float) -> np.ndarray:
@@ -49,7 +48,14 @@ def spectral_gating(frames: Frames) -> np.ndarray:
     return frames.levels + CLOSED * (1 - gate)
 
 
-class PCENScorer(GRUScorer):
+class OtherFrontEnd(GRUScorer):
+    """The networks on other inputs than those of the members."""
+
+    def inputs_digest(self) -> str:
+        return type(self).__name__
+
+
+class PCENScorer(OtherFrontEnd):
     """The networks on per-channel energy normalisation."""
 
     def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
@@ -57,15 +63,15 @@ class PCENScorer(GRUScorer):
         return super().inputs(replace(frames, levels=levels), starts, length)
 
 
-class GatedScorer(GRUScorer):
+class GatedScorer(OtherFrontEnd):
     """The networks on levels with spectral gating."""
 
     def inputs(self, frames: Frames, starts: np.ndarray, length: int) -> np.ndarray:
         return super().inputs(replace(frames, levels=spectral_gating(frames)), starts, length)
 
 
-def front_ends(task: Task) -> Iterator[Entry]:
-    """Yield the scores of the GRU on each front end."""
+def compare_front_ends(task: Task, *flags: str) -> Iterator[Entry]:
+    """Yield the scores of the GRU on each front end; `flags` are those of its command."""
     for name, scorer in (
         ("gru, background subtraction", GRUScorer),
         ("gru, PCEN", PCENScorer),
@@ -73,9 +79,7 @@ def front_ends(task: Task) -> Iterator[Entry]:
     ):
         member = GRU()
         member.scorer = scorer
-        parser = training_parser("")
-        member.add_flags(parser)
-        args = parser.parse_args(["--seed", str(task.seed), "--jobs", str(task.jobs)])
+        args = default_arguments(member, task, *flags)
         own = replace(task, results=task.results / "front_ends")
         with threadpool_limits(1, user_api="blas"):
             cross_fit = member.cross_fit(own, args)

@@ -1,7 +1,7 @@
 """Training with a share of the boxes of a data set."""
 
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,11 +11,10 @@ from threadpoolctl import threadpool_limits
 
 from features.data.dataset import Dataset
 from models.folds import make_folds
-from pipelines.core.cli import training_parser
 from pipelines.core.member import SelfTrainingMember, member_class
 from pipelines.core.self_training import self_train
 from pipelines.core.task import Task
-from pipelines.core.train import Trained, finish
+from pipelines.core.train import Trained, default_arguments, finish
 
 BOXES_ONLY, SELF_TRAINING = "boxes only", "self-training"
 
@@ -26,14 +25,14 @@ class CurveSettings:
 
     Attributes
     ----------
-    n_seeds : number of repetitions, each with other boxes and folds.
+    seeds : seeds of the repetitions, each with other boxes and folds.
     n_rounds : rounds of self-training; 0 for none.
-    pretrained : encoders to start networks from.
+    pretrained : files of encoders to start networks from, by the name of the variant.
     """
 
-    n_seeds: int
+    seeds: Sequence[int]
     n_rounds: int
-    pretrained: Sequence[Path]
+    pretrained: Mapping[str, Path]
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ def scores_of_shares(
     """
     for name in members:
         for share in shares:
-            for seed in range(settings.n_seeds):
+            for seed in settings.seeds:
                 own = replace(
                     task,
                     dataset=with_share(task.dataset, share, seed),
@@ -105,9 +104,7 @@ def _variants(name: str, task: Task, settings: CurveSettings) -> Iterator[tuple[
     """Yield the name and the result of each way to train a member."""
     member = member_class(name)()
     assert isinstance(member, SelfTrainingMember)
-    parser = training_parser("")
-    member.add_flags(parser)
-    args = parser.parse_args(["--seed", str(task.seed), "--jobs", str(task.jobs)])
+    args = default_arguments(member, task)
     if hasattr(args, "trials"):
         args.trials = 0
     args.self_train = settings.n_rounds
@@ -117,6 +114,6 @@ def _variants(name: str, task: Task, settings: CurveSettings) -> Iterator[tuple[
         yield BOXES_ONLY, finish(member, task, args, cross_fit)
         if settings.n_rounds:
             yield SELF_TRAINING, finish(member, task, args, self_train(member, task, args, cross_fit))
-        for file in settings.pretrained if hasattr(args, "pretrained") else ():
+        for variant, file in settings.pretrained.items():
             args.pretrained = file
-            yield file.stem, finish(member, task, args, member.cross_fit(task, args))
+            yield variant, finish(member, task, args, member.cross_fit(task, args))

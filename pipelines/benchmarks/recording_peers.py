@@ -1,20 +1,22 @@
 """Peers that score whole recordings: multi-label classifiers, openSMILE functionals and MiniRocket."""
 
 import time
-from collections.abc import Callable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
+import pandas as pd
 from sklearn.base import BaseEstimator
 
 from features.columns.statistics import Statistics
-from features.data.audio import file_of
+from features.data.audio import Clip
 from features.frames.frames import Frames
 from features.frames.segments import divide
 from models.folds import out_of_fold, split
 from models.metrics import METRICS
 from models.scoring.aggregation import best_aggregation
-from pipelines.benchmarks.multilabel_peers import multilabel_peers
+from pipelines.benchmarks.multilabel_peers import multilabel_models
 from pipelines.benchmarks.reference_implementations import classical_peers
 from pipelines.core.task import Task
 
@@ -31,7 +33,7 @@ class Entry(NamedTuple):
     n_columns : number of its columns.
     seconds : time of fitting and scoring the models of all folds.
     uncalibrated, oof : (n_train, n_species) out-of-fold scores, before and after calibration.
-    test : (n_test, n_species) scores of the test recordings; None without test labels.
+    test : (n_test, n_species) scores of the test recordings; can be None without test labels.
     """
 
     name: str
@@ -42,10 +44,10 @@ class Entry(NamedTuple):
     test: np.ndarray | None
 
 
-def recording_peers(task: Task) -> Iterator[Entry]:
+def compare_recordings(task: Task) -> Iterator[Entry]:
     """Yield the scores of the peers whose packages are installed."""
     columns = _of_both_splits(task, recording_columns)
-    for name, model in multilabel_peers(task.seed, task.jobs_per_fit).items():
+    for name, model in multilabel_models(task.seed, task.jobs_per_fit).items():
         yield evaluate_recordings(task, f"{name}, recordings", model, columns)
     ridge = classical_peers(task.seed, task.jobs_per_fit)["ridge"]
     for name, table in (("openSMILE functionals", _functionals(task)), ("MiniRocket", _minirocket(task))):
@@ -97,7 +99,7 @@ def _functionals(task: Task) -> Table | None:
         opensmile.FeatureSet.ComParE_2016, opensmile.FeatureLevel.Functionals, num_workers=task.jobs
     )
     train, test = (
-        np.nan_to_num(smile.process_files([file_of(audio) for audio in recordings]).to_numpy())
+        np.nan_to_num(smile.process_files(**_parts(recordings)).to_numpy())
         if recordings
         else np.empty((0, len(smile.column_names)))
         for recordings in (list(task.dataset.train.values()), list(task.dataset.test.values()))
@@ -105,6 +107,15 @@ def _functionals(task: Task) -> Table | None:
     # All segments of a recording that is longer than those of training have the functionals of the whole.
     n_segments = [len(divide(extent.n_frames, task.longest)) for extent in task.extents("test").values()]
     return train, np.repeat(test, n_segments, axis=0)
+
+
+def _parts(recordings: Sequence[Path | Clip]) -> dict[str, Any]:
+    """Return the arguments of openSMILE for recordings that can be clips of a file."""
+    clips = [audio if isinstance(audio, Clip) else Clip(audio, 0.0, np.nan) for audio in recordings]
+    starts, ends = (
+        pd.to_timedelta([getattr(clip, name) for clip in clips], unit="s") for name in ("start", "end")
+    )
+    return {"files": [clip.path for clip in clips], "starts": starts, "ends": ends}
 
 
 def _minirocket(task: Task) -> Table | None:

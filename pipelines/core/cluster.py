@@ -143,9 +143,11 @@ def _validate_seen_by_all(file: Path, remedy: str) -> None:
 def _answers(function: Callable[[], Any]) -> list[tuple[str, Any]]:
     """Return the address of each worker, and what a function returns there, or its exception.
 
-    Workers that are lost meanwhile are left out.
+    Workers that are lost during the call are left out.
     """
-    return [item for item in on_each_worker(function).items() if not isinstance(item[1], OSError)]
+    from distributed.comm import CommClosedError
+
+    return [item for item in on_each_worker(function).items() if not isinstance(item[1], CommClosedError)]
 
 
 def software() -> dict[str, str]:

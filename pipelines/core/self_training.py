@@ -1,12 +1,16 @@
 """Self-training of a member: its scores of windows with unknown labels become labels of its next fit."""
 
 import argparse
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from features.common.errors import UserError
+from features.common.files import digest
+from features.data.audio import source_of
 from models.self_training import MIN_SCORE, QUOTA, TrainingLabels, with_soft_labels
 from pipelines.core.cli import natural
 from pipelines.core.member import CrossFit, SelfTrainingMember
@@ -50,21 +54,37 @@ def self_train(member: SelfTrainingMember, task: Task, args: argparse.Namespace,
     fold, Y = task.fold_of_window, task.labels
     latest, seconds = first, first.seconds
     for number in range(1, args.self_train + 1):
+        started = time.perf_counter()
         outside, mean = [], np.zeros(Y.shape)
         for k, P in enumerate(member.teach(task)):
             outside.append(with_soft_labels(Y, P, fold != k))
             mean += P / task.n_folds
         mean[: len(latest.scores)] = latest.scores
         labels = TrainingLabels(outside, with_soft_labels(Y, mean, np.ones(len(Y), bool)))
+        seconds += time.perf_counter() - started
         latest = member.refit(task, args, labels, number)
         seconds += latest.seconds
-    n_added = int((~np.isnan(labels.whole)).sum() - (~np.isnan(Y)).sum())
-    print(f"self-training: {n_added} soft labels, {int((Y == 1).sum())} windows with a call")
-    settings = {"rounds": args.self_train, "quota": QUOTA, "min_score": MIN_SCORE, "n_soft_labels": n_added}
+    n_added = [int((~np.isnan(of_fold)).sum() - (~np.isnan(Y)).sum()) for of_fold in labels.outside]
+    print(
+        f"self-training: {np.mean(n_added):.0f} soft labels for the model of a fold; {int((Y == 1).sum())} "
+        f"labels of calls"
+    )
     return replace(
         latest,
         seconds=seconds,
-        config={**first.config, **latest.config, "self_training": settings},
+        config={**first.config, **latest.config, "self_training": _settings(task, args.self_train, n_added)},
         metrics={**first.metrics, **latest.metrics},
         note=first.note,
     )
+
+
+def _settings(task: Task, n_rounds: int, n_added: list[int]) -> dict[str, Any]:
+    """Return what the scores depend on, for a run's config.json, and the numbers of soft labels."""
+    unlabelled = [(recording_id, source_of(file)) for recording_id, file in task.unlabelled.items()]
+    return {
+        "rounds": n_rounds,
+        "quota": QUOTA,
+        "min_score": MIN_SCORE,
+        "unlabelled": {"recordings": len(unlabelled), "digest": digest(*unlabelled)},
+        "n_soft_labels": n_added,
+    }

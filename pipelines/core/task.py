@@ -17,7 +17,7 @@ from features.common.files import remove_unfinished
 from features.common.parallel import on_cluster, on_workers, shared
 from features.data.audio import Clip, warn_low_sample_rates
 from features.data.dataset import Dataset, validate_boxes_begin_inside
-from features.data.identity import validate_separate
+from features.data.identity import validate_separate, validate_unlabelled
 from features.data.tables import DatasetError, read_table, validate_values
 from features.frames.frames import Frames
 from features.frames.segments import divide, in_segments
@@ -27,6 +27,7 @@ from features.frames.store import Extent, FrameStore
 from features.frames.windows import WindowSettings, label_windows, window_starts
 from models.folds import make_folds
 from pipelines.core.cli import DEFAULT_FOLDS, open_dataset
+from pipelines.core.cluster import validate_shared_file
 from pipelines.core.evaluation import selection_metric
 from pipelines.core.failed_recordings import write_failed
 from pipelines.core.new_recordings import recordings_of
@@ -106,8 +107,8 @@ class Task:
     def starts(self, split: str) -> list[np.ndarray]:
         """Return the first frame of each window, as one array per segment of a split.
 
-        Each training recording is one segment. A test recording that is longer than all training recordings
-        has several segments; frames count from the start of the segment.
+        Each training recording is one segment. A test or unlabelled recording that is longer than all
+        training recordings has several segments; frames count from the start of the segment.
         """
         return self._starts[split]
 
@@ -311,7 +312,7 @@ def load_task(args: argparse.Namespace) -> Task:
     dataset, results = open_dataset(args)
     store = FrameStore(results / "frames", SpectralSettings())
     # Flags are validated before anything is computed.
-    _validate_window(window, store.settings.frame_rate)
+    validate_window(window, store.settings.frame_rate)
     fold = _folds(dataset, args)
     holdout = _holdout(dataset, args.holdout)
     print(
@@ -329,7 +330,7 @@ def load_task(args: argparse.Namespace) -> Task:
     without_tp = dataset.species_without_tp()
     if without_tp:
         print(f"{len(without_tp)} species have no TP box and cannot be learned: {', '.join(without_tp)}")
-    unlabelled = _unlabelled(args)
+    unlabelled = _unlabelled(args, dataset)
     failed = {
         split: store.compute(recordings, split, args.jobs, strict=args.strict)
         for split, recordings in (
@@ -367,11 +368,13 @@ def load_task(args: argparse.Namespace) -> Task:
     return task
 
 
-def _unlabelled(args: argparse.Namespace) -> dict[str, Path]:
-    """Return the audio file of each unlabelled recording."""
+def _unlabelled(args: argparse.Namespace, dataset: Dataset) -> dict[str, Path]:
+    """Return the audio file of each unlabelled recording; DatasetError if it is a training recording."""
     if not getattr(args, "unlabelled", None):
         return {}
     recordings, _ = recordings_of([args.unlabelled], follow_links=args.follow_links)
+    validate_shared_file(next(iter(recordings.values())))
+    validate_unlabelled(recordings, dataset)
     print(f"{args.unlabelled}: {len(recordings)} unlabelled recordings")
     return recordings
 
@@ -434,7 +437,8 @@ def _validate_boxes_in_two_folds(dataset: Dataset, fold: np.ndarray) -> None:
         )
 
 
-def _validate_window(window: WindowSettings, frame_rate: float) -> None:
+def validate_window(window: WindowSettings, frame_rate: float) -> None:
+    """Raise UserError if a window has fewer than two frames, or a hop has none."""
     length, hop = window.in_frames(frame_rate)
     if length < 2 or hop < 1:
         raise UserError(

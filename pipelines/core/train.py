@@ -39,6 +39,13 @@ def run_training_command(member: Member, description: str) -> None:
     run(lambda args: train_member(member, args), parser, continues=True)
 
 
+def default_arguments(member: Member, task: Task, *flags: str) -> argparse.Namespace:
+    """Return the arguments of a member's command with some flags, and the seed and the jobs of a task."""
+    parser = training_parser("")
+    member.add_flags(parser)
+    return parser.parse_args(["--seed", str(task.seed), "--jobs", str(task.jobs), *flags])
+
+
 def train_member(member: Member, args: argparse.Namespace) -> None:
     """Train a member, write its run and the baselines, and print the leaderboard."""
     if isinstance(member, SelfTrainingMember):

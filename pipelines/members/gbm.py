@@ -192,7 +192,9 @@ class GBM:
         windows = [self._windows.to_teach(k) for k in range(task.n_folds)]
         folds = (self._windows.fold(k, Y, windows[k]) for k, Y in enumerate(self._labels.outside))
         scores = on_workers(partial(Fold.score, model=self._model), ((fold,) for fold in folds), n_jobs=1)
-        for taught, P in zip(windows, tqdm(scores, "teachers", task.n_folds, unit="fold"), strict=True):
+        for taught, P in zip(
+            windows, tqdm(scores, "scores for soft labels", task.n_folds, unit="fold"), strict=True
+        ):
             of_all = np.zeros(task.labels.shape)
             of_all[taught] = P
             yield of_all

@@ -110,7 +110,7 @@ class NetworkMember(ABC):
             )
             for k, Y in enumerate(labels.outside)
         ]
-        pretrained = {name: x.numpy() for name, x in self._encoder.state.items()} if self._encoder else {}
+        pretrained = self._encoder and self._encoder.digest()
         state = digest(
             *(network.get_params(), pretrained, X, *labels.outside),
             *(task.used, task.fold, task.seed),
@@ -124,7 +124,7 @@ class NetworkMember(ABC):
         return CrossFit(
             scores=P,
             seconds=sum(fitted.seconds_ for fitted in self._networks),
-            config={"params": network.get_params(), "pretrained": digest(pretrained) if pretrained else None},
+            config={"params": network.get_params(), "pretrained": pretrained},
             metrics={"loss": [fitted.history_ for fitted in self._networks]},
         )
 
@@ -141,14 +141,14 @@ def add_network_flags(parser: argparse.ArgumentParser, defaults: NetworkClassifi
     parser.add_argument("--epochs", type=positive, default=defaults.epochs, help="number of epochs")
     parser.add_argument(
         "--device",
-        type=_available_device,
+        type=available_device,
         choices=DEVICES,
         default=defaults.device,
         help="device to train on",
     )
 
 
-def _available_device(text: str) -> str:
+def available_device(text: str) -> str:
     """Return a flag's value, which must be a device that exists."""
     if text in DEVICES:
         try:
@@ -178,7 +178,7 @@ class Fit:
     network : the unfitted network.
     file : file of the fitted network; its name is shown with the progress.
     X : (n_windows, ...) inputs of windows.
-    Y : (n_windows, n_species) labels of 1, 0 and nan.
+    Y : (n_windows, n_species) labels from 0 to 1, or nan for unknown.
     rows : (n_windows,) mask of the windows to fit the network on; None for all.
     encoder : pre-trained weights, from which training starts.
     """

@@ -9,13 +9,12 @@ import pandas as pd
 import pytest
 
 from features.columns.statistics import Statistics
-from models.estimators.gru import GRUClassifier
 from models.folds import out_of_fold, split
 from models.metrics import lrap
 from models.scoring.aggregation import best_aggregation
 from pipelines import ablation
 from pipelines.benchmarks import recording_peers
-from pipelines.benchmarks.front_ends import front_ends
+from pipelines.benchmarks.front_ends import compare_front_ends
 from pipelines.benchmarks.multilabel_peers import MLkNN
 from pipelines.core.cli import training_parser
 from pipelines.core.task import Task, load_task
@@ -97,8 +96,8 @@ def test_peers_on_whole_recordings(arguments: Namespace, task: Task, monkeypatch
     table = rng.normal(size=(n_train, 5)), rng.normal(size=(n_test, 5))
     monkeypatch.setattr(recording_peers, "_functionals", lambda _: table)
     monkeypatch.setattr(recording_peers, "_minirocket", lambda _: None)
-    monkeypatch.setattr(recording_peers, "multilabel_peers", lambda *_: {"MLkNN": MLkNN()})
-    monkeypatch.setattr(ablation, "front_ends", lambda _: iter(()))
+    monkeypatch.setattr(recording_peers, "multilabel_models", lambda *_: {"MLkNN": MLkNN()})
+    monkeypatch.setattr(ablation, "compare_front_ends", lambda _: iter(()))
     all_contestants = ablation.contestants
     monkeypatch.setattr(ablation, "contestants", lambda *args: list(all_contestants(*args))[:1])
     arguments = Namespace(**{**vars(arguments), "peers": True})
@@ -115,9 +114,8 @@ def test_peers_on_whole_recordings(arguments: Namespace, task: Task, monkeypatch
     assert rows["oof_uncalibrated"]["MLkNN, recordings"] == pytest.approx(lrap(task.truth, raw), abs=1e-4)
 
 
-def test_front_ends_are_trained_and_scored(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(GRUClassifier, "epochs", 1)
-    entries = list(front_ends(task))
+def test_front_ends_are_trained_and_scored(task: Task) -> None:
+    entries = list(compare_front_ends(task, "--epochs", "1"))
     assert [entry.name for entry in entries] == [
         "gru, background subtraction",
         "gru, PCEN",

@@ -16,6 +16,7 @@ from unittest import mock
 import numpy as np
 import pytest
 from distributed import Client, LocalCluster
+from distributed.comm import CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from features.common.errors import UserError
@@ -151,10 +152,19 @@ def test_worker_with_other_software_is_an_error(
 def test_worker_that_is_lost_meanwhile_is_left_out(
     cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    answers = {"tcp://lost": OSError("Stream is closed"), "tcp://node2": {**software(), "numpy": "0.1"}}
+    answers: dict[str, Any] = {
+        "tcp://lost": CommClosedError("Stream is closed"),
+        "tcp://node2": {**software(), "numpy": "0.1"},
+    }
     monkeypatch.setattr("pipelines.core.cluster.on_each_worker", lambda _: answers)
     with (
         pytest.raises(UserError, match=r"^worker tcp://node2: has numpy 0\.1"),
+        connected(cluster.scheduler_address, pytest.fail),
+    ):
+        pass
+    answers["tcp://node2"] = PermissionError("no access")  # of the function, so the worker is there
+    with (
+        pytest.raises(UserError, match=r"^worker tcp://node2: does not answer \(no access\)"),
         connected(cluster.scheduler_address, pytest.fail),
     ):
         pass

@@ -34,10 +34,10 @@ def test_table_has_the_gain_of_each_variant(data: Path, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     flags = ("--data", data, "--results", tmp_path / "results", "--folds", "2", "--jobs", "1")
     shares = ("--shares", "1", "0.5", "--seeds", "2", "--pretrained", encoder)
-    done = run_command("learning_curve", "gru", "mlp", *flags, *shares)
+    done = run_command("learning_curve", "gru", *flags, *shares)
     assert done.returncode == 0, done.stderr
     table = pd.read_csv(tmp_path / "results" / "learning_curve.csv")
-    assert table["variant"].value_counts().to_dict() == {"boxes only": 4, "self-training": 4, "cola": 2}
+    assert table["variant"].value_counts().to_dict() == {"boxes only": 2, "self-training": 2, "cola": 2}
     assert set(table["seeds"]) == {2}
     assert table[["oof_lrap", "test_lrap"]].notna().all(axis=None)
     base = table[table["variant"] == "boxes only"].set_index(["model", "share"])
@@ -49,3 +49,19 @@ def test_table_has_the_gain_of_each_variant(data: Path, tmp_path: Path) -> None:
         np.testing.assert_allclose(table[f"{split}_gain"], gain, atol=2e-4)
         assert (table[f"{split}_gain_low"] <= table[f"{split}_gain"]).all()
     assert f"{tmp_path / 'results' / 'learning_curve.csv'}" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("flags", "problem"),
+    [
+        (("gru", "cnn", "--pretrained", "a.pt"), "error: --pretrained: an encoder is for one model"),
+        (("gru", "--pretrained", "x/a.pt", "y/a.pt"), "error: --pretrained: two variants have the same name"),
+        (("gru", "--shares", "2"), "2 is not above 0 and at most 1"),
+        (("gru", "--shares", "nan"), "nan is not above 0 and at most 1"),
+        (("spectrum",), "invalid choice: 'spectrum'"),
+    ],
+)
+def test_invalid_flags(data: Path, tmp_path: Path, flags: tuple[str, ...], problem: str) -> None:
+    done = run_command("learning_curve", *flags, "--data", data, "--results", tmp_path)
+    assert done.returncode == 2
+    assert problem in done.stderr

@@ -7,9 +7,14 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 from features.common.files import read_json
+from features.frames.spectral import SpectralSettings
+from features.frames.windows import WindowSettings
+from pipelines import pretrain as pretrain_command
 from tests.conftest import ROOT, error_message, run_command, write_small_dataset
 
 
@@ -74,3 +79,25 @@ def test_recordings_that_cannot_be_read_are_left_out(data: Path, tmp_path: Path)
     assert "error: none of the recordings can be read" in done.stderr
     message = error_message(run_command("pretrain", folder, "--out", folder))
     assert f"{folder}: is a folder; give the name of a file with --out" in message
+
+
+def test_long_recording_is_one_recording_with_each_window_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng, settings, window = np.random.default_rng(0), SpectralSettings(), WindowSettings()
+    soundfile.write(tmp_path / "long.wav", 0.1 * rng.standard_normal(13 * 16_000), 16_000)
+    monkeypatch.setattr(pretrain_command, "SEGMENT", 5.0)
+    found = pretrain_command.sequences(tmp_path / "long.wav", window, settings)
+    assert isinstance(found, np.ndarray)
+    # Segments of 0 to 5, 5 to 10 and 8 to 13 s; windows before 10 s are not repeated.
+    assert found.shape == (9 + 9 + 5, 25, 64)
+
+
+@pytest.mark.parametrize("flags", [("--window", "0.02"), ("--device", "tpu")])
+def test_invalid_flags_are_errors_before_recordings_are_read(
+    data: Path, tmp_path: Path, flags: tuple
+) -> None:
+    done = run_command("pretrain", data / "train", "--out", tmp_path / "a.pt", *flags)
+    assert done.returncode == 2
+    assert "error: " in done.stderr
+    assert "Traceback" not in done.stderr

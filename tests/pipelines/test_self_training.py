@@ -65,9 +65,10 @@ def test_scores_become_labels(command: str, data: Path, unlabelled: Path, tmp_pa
         assert run.oof.scores.shape == (6, 3)
         assert run.test is not None
         if extra:
-            assert config["self_training"]["n_soft_labels"] > 0
+            assert sum(config["self_training"]["n_soft_labels"]) > 0
             assert config["self_training"]["rounds"] == 1
-            assert f"self-training: {config['self_training']['n_soft_labels']} soft labels" in output
+            assert config["self_training"]["unlabelled"]["recordings"] == (3 if name == "more" else 0)
+            assert "soft labels for the model of a fold" in output
     assert "self_training" not in read_json(tmp_path / "none" / command / "config.json")
     assert f"{unlabelled}: 4 unlabelled recordings" in output
     failed = pd.read_csv(tmp_path / "more" / "failed_recordings.csv")
@@ -109,7 +110,7 @@ def test_labels_of_a_fold_do_not_affect_its_scores(data: Path, tmp_path: Path) -
     for name, dataset in (("before", task.dataset), ("after", other)):
         member, own = GRU(), replace(task, dataset=dataset, results=tmp_path / name)
         result = self_train(member, own, args, member.cross_fit(own, args))
-        assert result.config["self_training"]["n_soft_labels"] > 0
+        assert min(result.config["self_training"]["n_soft_labels"]) > 0
         scores.append(result.scores)
     same = (scores[0] == scores[1]).all(axis=1)
     np.testing.assert_array_equal(same, task.per_window(task.fold) == 0)
@@ -118,6 +119,24 @@ def test_labels_of_a_fold_do_not_affect_its_scores(data: Path, tmp_path: Path) -
 def test_unlabelled_recordings_need_self_training(data: Path, unlabelled: Path, tmp_path: Path) -> None:
     done = run_command("gru", "--data", data, "--results", tmp_path, "--unlabelled", unlabelled)
     assert f"--unlabelled {unlabelled}: only self-training uses it; add --self-train 1" in error_message(done)
+
+
+def test_training_recordings_are_not_unlabelled(data: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "unlabelled" / "other_name.flac"
+    copy.parent.mkdir()
+    shutil.copyfile(data / "train" / "a1.flac", copy)
+    flags = (
+        "--data",
+        data,
+        "--results",
+        tmp_path / "results",
+        "--self-train",
+        "1",
+        "--unlabelled",
+        copy.parent,
+    )
+    message = error_message(run_command("gru", *flags))
+    assert f"{copy}: has the same audio as the training recording 'a1', which is used without this" in message
 
 
 def test_members_on_whole_recordings_have_no_such_flag(data: Path, tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from models.estimators.cnn import CNNClassifier
 from models.estimators.gru import GRUClassifier
 from models.estimators.network import NetworkClassifier
 from models.estimators.pretraining import Pretraining, read_encoder
-from models.estimators.pretraining_losses import HEADS, COLAHead, TripletHead
-from models.estimators.pretraining_pairs import MIN_SHIFT, NEAR, WindowPairs
+from models.estimators.pretraining_losses import HEADS, MARGIN, COLAHead, TripletHead
+from models.estimators.pretraining_pairs import MAX_BANDS, MIN_SHIFT, NEAR, NOISE, WindowPairs, mixture
 from models.estimators.weights import read_weights, write_weights
 
 N_RECORDINGS, N_BANDS = 12, 16
@@ -93,8 +93,10 @@ def test_interrupted_fit_continues_exactly(tmp_path: Path, loss: str) -> None:
     whole.save(tmp_path / "whole.pt")
     continued.save(tmp_path / "continued.pt")
     assert (tmp_path / "whole.pt").read_bytes() == (tmp_path / "continued.pt").read_bytes()
-    other = Pretraining(network=networks()[0], loss=loss, epochs=1, batch_size=32, random_state=1)
-    assert len(other.fit(X, n_windows, checkpoint=checkpoint).history_) == 1  # not that of another seed
+    other, calls = pretraining(), []
+    other.random_state = 1
+    other.fit(X, n_windows, on_epoch=calls.append, checkpoint=checkpoint)
+    assert len(calls) == 4  # it does not continue that of another seed
     checkpoint.write_bytes(b"damaged")
     with pytest.raises(UserError, match=r"a\.unfinished: not a valid checkpoint .*; remove the file"):
         pretraining().fit(X, n_windows, checkpoint=checkpoint)
@@ -117,6 +119,49 @@ def test_positives_are_other_windows_of_the_same_recording() -> None:
             assert (distance[counts[recording[own]] > 2 * MIN_SHIFT] >= MIN_SHIFT).all()
     everywhere = pairs._shifted(torch.arange(16, 56), torch.ones(40).long(), torch.full((40,), NEAR))
     assert set(((everywhere - torch.arange(16, 56)) % 40).tolist()) == set(range(1, NEAR + 1))
+
+
+def test_positives_of_triplets_are_changed_anchors() -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(5, 3, (40, 10, 16)).astype(np.float32)
+    pairs = WindowPairs(torch.from_numpy(X), np.array([20, 20]), torch.Generator().manual_seed(0))
+    x = torch.from_numpy(X)
+    noise = (pairs._noisy(x) - x).numpy()
+    np.testing.assert_allclose(noise.std(axis=(0, 1)), NOISE * X.std(axis=(0, 1)), rtol=0.15)
+    inner = slice(MAX_BANDS, -MAX_BANDS)  # bands at the edges are repeated
+    for shifted, original in zip(pairs._translated(x).numpy(), X, strict=True):
+        candidates = [
+            np.roll(original, (t, b), axis=(0, 1))[:, inner]
+            for t in range(10)
+            for b in range(-MAX_BANDS, MAX_BANDS + 1)
+        ]
+        assert any(np.array_equal(shifted[:, inner], candidate) for candidate in candidates)
+    mixed = mixture(x, torch.zeros_like(x))
+    np.testing.assert_allclose(mixed, 10 * np.log10(10 ** (X / 10) + 0.25), rtol=1e-4)
+    found = pairs.positives(torch.arange(40), "triplets").numpy()
+    assert found.shape == X.shape
+    assert np.isfinite(found).all()
+    is_neighbour = np.array([[np.array_equal(p, other) for other in X] for p in found])
+    assert 2 < is_neighbour.sum() < 20
+    for anchor, other in zip(*np.nonzero(is_neighbour), strict=True):
+        assert 1 <= (other - anchor) % 20 <= NEAR or other == anchor
+
+
+def test_negatives_of_triplets_are_of_other_recordings() -> None:
+    head = TripletHead(2, 2)
+    head.project = torch.nn.Identity()  # type: ignore[assignment]
+    angle = torch.tensor([0.0, 3.1, 0.5, 1.0])
+    anchor = torch.stack([angle.cos(), angle.sin()], dim=1)
+    positive, recording = anchor.roll(0), torch.tensor([0, 0, 1, 2])
+    distance = 2 - 2 * torch.cos(angle[:, None] - angle)
+    nearest = torch.stack([distance[0, 2], distance[1, 3], distance[2, 0], distance[3, 2]])
+    expected = (MARGIN - nearest).relu().mean()
+    torch.testing.assert_close(head(anchor, positive, recording), expected, rtol=1e-4, atol=1e-4)
+    # No other recording is further away than the positive: the furthest of them, not the own recording.
+    far = head(anchor[:3], -anchor[:3], torch.tensor([0, 0, 1]))
+    furthest = torch.stack([distance[0, 2], distance[1, 2], distance[2, [0, 1]].max()])
+    torch.testing.assert_close(far, (4 - furthest + MARGIN).mean(), rtol=1e-4, atol=1e-4)
+    assert head(anchor, positive, torch.zeros(4)) == 0
 
 
 def test_losses_prefer_similar_pairs() -> None:
@@ -153,11 +198,13 @@ def test_encoder_file_is_read_and_foreign_ones_are_refused(tmp_path: Path) -> No
     content = read_weights(file)
     content["state"]["mean"][:] = np.nan
     write_weights(tmp_path / "nan.pt", content)
-    with pytest.raises(UserError, match=r"nan\.pt: its weights are not finite; run pretrain\.py again"):
+    with pytest.raises(UserError, match=r"nan\.pt: its weights are not finite; run pretrain\.py with another seed"):
         read_encoder(tmp_path / "nan.pt", gru, N_BANDS)
+    content["state"]["mean"] = "text"
+    write_weights(tmp_path / "value.pt", content)
     fits[0].save(tmp_path / "fold0.pt")
     (tmp_path / "text.pt").write_text("no weights")
-    for name in ("fold0", "text", "missing"):
+    for name in ("fold0", "text", "value", "missing"):
         with pytest.raises(UserError, match=rf"{name}\.pt: not an encoder that pretrain\.py wrote \("):
             read_encoder(tmp_path / f"{name}.pt", gru, N_BANDS)
 

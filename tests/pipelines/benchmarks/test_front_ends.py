@@ -11,7 +11,7 @@ from pipelines.members.gru import GRUScorer
 
 @pytest.fixture(scope="module")
 def frames() -> Frames:
-    """Return noise with a call in bands 10 to 12, and the same recording 20 dB louder as log-mel levels."""
+    """Return noise with a call in bands 10 to 12."""
     log_mel = np.random.default_rng(0).normal(-60, 1, (400, 64)).astype(np.float32)
     log_mel[200:220, 10:13] += 30
     return Frames.of(log_mel, contrast=np.zeros((400, 7), np.float32))

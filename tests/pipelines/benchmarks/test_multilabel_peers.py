@@ -12,7 +12,7 @@ from pipelines.benchmarks.multilabel_peers import (
     LabelPowerset,
     MLkNN,
     RAkEL,
-    multilabel_peers,
+    multilabel_models,
 )
 
 
@@ -25,7 +25,7 @@ def examples(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return X, Y
 
 
-@pytest.mark.parametrize("model", multilabel_peers(0, 1).values(), ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("model", multilabel_models(0, 1).values(), ids=lambda m: type(m).__name__)
 def test_peers_learn(model: BaseEstimator) -> None:
     (X, Y), (X_new, Y_new) = examples(300, 0), examples(200, 1)
     P = model.fit(X, Y).predict_proba(X_new)
