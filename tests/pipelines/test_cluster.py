@@ -78,6 +78,20 @@ def test_results_are_those_of_one_job(
     assert not (tmp_path / "cluster" / "parts").exists()
 
 
+@pytest.mark.parametrize(("command", "flags"), [("gbm", ("--trials", "0")), ("gru", ("--epochs", "30"))])
+def test_self_training_gives_the_files_of_one_job(
+    cluster: LocalCluster, small_dataset: Path, tmp_path: Path, command: str, flags: tuple[str, ...]
+) -> None:
+    (small_dataset / "train_labels.csv").unlink()
+    extra = {"one": ("--jobs", "1"), "cluster": ("--scheduler", cluster.scheduler_address)}
+    for name, own in extra.items():
+        data = ("--data", small_dataset, "--results", tmp_path / name, "--folds", "3")
+        done = run_command(command, *data, *flags, "--self-train", "1", *own)
+        assert done.returncode == 0, done.stderr
+    expected, found = (kill_cluster.files(tmp_path / name) for name in extra)
+    assert expected == found
+
+
 def test_killed_worker_and_killed_command_change_nothing(cluster: LocalCluster, tmp_path: Path) -> None:
     killed = {"gbm": "worker", "predict": "client"}
     kill_cluster.write_whole(tmp_path, killed, seconds=4.0, n_recordings=24)

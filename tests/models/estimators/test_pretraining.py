@@ -198,7 +198,9 @@ def test_encoder_file_is_read_and_foreign_ones_are_refused(tmp_path: Path) -> No
     content = read_weights(file)
     content["state"]["mean"][:] = np.nan
     write_weights(tmp_path / "nan.pt", content)
-    with pytest.raises(UserError, match=r"nan\.pt: its weights are not finite; run pretrain\.py with another seed"):
+    with pytest.raises(
+        UserError, match=r"nan\.pt: its weights are not finite; run pretrain\.py with another seed"
+    ):
         read_encoder(tmp_path / "nan.pt", gru, N_BANDS)
     content["state"]["mean"] = "text"
     write_weights(tmp_path / "value.pt", content)
