@@ -4,6 +4,7 @@ They are for complete labels, so that an unknown species counts as absent. Trohi
 them on music, "Multi-label classification of music into emotions".
 """
 
+import warnings
 from collections.abc import Callable
 from typing import Self
 
@@ -41,7 +42,9 @@ class LabelPowerset(BinaryRelevance):
     def fit(self, X: np.ndarray, Y: np.ndarray) -> Self:
         self.sets_, of_row = np.unique(Y == 1, axis=0, return_inverse=True)
         if len(self.sets_) > 1:
-            self.classifier_ = clone(self.estimator).fit(X, of_row.ravel())
+            with warnings.catch_warnings():  # many sets occur only once
+                warnings.filterwarnings("ignore", "The number of unique classes", UserWarning)
+                self.classifier_ = clone(self.estimator).fit(X, of_row.ravel())
         return self
 
     def predict_proba(self, X: np.ndarray) -> np.ndarray:

@@ -27,7 +27,9 @@ def arguments(trained: tuple[Path, Path], tmp_path_factory: pytest.TempPathFacto
     parser = training_parser("")
     parser.add_argument("--peers", action="store_true")
     results = tmp_path_factory.mktemp("results")
-    return parser.parse_args(["--data", str(trained[0]), "--results", str(results), "--folds", "2"])
+    return parser.parse_args(
+        ["--data", str(trained[0]), "--results", str(results), "--folds", "2", "--jobs", "1"]
+    )
 
 
 @pytest.fixture(scope="module")

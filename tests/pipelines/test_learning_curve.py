@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 
 from features.data.dataset import load_dataset
+from pipelines.benchmarks import label_shares
 from pipelines.benchmarks.label_shares import with_share
+from pipelines.core.train import default_arguments
 from tests.conftest import run_command, write_small_dataset
 
 
@@ -28,7 +30,12 @@ def test_share_of_the_boxes_is_random_and_keeps_each_species(data: Path) -> None
     assert len({tuple(one.tp.index) for one in few}) > 1
 
 
-def test_table_has_the_gain_of_each_variant(data: Path, tmp_path: Path) -> None:
+def test_table_has_the_gain_of_each_variant(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        label_shares, "default_arguments", lambda *args: default_arguments(*args, "--epochs", "1")
+    )
     encoder = tmp_path / "cola.pt"
     done = run_command("pretrain", data / "train", "--out", encoder, "--epochs", "1", "--jobs", "1")
     assert done.returncode == 0, done.stderr

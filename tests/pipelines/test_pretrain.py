@@ -54,7 +54,7 @@ def test_networks_start_from_the_encoder(data: Path, tmp_path: Path, model: str,
 def test_killed_command_continues_to_the_same_file(data: Path, tmp_path: Path) -> None:
     flags = (str(data / "train"), "--epochs", "30", "--jobs", "1", "--out")
     command = [sys.executable, str(ROOT / "pipelines" / "pretrain.py"), *flags]
-    subprocess.run([*command, str(tmp_path / "whole.pt")], check=True, capture_output=True)
+    assert run_command("pretrain", *flags, tmp_path / "whole.pt").returncode == 0
     killed, checkpoint = tmp_path / "killed.pt", tmp_path / "killed.pt.unfinished"
     with subprocess.Popen([*command, str(killed)], stderr=subprocess.DEVNULL) as process:
         while not checkpoint.exists() and process.poll() is None:
@@ -62,7 +62,8 @@ def test_killed_command_continues_to_the_same_file(data: Path, tmp_path: Path) -
         process.send_signal(signal.SIGKILL)
     assert checkpoint.exists()
     assert not killed.exists()
-    done = subprocess.run([*command, str(killed)], check=True, capture_output=True, text=True)
+    done = run_command("pretrain", *flags, killed)
+    assert done.returncode == 0, done.stderr
     assert "killed.pt: encoder for" in done.stdout
     assert killed.read_bytes() == (tmp_path / "whole.pt").read_bytes()
     assert not checkpoint.exists()

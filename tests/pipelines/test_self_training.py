@@ -19,15 +19,15 @@ from tests.conftest import error_message, run_command, tone, write_small_dataset
 
 FLAGS = {
     "gbm": ("--trials", "0"),
-    "mlp": ("--epochs", "30"),
-    "gru": ("--epochs", "30"),
+    "mlp": ("--epochs", "20"),
+    "gru": ("--epochs", "12"),
 }
 
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a data set in which most of each call has no box, and without train_labels.csv."""
-    root = write_small_dataset(tmp_path_factory.mktemp("self") / "small", seconds=6.0)
+    root = write_small_dataset(tmp_path_factory.mktemp("self") / "small", seconds=4.0)
     (root / "train_labels.csv").unlink()
     return root
 
@@ -84,7 +84,7 @@ def test_scores_become_labels(command: str, data: Path, unlabelled: Path, tmp_pa
 def test_interrupted_rounds_continue_to_the_same_files(data: Path, tmp_path: Path) -> None:
     train("gru", data, tmp_path / "whole", "--self-train", "2")
     networks = sorted((tmp_path / "whole" / "checkpoints" / "gru").rglob("*.pt"))
-    assert len(networks) == 9
+    assert len(networks) == 9  # of three folds, before and in each round
     killed = shutil.copytree(tmp_path / "whole", tmp_path / "killed")
     for path in networks[4:]:  # as if the command had been killed in the first round
         (killed / path.relative_to(tmp_path / "whole")).unlink()
@@ -100,7 +100,7 @@ def test_labels_of_a_fold_do_not_affect_its_scores(data: Path, tmp_path: Path) -
     GRU().add_flags(parser)
     flags = ["--data", str(data), "--results", str(tmp_path), "--folds", "3", "--jobs", "1", *FLAGS["gru"]]
     args = parser.parse_args(flags)
-    args.self_train = 2
+    args.self_train = 1
     task = load_task(args)
     in_fold = np.array(list(task.dataset.train))[task.fold == 0]
     tp = task.dataset.tp

@@ -25,7 +25,19 @@ def examples(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     return X, Y
 
 
-@pytest.mark.parametrize("model", multilabel_models(0, 1).values(), ids=lambda m: type(m).__name__)
+KINDS = [BinaryRelevance, LabelPowerset, RAkEL, Chains]
+
+
+def test_peers_have_forests() -> None:
+    models = multilabel_models(seed=0, n_jobs=1)
+    assert [type(model) for model in models.values()] == [*KINDS, MLkNN]
+    (X, Y), (X_new, _) = examples(60, 0), examples(5, 1)
+    assert models["label powerset"].fit(X, Y).predict_proba(X_new).shape == (5, 7)
+
+
+@pytest.mark.parametrize(
+    "model", [*(kind(LogisticRegression()) for kind in KINDS), MLkNN()], ids=lambda m: type(m).__name__
+)
 def test_peers_learn(model: BaseEstimator) -> None:
     (X, Y), (X_new, Y_new) = examples(300, 0), examples(200, 1)
     P = model.fit(X, Y).predict_proba(X_new)
@@ -35,7 +47,7 @@ def test_peers_learn(model: BaseEstimator) -> None:
     assert P[Y_new == 1].mean() > P[Y_new != 1].mean() + 0.2
 
 
-@pytest.mark.parametrize("kind", [BinaryRelevance, LabelPowerset, RAkEL, Chains])
+@pytest.mark.parametrize("kind", KINDS)
 def test_species_that_are_never_or_always_present(kind: type[BinaryRelevance]) -> None:
     X, Y = examples(60, 0)
     Y[:, 0], Y[:, 1] = np.nan, 1
