@@ -53,7 +53,10 @@ def main(args: argparse.Namespace) -> None:
         with replacing(task.results / "learning_curve.csv") as temporary:
             pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.4f")
         latest = row(key, lrap, seed=task.seed)
-        print(", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in latest.items()))
+        print(
+            ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in latest.items()),
+            flush=True,
+        )
     print(f"\n{task.results / 'learning_curve.csv'}")
 
 
