@@ -39,7 +39,7 @@ def main(args: argparse.Namespace) -> None:
     validate_encoders(args)
     task = load_task(args)
     lrap: dict[tuple[Any, ...], dict[str, list[np.ndarray]]] = {}
-    rows: list[dict[str, Any]] = []
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     settings = CurveSettings(
         range(args.seed, args.seed + args.seeds),
         args.self_train,
@@ -49,12 +49,11 @@ def main(args: argparse.Namespace) -> None:
         key = (one.member, one.share, one.variant)
         for split, truth, P in splits(one, task):
             lrap.setdefault(key, {}).setdefault(split, []).append(lrap_per_recording(truth, P))
-        rows = [row(key, lrap, seed=task.seed) for key in lrap]
+        rows[key] = row(key, lrap, seed=task.seed)
         with replacing(task.results / "learning_curve.csv") as temporary:
-            pd.DataFrame(rows).to_csv(temporary, index=False, float_format="%.4f")
-        latest = row(key, lrap, seed=task.seed)
+            pd.DataFrame(rows.values()).to_csv(temporary, index=False, float_format="%.4f")
         print(
-            ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in latest.items()),
+            ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[key].items()),
             flush=True,
         )
     print(f"\n{task.results / 'learning_curve.csv'}")

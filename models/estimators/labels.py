@@ -15,7 +15,7 @@ def check_labels(Y: np.ndarray | None, n_windows: int) -> np.ndarray:
     Raises
     ------
     ValueError
-        Y is None, does not have this shape, or contains values below 0 or above 1.
+        Y is missing, has another shape, or contains values below 0 or above 1.
     """
     if Y is None:
         raise ValueError(

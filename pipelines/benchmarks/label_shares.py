@@ -43,14 +43,12 @@ class Scored:
     ----------
     member : name of the member.
     share : share of the boxes.
-    seed : seed of the member and of the choice of boxes.
     variant : how it was trained: `BOXES_ONLY`, `SELF_TRAINING`, or the name of a file with an encoder.
     oof, test : (n_recordings, n_species) scores; `test` is None without test recordings.
     """
 
     member: str
     share: float
-    seed: int
     variant: str
     oof: np.ndarray
     test: np.ndarray | None
@@ -97,7 +95,7 @@ def scores_of_shares(
                     seed=seed,
                 )
                 for variant, trained in _variants(name, own, settings):
-                    yield Scored(name, share, seed, variant, trained.oof, trained.test)
+                    yield Scored(name, share, variant, trained.oof, trained.test)
 
 
 def _variants(name: str, task: Task, settings: CurveSettings) -> Iterator[tuple[str, Trained]]:
