@@ -34,10 +34,21 @@ DIFFERENT = ("metrics.json", "manifest.json", "leaderboard.csv", "history.csv", 
 
 
 @contextmanager
-def local_cluster(n_workers: int = 2) -> Iterator[LocalCluster]:
-    """Yield a cluster of processes on this machine, with one thread each."""
+def local_cluster(n_workers: int = 2, beside: LocalCluster | None = None) -> Iterator[LocalCluster]:
+    """Yield a cluster of processes on this machine, with one thread each.
+
+    Parameters
+    ----------
+    n_workers : number of workers.
+    beside : another cluster, whose event loop is used. A thread for another loop must start within 10 s,
+        which a busy machine can fail to do.
+    """
     with LocalCluster(
-        n_workers=n_workers, threads_per_worker=1, processes=True, dashboard_address=":0"
+        n_workers=n_workers,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=":0",
+        loop=None if beside is None else beside.loop,
     ) as cluster:
         yield cluster
 

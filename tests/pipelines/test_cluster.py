@@ -139,10 +139,10 @@ def test_scheduler_that_does_not_answer_is_an_error(
         assert reason in error_message(run_command("predict", trained[0] / "train", *flags))
 
 
-def test_cluster_without_workers_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_without_workers_is_an_error(cluster: LocalCluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipelines.core.cluster.CONNECT", 0.5)
     with (
-        kill_cluster.local_cluster(n_workers=0) as empty,
+        kill_cluster.local_cluster(n_workers=0, beside=cluster) as empty,
         pytest.raises(UserError, match=r"has no worker; start one with 'dask worker tcp://"),
         connected(empty.scheduler_address, pytest.fail),
     ):
@@ -197,10 +197,10 @@ def test_folder_that_workers_do_not_see_is_an_error(
             validate_shared_file(tmp_path / "missing.wav")
 
 
-def test_lost_workers_end_a_command(tmp_path: Path) -> None:
+def test_lost_workers_end_a_command(cluster: LocalCluster) -> None:
     """All workers are gone, and none comes back."""
     lost: list[str] = []
-    with kill_cluster.local_cluster() as started:
+    with kill_cluster.local_cluster(beside=cluster) as started:
         ended = threading.Event()
         with (
             Client(started, set_as_default=False) as client,
@@ -214,8 +214,8 @@ def test_lost_workers_end_a_command(tmp_path: Path) -> None:
     assert lost == ["--scheduler tcp://x: has no worker any more; run the same command again to continue"]
 
 
-def test_lost_scheduler_ends_a_command() -> None:
-    with kill_cluster.local_cluster(n_workers=1) as started:
+def test_lost_scheduler_ends_a_command(cluster: LocalCluster) -> None:
+    with kill_cluster.local_cluster(n_workers=1, beside=cluster) as started:
         threading.Timer(2.0, started.close).start()
         with (
             pytest.raises(UserError, match="the connection was lost; run the same command again to continue"),
