@@ -2,7 +2,7 @@
 
 Each share of the boxes is a random draw from the TP boxes and from the FP boxes of each species.
 train_labels.csv is not used in training. Out-of-fold scores are compared with the truth of all boxes, or of
-train_labels.csv.
+train_labels.csv. After an interruption, the same command continues.
 """
 
 import sys
@@ -120,4 +120,4 @@ if __name__ == "__main__":
     parser.add_argument(
         "--pretrained", type=Path, nargs="*", default=[], metavar="FILE", help="encoders of pretrain.py"
     )
-    run(main, parser)
+    run(main, parser, continues=True)

@@ -1,17 +1,21 @@
 """Training with a share of the boxes of a data set."""
 
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from threadpoolctl import threadpool_limits
 
+from features.common.errors import UserError
+from features.common.files import digest, read_arrays, replacing, sha256, write_arrays
 from features.data.dataset import Dataset
+from features.data.identity import data_identity
 from models.folds import make_folds
-from pipelines.core.member import SelfTrainingMember, member_class
+from pipelines.core.cluster import software
+from pipelines.core.member import CrossFit, SelfTrainingMember, member_class
 from pipelines.core.self_training import self_train
 from pipelines.core.task import Task
 from pipelines.core.train import Trained, default_arguments, finish
@@ -78,12 +82,16 @@ def scores_of_shares(
 ) -> Iterator[Scored]:
     """Yield scores of members trained with shares of the boxes, in each variant.
 
+    The scores are stored in the results folder. After an interruption, the same call continues, as long as
+    the data, the settings, this software and its libraries are the same.
+
     Parameters
     ----------
     task : task of the whole data set.
     members : names of the members.
     shares : shares of the boxes.
     """
+    state = digest(task.config(), data_identity(task.dataset), software())
     for name in members:
         for share in shares:
             for seed in settings.seeds:
@@ -94,24 +102,54 @@ def scores_of_shares(
                     fold=make_folds(task.truth, task.dataset.groups, task.n_folds, seed=seed),
                     seed=seed,
                 )
-                for variant, trained in _variants(name, own, settings):
-                    yield Scored(name, share, variant, trained.oof, trained.test)
+                for variant, identity, train in _variants(name, own, settings):
+                    file = own.results / f"{digest(state, name, share, seed, identity)}.npz"
+                    if not file.exists():
+                        trained = train()
+                        arrays = {"oof": trained.oof, "test": trained.test}
+                        file.parent.mkdir(parents=True, exist_ok=True)
+                        with replacing(file) as temporary:
+                            write_arrays(temporary, [(k, P) for k, P in arrays.items() if P is not None])
+                    stored = _stored(file)
+                    yield Scored(name, share, variant, stored["oof"], stored.get("test"))
 
 
-def _variants(name: str, task: Task, settings: CurveSettings) -> Iterator[tuple[str, Trained]]:
-    """Yield the name and the result of each way to train a member."""
+def _stored(file: Path) -> dict[str, np.ndarray]:
+    """Return the scores in a file."""
+    try:
+        return read_arrays(file)
+    except ValueError as error:
+        raise UserError(f"{file}: {error}; remove it, and run the command again") from error
+
+
+def _variants(
+    name: str, task: Task, settings: CurveSettings
+) -> Iterator[tuple[str, str, Callable[[], Trained]]]:
+    """Yield the name of each way to train a member, its settings as text, and a function that does it."""
     member = member_class(name)()
     assert isinstance(member, SelfTrainingMember)
     args = default_arguments(member, task)
     if hasattr(args, "trials"):
         args.trials = 0
     args.self_train = settings.n_rounds
-    shutil.rmtree(task.results, ignore_errors=True)
-    with threadpool_limits(1, user_api="blas"):
-        cross_fit = member.cross_fit(task, args)
-        yield BOXES_ONLY, finish(member, task, args, cross_fit)
-        if settings.n_rounds:
-            yield SELF_TRAINING, finish(member, task, args, self_train(member, task, args, cross_fit))
-        for variant, file in settings.pretrained.items():
-            args.pretrained = file
-            yield variant, finish(member, task, args, member.cross_fit(task, args))
+
+    @cache
+    def from_boxes() -> CrossFit:
+        return member.cross_fit(task, args)
+
+    def from_scores() -> CrossFit:
+        return self_train(member, task, args, from_boxes())
+
+    def from_encoder(file: Path) -> CrossFit:
+        args.pretrained = file
+        return member.cross_fit(task, args)
+
+    def trained(cross_fit: Callable[[], CrossFit]) -> Trained:
+        with threadpool_limits(1, user_api="blas"):
+            return finish(member, task, args, cross_fit())
+
+    yield BOXES_ONLY, "", partial(trained, from_boxes)
+    if settings.n_rounds:
+        yield SELF_TRAINING, f"rounds {settings.n_rounds}", partial(trained, from_scores)
+    for variant, file in settings.pretrained.items():
+        yield variant, f"encoder {sha256(file)}", partial(trained, partial(from_encoder, file))

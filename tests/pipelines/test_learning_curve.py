@@ -57,6 +57,18 @@ def test_table_has_the_gain_of_each_variant(
         assert (table[f"{split}_gain_low"] <= table[f"{split}_gain"]).all()
     assert f"{tmp_path / 'results' / 'learning_curve.csv'}" in done.stdout
 
+    def fails(*_: object) -> None:
+        raise AssertionError("is trained again")
+
+    monkeypatch.setattr(label_shares, "finish", fails)
+    content = (tmp_path / "results" / "learning_curve.csv").read_bytes()
+    done = run_command("learning_curve", "gru", *flags, *shares)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "results" / "learning_curve.csv").read_bytes() == content
+    damaged = next((tmp_path / "results" / "learning_curve").glob("*.npz"))
+    damaged.write_bytes(b"no scores")
+    assert f"error: {damaged}: " in run_command("learning_curve", "gru", *flags, *shares).stderr
+
 
 @pytest.mark.parametrize(
     ("flags", "problem"),
