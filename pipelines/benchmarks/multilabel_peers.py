@@ -146,7 +146,7 @@ class MLkNN(BaseEstimator):
 
 def multilabel_models(seed: int, n_jobs: int) -> dict[str, BaseEstimator]:
     """Return multi-label classifiers by name, with random forests wherever they need a classifier."""
-    forest = RandomForestClassifier(300, min_samples_leaf=2, random_state=seed, n_jobs=n_jobs)
+    forest = RandomForestClassifier(min_samples_leaf=2, random_state=seed, n_jobs=n_jobs)
     kinds: dict[str, Callable[[BaseEstimator], BaseEstimator]] = {
         "binary relevance": BinaryRelevance,
         "label powerset": LabelPowerset,
