@@ -32,6 +32,7 @@ class Slow(BaseEstimator):
         self.seconds = seconds
 
     def fit(self, X: np.ndarray, Y: np.ndarray) -> "Slow":
+        print("fit", flush=True)
         time.sleep(self.seconds)
         return self
 
