@@ -51,34 +51,29 @@ def train(command: str, data: Path, results: Path, *extra: str | Path) -> str:
 @pytest.mark.parametrize("command", FLAGS)
 def test_scores_become_labels(command: str, data: Path, unlabelled: Path, tmp_path: Path) -> None:
     scores = {}
-    for name, extra in {
-        "none": (),
-        "self": ("--self-train", "1"),
-        "more": ("--self-train", "1", "--unlabelled", unlabelled),
-    }.items():
-        output = train(command, data, tmp_path / name, *extra)
-        run, config = (
-            read_run(tmp_path / name / command),
-            read_json(tmp_path / name / command / "config.json"),
-        )
+    for name, extra in {"self": (), "more": ("--unlabelled", unlabelled)}.items():
+        output = train(command, data, tmp_path / name, "--self-train", "1", *extra)
+        run = read_run(tmp_path / name / command)
+        config = read_json(tmp_path / name / command / "config.json")["self_training"]
         scores[name] = run.oof.scores
         assert run.oof.scores.shape == (6, 3)
         assert run.test is not None
-        if extra:
-            assert sum(config["self_training"]["n_soft_labels"]) > 0
-            assert config["self_training"]["rounds"] == 1
-            assert config["self_training"]["unlabelled"]["recordings"] == (3 if name == "more" else 0)
-            assert "soft labels for the model of a fold" in output
-    assert "self_training" not in read_json(tmp_path / "none" / command / "config.json")
+        assert sum(config["n_soft_labels"]) > 0
+        assert config["rounds"] == 1
+        assert config["unlabelled"]["recordings"] == (3 if name == "more" else 0)
+        assert "soft labels for the model of a fold" in output
     assert f"{unlabelled}: 4 unlabelled recordings" in output
     failed = pd.read_csv(tmp_path / "more" / "failed_recordings.csv")
     assert failed[["recording_id", "split"]].to_numpy().tolist() == [["damaged", "unlabelled"]]
-    assert not np.array_equal(scores["none"], scores["self"])
     assert not np.array_equal(scores["self"], scores["more"])
     done = run_command(
         "predict", data / "test", "--model", tmp_path / "more" / command, "--out", tmp_path / "o"
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_default_is_no_self_training(trained: tuple[Path, Path]) -> None:
+    assert "self_training" not in read_json(trained[1] / "gbm" / "config.json")
 
 
 def test_interrupted_rounds_continue_to_the_same_files(data: Path, tmp_path: Path) -> None:
