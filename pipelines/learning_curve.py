@@ -60,12 +60,15 @@ def main(args: argparse.Namespace) -> None:
 
 
 def validate_encoders(args: argparse.Namespace) -> None:
-    """Raise UserError if encoders are given for several models, or with names that are not distinct."""
+    """Raise UserError if an encoder is missing, several models share one, or two have the same name."""
     names = [BOXES_ONLY, SELF_TRAINING, *(file.stem for file in args.pretrained)]
     if args.pretrained and len(args.members) > 1:
         raise UserError("--pretrained: an encoder is for one model; run the command for each model")
     if len(set(names)) < len(names):
         raise UserError(f"--pretrained: two variants have the same name ({', '.join(names)}); rename files")
+    for file in args.pretrained:
+        if not file.is_file():
+            raise UserError(f"--pretrained {file}: does not exist; write it with pretrain.py")
 
 
 def share(text: str) -> float:

@@ -48,7 +48,7 @@ def local_cluster(n_workers: int = 2, beside: LocalCluster | None = None) -> Ite
         threads_per_worker=1,
         processes=True,
         dashboard_address=":0",
-        loop=None if beside is None else beside.loop,
+        loop=beside.loop if beside is not None else None,
     ) as cluster:
         yield cluster
 

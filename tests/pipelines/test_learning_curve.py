@@ -75,6 +75,7 @@ def test_table_has_the_gain_of_each_variant(
     [
         (("gru", "cnn", "--pretrained", "a.pt"), "error: --pretrained: an encoder is for one model"),
         (("gru", "--pretrained", "x/a.pt", "y/a.pt"), "error: --pretrained: two variants have the same name"),
+        (("gru", "--pretrained", "missing.pt"), "error: --pretrained missing.pt: does not exist; write it"),
         (("gru", "--shares", "2"), "2 is not above 0 and at most 1"),
         (("gru", "--shares", "nan"), "nan is not above 0 and at most 1"),
         (("spectrum",), "invalid choice: 'spectrum'"),
