@@ -20,7 +20,7 @@ from distributed.comm import CommClosedError
 from distributed.diagnostics.plugin import SchedulerPlugin
 
 from features.common.errors import UserError
-from features.common.files import remove_unfinished, replacing
+from features.common.files import read_json, remove_unfinished, replacing
 from features.common.parallel import SharedArray, on_workers, shared
 from pipelines.core.cluster import (
     _watch,
@@ -30,7 +30,7 @@ from pipelines.core.cluster import (
     validate_shared_folder,
 )
 from tests import kill_cluster
-from tests.conftest import FLAGS, ROOT, error_message, run_command
+from tests.conftest import ROOT, error_message, run_command, write_small_dataset
 
 
 class Workers(SchedulerPlugin):
@@ -50,46 +50,40 @@ def cluster() -> Iterator[LocalCluster]:
         yield started
 
 
-def test_results_are_those_of_one_job(
-    cluster: LocalCluster, trained: tuple[Path, Path], tmp_path: Path
-) -> None:
-    data, whole = trained
-    results, scheduler = tmp_path / "results", ("--scheduler", cluster.scheduler_address)
+def test_results_are_those_of_one_job(cluster: LocalCluster, tmp_path: Path) -> None:
+    """Training with a study and self-training, the blend, and prediction."""
+    data = write_small_dataset(tmp_path / "data", seconds=4.0)
+    (data / "train_labels.csv").unlink()  # its labels leave nothing to self-training
+    training = {"gbm": ("--trials", "1"), "gru": ("--epochs", "12"), "blend": ()}
     used = Workers()
     cluster.scheduler.add_plugin(used)
-    for command, flags in FLAGS.items():
-        extra = () if command == "blend" else scheduler
-        done = run_command(command, "--data", data, "--results", results, *flags, *extra)
+    runs = {"one": ("--jobs", "1"), "cluster": ("--scheduler", cluster.scheduler_address)}
+    for name, own in runs.items():
+        results = tmp_path / name / "results"
+        for command, flags in training.items():
+            extra = () if command == "blend" else ("--folds", "3", "--self-train", "1", *own)
+            done = run_command(command, "--data", data, "--results", results, *flags, *extra)
+            assert done.returncode == 0, done.stderr
+        flags = ("--model", results / "blend", "--out", tmp_path / name / "out", "--per-recording")
+        done = run_command("predict", data / "train", *flags, "--recall", "0.9", *own)
         assert done.returncode == 0, done.stderr
-    expected, found = kill_cluster.files(whole), kill_cluster.files(results)
+    expected, found = (kill_cluster.files(tmp_path / name) for name in runs)
     different = [name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name)]
-    assert different == ["blend/config.json"]  # it has the ids of the members, which depend on seconds
-    assert {"gbm/oof.npz", "gru/test.npz", "blend/oof.npz"} < found.keys()
+    assert different == [
+        "results/blend/config.json"
+    ]  # it has the ids of the members, which depend on seconds
+    assert {
+        "results/gbm/oof.npz",
+        "results/gru/test.npz",
+        "results/blend/oof.npz",
+        "out/scores.csv",
+    } < found.keys()
+    for command in ("gbm", "gru"):
+        config = read_json(results / command / "config.json")
+        assert min(config["self_training"]["n_soft_labels"]) > 0
+    assert not (tmp_path / "cluster" / "out" / "parts").exists()
     assert len(used.addresses) == 2
     assert len(set(kill_cluster.worker_processes(cluster))) == 2
-
-    for out, extra in (("one", ("--jobs", "1")), ("cluster", scheduler)):
-        flags = ("--model", whole / "blend", "--out", tmp_path / out, "--per-recording", "--recall", "0.9")
-        done = run_command("predict", data / "train", *flags, *extra)
-        assert done.returncode == 0, done.stderr
-    expected, found = kill_cluster.files(tmp_path / "one"), kill_cluster.files(tmp_path / "cluster")
-    assert expected == found
-    assert "scores.csv" in found
-    assert not (tmp_path / "cluster" / "parts").exists()
-
-
-@pytest.mark.parametrize(("command", "flags"), [("gbm", ("--trials", "0")), ("gru", ("--epochs", "30"))])
-def test_self_training_gives_the_files_of_one_job(
-    cluster: LocalCluster, small_dataset: Path, tmp_path: Path, command: str, flags: tuple[str, ...]
-) -> None:
-    (small_dataset / "train_labels.csv").unlink()
-    extra = {"one": ("--jobs", "1"), "cluster": ("--scheduler", cluster.scheduler_address)}
-    for name, own in extra.items():
-        data = ("--data", small_dataset, "--results", tmp_path / name, "--folds", "3")
-        done = run_command(command, *data, *flags, "--self-train", "1", *own)
-        assert done.returncode == 0, done.stderr
-    expected, found = (kill_cluster.files(tmp_path / name) for name in extra)
-    assert expected == found
 
 
 def test_killed_worker_and_killed_command_change_nothing(cluster: LocalCluster, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ def test_networks_start_from_the_encoder(data: Path, tmp_path: Path, model: str,
 
 
 def test_killed_command_continues_to_the_same_file(data: Path, tmp_path: Path) -> None:
-    flags = (str(data / "train"), "--epochs", "30", "--jobs", "1", "--out")
+    flags = (str(data / "train"), "--epochs", "10", "--jobs", "1", "--out")
     command = [sys.executable, str(ROOT / "pipelines" / "pretrain.py"), *flags]
     assert run_command("pretrain", *flags, tmp_path / "whole.pt").returncode == 0
     killed, checkpoint = tmp_path / "killed.pt", tmp_path / "killed.pt.unfinished"
