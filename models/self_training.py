@@ -17,8 +17,8 @@ from typing import Self
 
 import numpy as np
 
-QUOTA = 1.0  # soft labels of a species, as a multiple of its windows with a call
-MIN_SCORE = 0.5  # lowest score that becomes a soft label
+QUOTA = 2.0  # soft labels of a species, as a multiple of its windows with a call
+MIN_SCORE = 0.3  # lowest score that becomes a soft label
 
 
 @dataclass(frozen=True)
@@ -60,7 +60,7 @@ def with_soft_labels(
     --------
     >>> Y = np.array([[1.0], [np.nan], [np.nan], [np.nan], [0.0]])
     >>> P = np.array([[0.9], [0.7], [0.8], [0.1], [0.9]])
-    >>> with_soft_labels(Y, P, np.ones(5, bool)).ravel().tolist()
+    >>> with_soft_labels(Y, P, np.ones(5, bool), quota=1.0).ravel().tolist()
     [1.0, nan, 0.8, nan, 0.0]
     """
     soft, below_one = Y.copy(), np.nextafter(Y.dtype.type(1), Y.dtype.type(0))  # 1 would be a known call

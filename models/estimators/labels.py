@@ -35,7 +35,8 @@ def label_weights(Y: np.ndarray, weak_negative_weight: float) -> np.ndarray:
 
     A known or soft label has weight 1. So has an unknown one in a window with a call of another species: few
     species call within the same second, and these labels teach a model to tell species apart. All other
-    unknown labels have the weight `weak_negative_weight`.
+    unknown labels have the weight `weak_negative_weight`. A soft label is a call with its probability, so
+    the weight is between these two.
 
     Parameters
     ----------
@@ -44,11 +45,11 @@ def label_weights(Y: np.ndarray, weak_negative_weight: float) -> np.ndarray:
 
     Examples
     --------
-    >>> label_weights(np.array([[1, np.nan], [0, np.nan]]), 0.1).tolist()
-    [[1.0, 1.0], [1.0, 0.1]]
+    >>> label_weights(np.array([[1, np.nan], [0, np.nan], [0.5, np.nan]]), 0.1).round(2).tolist()
+    [[1.0, 1.0], [1.0, 0.1], [1.0, 0.55]]
     """
-    has_call = (Y == 1).any(axis=1, keepdims=True)
-    return np.where(np.isnan(Y) & ~has_call, weak_negative_weight, 1.0)
+    call = np.nan_to_num(Y).max(axis=1, keepdims=True)
+    return np.where(np.isnan(Y), call + (1 - call) * weak_negative_weight, 1.0)
 
 
 def constant_log_odds(y: np.ndarray, weak_negative_weight: float) -> float | None:

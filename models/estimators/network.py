@@ -270,17 +270,18 @@ def weak_bce(logits: Tensor, labels: Tensor, weak_negative_weight: float) -> Ten
     logits : (batch, n_species) log odds.
     labels : (batch, n_species) labels from 0 to 1, or nan for unknown.
     weak_negative_weight : weight of an unknown label in a window without a known call. In a window with one,
-        the weight is at least `CALL_WINDOW_WEIGHT`.
+        the weight is at least `CALL_WINDOW_WEIGHT`. A soft label is a call with its probability.
 
     Returns
     -------
     scalar Tensor
         The loss is summed over species and averaged over the batch.
     """
-    has_call = (labels == 1).any(dim=1, keepdim=True)
-    in_call_window = max(weak_negative_weight, CALL_WINDOW_WEIGHT)
-    weight = torch.where(labels.isnan(), torch.where(has_call, in_call_window, weak_negative_weight), 1.0)
-    loss = nn.functional.binary_cross_entropy_with_logits(logits, labels.nan_to_num(0.0), reduction="none")
+    targets = labels.nan_to_num(0.0)
+    call = targets.amax(dim=1, keepdim=True)
+    of_unknown = call * max(weak_negative_weight, CALL_WINDOW_WEIGHT) + (1 - call) * weak_negative_weight
+    weight = torch.where(labels.isnan(), of_unknown, 1.0)
+    loss = nn.functional.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     return (loss * weight).sum() / len(labels)
 
 

@@ -19,8 +19,8 @@ from tests.conftest import error_message, run_command, tone, write_small_dataset
 
 FLAGS = {
     "gbm": ("--trials", "0"),
-    "mlp": ("--epochs", "20"),
-    "gru": ("--epochs", "12"),
+    "mlp": ("--epochs", "10"),
+    "gru": ("--epochs", "5"),
 }
 
 
