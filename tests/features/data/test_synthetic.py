@@ -14,6 +14,7 @@ from features.data.synthetic import CALLS, KINDS, SyntheticSettings, confusers, 
 from tests.conftest import load
 
 SMALL = SyntheticSettings(n_train=16, n_test=6, duration=12.0, n_train_sites=4, n_test_sites=2)
+FEW = replace(SMALL, n_train=4, n_test=2, duration=8.0)
 
 
 def hashes(root: Path) -> dict[str, str]:
@@ -23,21 +24,19 @@ def hashes(root: Path) -> dict[str, str]:
 
 
 def test_content_depends_on_the_seed_but_not_on_the_number_of_threads(tmp_path: Path) -> None:
-    few = replace(SMALL, n_train=6, n_test=2)
-    one = hashes(write_dataset(tmp_path / "one", 1, few))
-    two = hashes(write_dataset(tmp_path / "two", 2, few))
-    other = hashes(write_dataset(tmp_path / "other", 2, replace(few, seed=1)))
+    one = hashes(write_dataset(tmp_path / "one", 1, FEW))
+    two = hashes(write_dataset(tmp_path / "two", 2, FEW))
+    other = hashes(write_dataset(tmp_path / "other", 2, replace(FEW, seed=1)))
     assert one == two
     assert one["train/train0000.flac"] != other["train/train0000.flac"]
 
 
 def test_data_set_is_written_again_only_if_settings_change(tmp_path: Path) -> None:
-    few = replace(SMALL, n_train=6, n_test=2)
-    root = write_dataset(tmp_path / "data", 1, few)
+    root = write_dataset(tmp_path / "data", 1, FEW)
     times = {path: path.stat().st_mtime_ns for path in root.rglob("*")}
-    write_dataset(root, 1, few)
+    write_dataset(root, 1, FEW)
     assert {path: path.stat().st_mtime_ns for path in root.rglob("*")} == times
-    write_dataset(root, 1, replace(few, n_train=5))
+    write_dataset(root, 1, replace(FEW, n_train=5))
     assert len(load_dataset(root).train) == 5
 
 

@@ -179,7 +179,7 @@ def test_defaults_rank_as_well_as_extra_trees_in_small_tables() -> None:
     for seed in range(3):
         X, Y = make_multilabel_classification(700, n_features=20, random_state=seed)
         (X, X_test), (Y, Y_test) = np.split(X, 2), np.split(Y.astype(float), 2)
-        forest = ExtraTreesClassifier(500, random_state=seed).fit(X, Y)
+        forest = ExtraTreesClassifier(200, random_state=seed).fit(X, Y)
         P = np.column_stack([p[:, 1] for p in forest.predict_proba(X_test)])
         peer.append(lrap(Y_test, P))
         ours.append(lrap(Y_test, OneVsRestGBM(random_state=seed).fit(X, Y).predict_proba(X_test)))
