@@ -17,7 +17,7 @@ from models.estimators.pretraining_losses import HEADS
 from models.estimators.pretraining_pairs import WindowPairs
 from models.estimators.weights import Encoder, read_weights, short_reason, write_weights
 
-VERSION = 1  # increase it when the same parameters and windows give another encoder
+VERSION = 2  # increase it when the same parameters and windows give another encoder
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -27,7 +27,8 @@ class Pretraining:
     COLA compares two windows of the same recording, which do not overlap if it is long enough, with windows
     of other recordings. A triplet has a window, a positive and a window of another recording. The positive
     is, at random, the window with noise, shifted in time and frequency, mixed with another window, or a
-    neighbour in time.
+    neighbour in time; the first window of a recording is a neighbour of its last. The features of a window
+    are the mean over its steps; [1]_ takes the maximum.
 
     Parameters
     ----------

@@ -66,5 +66,7 @@ class WindowPairs:
 
 
 def mixture(x: Tensor, other: Tensor) -> Tensor:
-    """Return windows in which other windows are audible 6 dB quieter; levels are in dB."""
-    return 10 * torch.log10(10 ** (x / 10) + 0.25 * 10 ** (other / 10))
+    """Return windows in which other windows are audible with a quarter of their energy; levels are in dB."""
+    power, added = 10 ** (x / 10), 10 ** (other / 10)
+    ratio = power.sum(dim=(1, 2), keepdim=True) / added.sum(dim=(1, 2), keepdim=True)
+    return 10 * torch.log10(power + 0.25 * ratio * added)

@@ -136,8 +136,12 @@ def test_positives_of_triplets_are_changed_anchors() -> None:
             for b in range(-MAX_BANDS, MAX_BANDS + 1)
         ]
         assert any(np.array_equal(shifted[:, inner], candidate) for candidate in candidates)
-    mixed = mixture(x, torch.zeros_like(x))
-    np.testing.assert_allclose(mixed, 10 * np.log10(10 ** (X / 10) + 0.25), rtol=1e-4)
+    power = 10 ** (mixture(x, x.flip(0) + 20).double() / 10)  # a louder window is not louder in the mixture
+    own, other = 10 ** (x.double() / 10), 10 ** (x.flip(0).double() / 10)
+    added = power - own
+    torch.testing.assert_close(added.sum(dim=(1, 2)), 0.25 * own.sum(dim=(1, 2)), rtol=1e-4, atol=0)
+    shares = (each / each.sum(dim=(1, 2), keepdim=True) for each in (added, other))
+    torch.testing.assert_close(*shares, rtol=1e-3, atol=1e-5)
     found = pairs.positives(torch.arange(40), "triplets").numpy()
     assert found.shape == X.shape
     assert np.isfinite(found).all()
