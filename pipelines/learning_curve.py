@@ -19,6 +19,7 @@ import pandas as pd
 
 from features.common.errors import UserError
 from features.common.files import replacing
+from models.estimators.pretraining import read_encoder
 from models.metrics import bootstrap_interval, lrap_per_recording
 from pipelines.benchmarks.label_shares import (
     BOXES_ONLY,
@@ -30,7 +31,9 @@ from pipelines.benchmarks.label_shares import (
 from pipelines.core.cli import natural, positive, run, training_parser
 from pipelines.core.member import member_class
 from pipelines.core.task import Task, load_task
+from pipelines.core.train import default_arguments
 from pipelines.members import MEMBERS
+from pipelines.members.networks import NetworkMember
 
 SHARES = (1.0, 0.5, 0.25, 0.1)
 
@@ -38,6 +41,10 @@ SHARES = (1.0, 0.5, 0.25, 0.1)
 def main(args: argparse.Namespace) -> None:
     validate_encoders(args)
     task = load_task(args)
+    for file in args.pretrained:  # before the first training, which takes long
+        member = member_class(args.members[0])()
+        assert isinstance(member, NetworkMember)
+        read_encoder(file, member.network(default_arguments(member, task)), task.store.settings.n_mels)
     lrap: dict[tuple[Any, ...], dict[str, list[np.ndarray]]] = {}
     rows: dict[tuple[Any, ...], dict[str, Any]] = {}
     settings = CurveSettings(
@@ -50,23 +57,33 @@ def main(args: argparse.Namespace) -> None:
         for split, truth, P in splits(one, task):
             lrap.setdefault(key, {}).setdefault(split, []).append(lrap_per_recording(truth, P))
         rows[key] = row(key, lrap, seed=task.seed)
-        with replacing(task.results / "learning_curve.csv") as temporary:
-            pd.DataFrame(rows.values()).to_csv(temporary, index=False, float_format="%.4f")
+        table = [found for (member, *_), found in rows.items() if member == one.member]
+        with replacing(table_file(task, one.member)) as temporary:
+            pd.DataFrame(table).to_csv(temporary, index=False, float_format="%.4f")
         print(
             ", ".join(f"{k} {v:.3f}" if isinstance(v, float) else f"{k} {v}" for k, v in rows[key].items()),
             flush=True,
         )
-    print(f"\n{task.results / 'learning_curve.csv'}")
+    print()
+    for name in args.members:
+        print(table_file(task, name))
+
+
+def table_file(task: Task, member: str) -> Path:
+    """Return the file for the table of a member."""
+    return task.results / f"learning_curve_{member}.csv"
 
 
 def validate_encoders(args: argparse.Namespace) -> None:
-    """Raise UserError if an encoder is missing, several models share one, or two have the same name."""
+    """Raise UserError if an encoder is missing or for no model or several, or two have the same name."""
     names = [BOXES_ONLY, SELF_TRAINING, *(file.stem for file in args.pretrained)]
     if args.pretrained and len(args.members) > 1:
         raise UserError("--pretrained: an encoder is for one model; run the command for each model")
     if len(set(names)) < len(names):
         raise UserError(f"--pretrained: two variants have the same name ({', '.join(names)}); rename files")
     for file in args.pretrained:
+        if not issubclass(member_class(args.members[0]), NetworkMember):
+            raise UserError(f"--pretrained: {args.members[0]} does not start from an encoder; leave it out")
         if not file.is_file():
             raise UserError(f"--pretrained {file}: does not exist; write it with pretrain.py")
 

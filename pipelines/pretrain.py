@@ -82,9 +82,10 @@ def main(args: argparse.Namespace) -> None:
             progress.update(len(pretraining.history_) - progress.n)
             progress.set_postfix(loss=f"{loss:.3f}")
 
-        n_windows = np.array([len(part) for part in parts])
+        n_windows, X = np.array([len(part) for part in parts]), np.concatenate(parts)
+        parts.clear()  # frees half of the memory
         with one_torch_thread():  # so that the result does not depend on the number of cores
-            pretraining.fit(np.concatenate(parts), n_windows, on_epoch=show, checkpoint=checkpoint)
+            pretraining.fit(X, n_windows, on_epoch=show, checkpoint=checkpoint)
     pretraining.save(args.out)
     checkpoint.unlink(missing_ok=True)
     print(f"{args.out}: encoder for python pipelines/{args.model}.py --pretrained {args.out}")

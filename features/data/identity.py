@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from features.common.files import digest
-from features.data.audio import Clip, source_of
+from features.data.audio import Clip, file_of, source_of
 from features.data.dataset import BOX_COLUMNS, Dataset
 from features.data.tables import DatasetError
 
@@ -85,9 +85,10 @@ def _validate_none_in(
     recordings: Mapping[str, Path | Clip], training: Mapping[str, Path | Clip], why: str
 ) -> None:
     """Raise DatasetError if a recording has the same audio as a training recording."""
-    known = {source_of(audio): recording_id for recording_id, audio in training.items()}
+    # Of a clip, the whole file counts: other parts of it are from the same place and time.
+    known = {source_of(file_of(audio)): recording_id for recording_id, audio in training.items()}
     for audio in recordings.values():
-        same = known.get(source_of(audio))
+        same = known.get(source_of(file_of(audio)))
         if same is not None:
             raise DatasetError(f"{audio}: has the same audio as the training recording '{same}', {why}")
 

@@ -107,7 +107,10 @@ class Pretraining:
             There are fewer than two recordings with two windows.
         """
         if (n_windows > 1).sum() < 2:
-            raise UserError("pre-training needs at least two recordings that are longer than a window")
+            raise UserError(
+                "pre-training needs at least two recordings that are longer than a window; add recordings, "
+                "or cut a long one into parts"
+            )
         device = resolve_device(self.network.device)
         state = digest(VERSION, self._params(), X, n_windows)
         torch.manual_seed(self.random_state)
@@ -189,10 +192,15 @@ def read_encoder(file: Path, network: NetworkClassifier, n_bands: int) -> Encode
         ) from error
     expected = network.make_net(torch.zeros(n_bands), torch.ones(n_bands), torch.full((1,), 0.5))
     shapes = {name: tuple(x.shape) for name, x in expected.encoder_state().items()}
-    if kind != type(network).__name__ or found != shapes:
+    if kind != type(network).__name__:
         raise UserError(
-            f"{file}: encoder of a {kind} with other layers or bands, but this is a {type(network).__name__} "
-            f"on {n_bands} bands; run pretrain.py for this model and these settings"
+            f"{file}: encoder of a {kind}, but this model is a {type(network).__name__}; run pretrain.py "
+            f"with the --model that is trained here"
+        )
+    if found != shapes:
+        raise UserError(
+            f"{file}: its layers or bands are not those of this model with {n_bands} bands; pretrain.py uses "
+            f"the default kind of layers, so leave out --cell or --arch"
         )
     if not is_finite:
         raise UserError(f"{file}: its weights are not finite; run pretrain.py with another seed")

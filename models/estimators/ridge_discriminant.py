@@ -59,9 +59,9 @@ class RidgeDiscriminant(BaseEstimator):
         Penalty on the squared coefficients of the standardised features.
     weak_negative_weight : float
         Weight of an unknown label, which counts as a negative. The ridge regression needs one weight per
-        window: it is 1 if any label of the window is known. A window with one species is therefore a full
-        negative for the other species, even if their labels are unknown. This separates species from each
-        other.
+        window: it is 1 if any label of the window is known or soft. A window with one species is therefore a
+        full negative for the other species, even if their labels are unknown. This separates species from
+        each other.
 
     Attributes
     ----------

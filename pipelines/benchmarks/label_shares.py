@@ -13,11 +13,12 @@ from features.common.errors import UserError
 from features.common.files import digest, read_arrays, replacing, sha256, write_arrays
 from features.data.dataset import Dataset
 from features.data.identity import data_identity
+from features.data.tables import DatasetError
 from models.folds import make_folds
 from pipelines.core.cluster import software
 from pipelines.core.member import CrossFit, SelfTrainingMember, member_class
 from pipelines.core.self_training import self_train
-from pipelines.core.task import Task
+from pipelines.core.task import Task, validate_boxes_in_two_folds
 from pipelines.core.train import Trained, default_arguments, finish
 
 BOXES_ONLY, SELF_TRAINING = "boxes only", "self-training"
@@ -90,28 +91,42 @@ def scores_of_shares(
     task : task of the whole data set.
     members : names of the members.
     shares : shares of the boxes.
+
+    Raises
+    ------
+    UserError
+        A share of the boxes is too small for cross-validation, or stored scores cannot be read.
     """
     state = digest(task.config(), data_identity(task.dataset), software())
+    drawn = {(share, seed): _with_share(task, share, seed) for share in shares for seed in settings.seeds}
     for name in members:
-        for share in shares:
-            for seed in settings.seeds:
-                own = replace(
-                    task,
-                    dataset=with_share(task.dataset, share, seed),
-                    results=task.results / "learning_curve",
-                    fold=make_folds(task.truth, task.dataset.groups, task.n_folds, seed=seed),
-                    seed=seed,
-                )
-                for variant, identity, train in _variants(name, own, settings):
-                    file = own.results / f"{digest(state, name, share, seed, identity)}.npz"
-                    if not file.exists():
-                        trained = train()
-                        arrays = {"oof": trained.oof, "test": trained.test}
-                        file.parent.mkdir(parents=True, exist_ok=True)
-                        with replacing(file) as temporary:
-                            write_arrays(temporary, [(k, P) for k, P in arrays.items() if P is not None])
-                    stored = _stored(file)
-                    yield Scored(name, share, variant, stored["oof"], stored.get("test"))
+        for (share, seed), own in drawn.items():
+            for variant, identity, train in _variants(name, own, settings):
+                file = own.results / f"{digest(state, name, share, seed, identity)}.npz"
+                if not file.exists():
+                    trained = train()
+                    arrays = {"oof": trained.oof, "test": trained.test}
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    with replacing(file) as temporary:
+                        write_arrays(temporary, [(k, P) for k, P in arrays.items() if P is not None])
+                stored = _stored(file)
+                yield Scored(name, share, variant, stored["oof"], stored.get("test"))
+
+
+def _with_share(task: Task, share: float, seed: int) -> Task:
+    """Return a task with a share of the boxes; UserError if one fold has all TP boxes."""
+    own = replace(
+        task,
+        dataset=with_share(task.dataset, share, seed),
+        results=task.results / "learning_curve",
+        fold=make_folds(task.truth, task.dataset.groups, task.n_folds, seed=seed),
+        seed=seed,
+    )
+    try:
+        validate_boxes_in_two_folds(own.dataset, own.fold)
+    except DatasetError as error:
+        raise UserError(f"{share:g} of the boxes, seed {seed}: {error}, or give a larger share") from error
+    return own
 
 
 def _stored(file: Path) -> dict[str, np.ndarray]:

@@ -387,7 +387,7 @@ def _folds(dataset: Dataset, args: argparse.Namespace) -> np.ndarray:
         n_folds = min(DEFAULT_FOLDS, max(len(np.unique(dataset.groups)), 2))
     fold = make_folds(truth, dataset.groups, n_folds, seed=args.seed)
     _validate_contrast(dataset, truth)
-    _validate_boxes_in_two_folds(dataset, fold)
+    validate_boxes_in_two_folds(dataset, fold)
     return fold
 
 
@@ -425,7 +425,7 @@ def _validate_contrast(dataset: Dataset, truth: np.ndarray) -> None:
         )
 
 
-def _validate_boxes_in_two_folds(dataset: Dataset, fold: np.ndarray) -> None:
+def validate_boxes_in_two_folds(dataset: Dataset, fold: np.ndarray) -> None:
     """Raise DatasetError if one fold has all TP boxes, because its model would be trained without any."""
     ids = dataset.tp["recording_id"].unique()
     folds = pd.Series(fold, index=list(dataset.train))[ids]

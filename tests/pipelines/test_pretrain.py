@@ -47,6 +47,9 @@ def test_networks_start_from_the_encoder(data: Path, tmp_path: Path, model: str,
     other = {"gru": "cnn", "cnn": "gru"}[model]
     done = run_command(other, *flags, "--results", tmp_path / "other", "--pretrained", file)
     assert f"{file}: encoder of a " in error_message(done)
+    done = run_command("learning_curve", other, "--data", data, "--results", tmp_path, "--pretrained", file)
+    assert f"{file}: encoder of a " in done.stderr
+    assert not (tmp_path / "learning_curve").exists()  # nothing was trained before
     predicted = ("predict", data / "test", "--model", tmp_path / "with" / model, "--out", tmp_path / "out")
     assert run_command(*predicted).returncode == 0
 

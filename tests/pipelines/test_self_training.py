@@ -11,10 +11,10 @@ import soundfile
 
 from features.common.files import read_json
 from pipelines.core.cli import training_parser
+from pipelines.core.member import SelfTrainingMember, member_class
 from pipelines.core.runs import read_run
 from pipelines.core.self_training import self_train
 from pipelines.core.task import load_task
-from pipelines.members.gru import GRU
 from tests.conftest import error_message, run_command, tone, write_small_dataset
 
 FLAGS = {
@@ -89,11 +89,12 @@ def test_interrupted_rounds_continue_to_the_same_files(data: Path, tmp_path: Pat
         assert (killed / "gru" / name).read_bytes() == (tmp_path / "whole" / "gru" / name).read_bytes()
 
 
-def test_labels_of_a_fold_do_not_affect_its_scores(data: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FLAGS)
+def test_labels_of_a_fold_do_not_affect_its_scores(data: Path, tmp_path: Path, name: str) -> None:
     """All boxes of the recordings of a fold get another species; only scores of other folds may change."""
     parser = training_parser("")
-    GRU().add_flags(parser)
-    flags = ["--data", str(data), "--results", str(tmp_path), "--folds", "3", "--jobs", "1", *FLAGS["gru"]]
+    member_class(name)().add_flags(parser)
+    flags = ["--data", str(data), "--results", str(tmp_path), "--folds", "3", "--jobs", "1", *FLAGS[name]]
     args = parser.parse_args(flags)
     args.self_train = 1
     task = load_task(args)
@@ -102,8 +103,9 @@ def test_labels_of_a_fold_do_not_affect_its_scores(data: Path, tmp_path: Path) -
     species = np.where(tp["recording_id"].isin(in_fold), (tp["species_id"] + 1) % 3, tp["species_id"])
     other = replace(task.dataset, tp=tp.assign(species_id=species))
     scores = []
-    for name, dataset in (("before", task.dataset), ("after", other)):
-        member, own = GRU(), replace(task, dataset=dataset, results=tmp_path / name)
+    for folder, dataset in (("before", task.dataset), ("after", other)):
+        member, own = member_class(name)(), replace(task, dataset=dataset, results=tmp_path / folder)
+        assert isinstance(member, SelfTrainingMember)
         result = self_train(member, own, args, member.cross_fit(own, args))
         assert min(result.config["self_training"]["n_soft_labels"]) > 0
         scores.append(result.scores)

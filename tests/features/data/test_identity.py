@@ -2,15 +2,16 @@
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from features.data.audio import AudioError, Recording, source_of
+from features.data.audio import AudioError, Clip, Recording, source_of
 from features.data.dataset import load_dataset
-from features.data.identity import data_identity, validate_separate
+from features.data.identity import data_identity, validate_separate, validate_unlabelled
 from features.data.tables import DatasetError
 
 
@@ -73,3 +74,11 @@ def test_test_recording_that_is_a_training_recording_is_named(small_dataset: Pat
         validate_separate(load_dataset(small_dataset))
     (small_dataset / "test_labels.csv").unlink()
     validate_separate(load_dataset(small_dataset))
+
+
+def test_unlabelled_recording_that_has_the_training_clips_is_named(small_dataset: Path) -> None:
+    dataset, long = load_dataset(small_dataset), small_dataset / "train" / "a2.flac"
+    clips = replace(dataset, train={"c0": Clip(long, 0.0, 1.0), "c1": Clip(long, 1.0, 2.0)})
+    validate_unlabelled({"a3": small_dataset / "train" / "a3.flac"}, clips)
+    with pytest.raises(DatasetError, match=r"a2\.flac: has the same audio as the training recording 'c1'"):
+        validate_unlabelled({"a2": long}, clips)

@@ -192,12 +192,18 @@ def test_encoder_file_is_read_and_foreign_ones_are_refused(tmp_path: Path) -> No
     ]
     assert not np.array_equal(fits[0].predict_proba(X), fits[1].predict_proba(X))
     np.testing.assert_array_equal(fits[0].net_.mean.numpy(), encoder.state["mean"].numpy())
-    for network, n_bands in (
-        (cnn, N_BANDS),
-        (gru, 32),
-        (GRUClassifier(hidden_size=4, device="cpu"), N_BANDS),
+    layers = r"encoder\.pt: its layers or bands are not those of this model with {} bands; .*leave out --cell"
+    for network, n_bands, message in (
+        (
+            cnn,
+            N_BANDS,
+            r"encoder\.pt: encoder of a GRUClassifier, but this model is a CNNClassifier; .*--model",
+        ),
+        (gru, 32, layers.format(32)),
+        (GRUClassifier(hidden_size=4, device="cpu"), N_BANDS, layers.format(N_BANDS)),
+        (GRUClassifier(hidden_size=8, cell="LSTM", device="cpu"), N_BANDS, layers.format(N_BANDS)),
     ):
-        with pytest.raises(UserError, match=r"encoder\.pt: encoder of a GRUClassifier with other layers or"):
+        with pytest.raises(UserError, match=message):
             read_encoder(file, network, n_bands)
     content = read_weights(file)
     content["state"]["mean"][:] = np.nan
