@@ -98,7 +98,10 @@ if __name__ == "__main__":
     models = list(network_members())
     parser.add_argument("--model", choices=models, default=models[0], help="model to pre-train")
     parser.add_argument(
-        "--loss", choices=HEADS, default=Pretraining.loss, help="contrastive loss of COLA, or triplets"
+        "--loss",
+        choices=HEADS,
+        default=Pretraining.loss,
+        help="cola: windows of a recording become similar; triplets: a window and changes of it",
     )
     parser.add_argument("--epochs", type=positive, default=Pretraining.epochs, help="number of epochs")
     parser.add_argument(

@@ -2,9 +2,10 @@
 
 import argparse
 import shutil
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -249,18 +250,23 @@ class Task:
         function : called with a segment's frames, the first frames of its windows, and their length.
         description : text of the progress bar.
         """
-        ids = list(self._recordings(split))
-        rows = _Rows(self.store, split, function, length=self.length, hop=self.hop, longest=self.longest)
-        parts = on_workers(rows, ((recording_id,) for recording_id in ids), self.jobs)
-        progress = tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording")
-        return _concatenate(progress, len(ids))
+        return self._compute((split,), function, description)
 
     def compute_all(self, function: RowsOfSegment, description: str) -> np.ndarray:
         """Return the rows of all windows, as `compute` does."""
-        rows = self.compute("train", function, description)
-        if not self.unlabelled:
-            return rows
-        return np.concatenate([rows, self.compute(UNLABELLED, function, description)])
+        splits = ("train", UNLABELLED) if self.unlabelled else ("train",)
+        return self._compute(splits, function, description)
+
+    def _compute(self, splits: Sequence[str], function: RowsOfSegment, description: str) -> np.ndarray:
+        parts = (self._rows(split, function, description) for split in splits)
+        return _concatenate(chain.from_iterable(parts), sum(len(self._recordings(s)) for s in splits))
+
+    def _rows(self, split: str, function: RowsOfSegment, description: str) -> Iterable[np.ndarray]:
+        """Return the rows of each recording of a split, and show the progress."""
+        ids = list(self._recordings(split))
+        rows = _Rows(self.store, split, function, length=self.length, hop=self.hop, longest=self.longest)
+        parts = on_workers(rows, ((recording_id,) for recording_id in ids), self.jobs)
+        return tqdm(parts, desc=f"{description} of {split}", total=len(ids), unit="recording")
 
 
 @dataclass(frozen=True)
