@@ -19,7 +19,7 @@ from tests.conftest import error_message, run_command
 
 SMALL = BenchmarkSettings(
     recordings=SyntheticSettings(
-        n_train=6, n_test=4, duration=8.0, sr=48_000, n_train_sites=6, n_test_sites=2, n_confusers=12
+        n_train=8, n_test=4, duration=8.0, sr=48_000, n_train_sites=6, n_test_sites=2, n_confusers=12
     ),
     n_timed=1,
     repeats=1,
