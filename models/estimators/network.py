@@ -25,7 +25,7 @@ DEVICES = ("auto", "cpu", "cuda")
 PREDICT_BATCH = 512  # number of windows scored together
 MIN_BATCH_SIZE = 16  # of batches that are smaller because there are few windows
 CALL_WINDOW_WEIGHT = 0.5  # of an unknown label in a window with a call of another species
-VERSION = 6  # increase it when the same parameters and data give a different network
+VERSION = 7  # increase it when the same parameters and data give a different network
 
 
 @dataclass(kw_only=True, eq=False, repr=False)  # scikit-learn derives the parameters from its `__init__`
