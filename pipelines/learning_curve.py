@@ -81,9 +81,9 @@ def validate_encoders(args: argparse.Namespace) -> None:
         raise UserError("--pretrained: an encoder is for one model; run the command for each model")
     if len(set(names)) < len(names):
         raise UserError(f"--pretrained: two variants have the same name ({', '.join(names)}); rename files")
+    if args.pretrained and not issubclass(member_class(args.members[0]), NetworkMember):
+        raise UserError(f"--pretrained: {args.members[0]} does not start from an encoder; leave it out")
     for file in args.pretrained:
-        if not issubclass(member_class(args.members[0]), NetworkMember):
-            raise UserError(f"--pretrained: {args.members[0]} does not start from an encoder; leave it out")
         if not file.is_file():
             raise UserError(f"--pretrained {file}: does not exist; write it with pretrain.py")
 

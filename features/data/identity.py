@@ -87,10 +87,10 @@ def _validate_none_in(
     """Raise DatasetError if a recording has the same audio as a training recording."""
     # Of a clip, the whole file counts: other parts of it are from the same place and time.
     known = {source_of(file_of(audio)): recording_id for recording_id, audio in training.items()}
-    for audio in recordings.values():
-        same = known.get(source_of(file_of(audio)))
+    for file in map(file_of, recordings.values()):
+        same = known.get(source_of(file))
         if same is not None:
-            raise DatasetError(f"{audio}: has the same audio as the training recording '{same}', {why}")
+            raise DatasetError(f"{file}: has the same audio as the training recording '{same}', {why}")
 
 
 def _recordings(recordings: Mapping[str, Path | Clip]) -> str:
